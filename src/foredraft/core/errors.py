@@ -1,14 +1,14 @@
 """Errors a user can meet. Every message is one sentence that ends with the remedy.
 
-    ForedraftError
-    ├── UsageError        wrong use (a name, an option, a parameter): exit status 2
-    │   ├── UnknownName   no model, drafter, verifier, engine or option of that name
-    │   └── PromptError   an empty prompt, or one longer than the model's context
-    ├── MissingExtra      an optional dependency is not installed: names the pip install
-    ├── SourceError       weights could not be found, fetched or verified
-    ├── WeightsError      a weight file that is truncated, corrupt, unsafe or unsupported
-    ├── RuleError         the rules leave no token that may follow
-    └── DraftError        a drafter broke its contract (caught by the round, which then decodes plainly)
+ForedraftError
+├── UsageError        wrong use (a name, an option, a parameter): exit status 2
+│   ├── UnknownName   no model, drafter, verifier, engine or option of that name
+│   └── PromptError   an empty prompt, or one longer than the model's context
+├── MissingExtra      an optional dependency is not installed: names the pip install
+├── SourceError       weights could not be found, fetched or verified
+├── WeightsError      a weight file that is truncated, corrupt, unsafe or unsupported
+├── RuleError         the rules leave no token that may follow
+└── DraftError        a drafter broke its contract (caught by the round, which then decodes plainly)
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""The engine: one loop over rounds, sequences, and the public `LLM`."""

@@ -1,0 +1,1 @@
+"""For tests, our own and third parties': exact enumeration and conformance kits."""

@@ -1,0 +1,165 @@
+"""Laws: distributions over the vocabulary, in float64.
+
+Three shapes of one thing: `Point` (all mass on one token: greedy, or a token computed without chance), `Sparse` (what
+top-k, top-p or min-p leave) and `Dense`. Verification is arithmetic on laws: `residual` is what remains of p after a
+candidate drawn from q was rejected (Leviathan et al. 2211.17192, section 2.3), `without` the law of the next sibling
+drawn without replacement. All are immutable.
+"""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ids = NDArray[np.int64]
+Probs = NDArray[np.float64]
+
+# Mass below this is what float64 rounding leaves of p - q when they are equal: the acceptance was certain.
+ROUNDING = 1e-14
+
+
+class Law(abc.ABC):
+    """A distribution over `size` tokens."""
+
+    size: int
+
+    @abc.abstractmethod
+    def prob(self, token: int) -> float:
+        """The probability of `token`; 0 outside the support."""
+
+    @abc.abstractmethod
+    def support(self) -> tuple[Ids, Probs]:
+        """Token ids in ascending order, and their probabilities (all > 0)."""
+
+    @abc.abstractmethod
+    def dense(self) -> Probs:
+        """Probabilities of all tokens, shape [size]; a view where possible: do not write."""
+
+    @abc.abstractmethod
+    def mode(self) -> int:
+        """The likeliest token, the lowest id among equals."""
+
+
+@dataclass(frozen=True)
+class Point(Law):
+    """All mass on `token`."""
+
+    token: int
+    size: int
+
+    def prob(self, token: int) -> float:
+        return 1.0 if token == self.token else 0.0
+
+    def support(self) -> tuple[Ids, Probs]:
+        return np.array([self.token]), np.ones(1)
+
+    def dense(self) -> Probs:
+        probs = np.zeros(self.size)
+        probs[self.token] = 1.0
+        return probs
+
+    def mode(self) -> int:
+        return self.token
+
+
+@dataclass(frozen=True, eq=False)
+class Sparse(Law):
+    """Mass on a few tokens: `ids` ascending, `probs` > 0 and summing to 1, both [n]."""
+
+    ids: Ids
+    probs: Probs
+    size: int
+
+    def prob(self, token: int) -> float:
+        at = int(np.searchsorted(self.ids, token))
+        return float(self.probs[at]) if at < len(self.ids) and self.ids[at] == token else 0.0
+
+    def support(self) -> tuple[Ids, Probs]:
+        return self.ids, self.probs
+
+    def dense(self) -> Probs:
+        probs = np.zeros(self.size)
+        probs[self.ids] = self.probs
+        return probs
+
+    def mode(self) -> int:
+        return int(self.ids[np.argmax(self.probs)])
+
+
+@dataclass(frozen=True, eq=False)
+class Dense(Law):
+    """Mass anywhere: `probs` [size], >= 0 and summing to 1."""
+
+    probs: Probs
+
+    @property
+    def size(self) -> int:  # type: ignore[override]
+        return len(self.probs)
+
+    def prob(self, token: int) -> float:
+        return float(self.probs[token])
+
+    def support(self) -> tuple[Ids, Probs]:
+        ids = np.flatnonzero(self.probs)
+        return ids, self.probs[ids]
+
+    def dense(self) -> Probs:
+        return self.probs
+
+    def mode(self) -> int:
+        return int(np.argmax(self.probs))
+
+
+def of_weights(ids: Ids, weights: Probs, size: int) -> Law:
+    """The law proportional to `weights` >= 0 at ascending `ids`; the weights' sum must be positive."""
+    alive = weights > 0
+    if not alive.all():
+        ids, weights = ids[alive], weights[alive]
+    if len(ids) == 1:
+        return Point(int(ids[0]), size)
+    probs = weights / weights.sum()
+    if len(ids) == size:
+        return Dense(probs)
+    return Sparse(ids, probs, size)
+
+
+def residual(p: Law, q: Law) -> Law:
+    """The law of the correction after a token drawn from `q` was rejected: (p - q)+ renormalised (2211.17192, 2.3).
+
+    Where p - q is rounding noise the rejection had probability zero, and p stands.
+    """
+    ids, left = p.support()
+    left = np.maximum(left - _at(q, ids), 0.0)
+    return of_weights(ids, left, p.size) if left.sum() > ROUNDING else p
+
+
+def without(law: Law, token: int) -> Law | None:
+    """The law of the next sibling after `token` was drawn without replacement; None when nothing is left."""
+    ids, probs = law.support()
+    rest = ids != token
+    if not rest.any():
+        return None
+    return of_weights(ids[rest], probs[rest], law.size)
+
+
+def overlap(p: Law, q: Law) -> float:
+    """The acceptance probability of one token drawn from q: sum of min(p, q) = 1 - total variation."""
+    ids, probs = p.support()
+    return float(np.minimum(probs, _at(q, ids)).sum())
+
+
+def total_variation(p: Law, q: Law) -> float:
+    """Half the L1 distance, in [0, 1]."""
+    return float(np.abs(p.dense() - q.dense()).sum() / 2)
+
+
+def _at(law: Law, ids: Ids) -> Probs:
+    """Probabilities of `law` at ascending `ids`, without making a sparse law dense."""
+    if isinstance(law, Dense):
+        return law.probs[ids]
+    own, probs = law.support()
+    at = np.minimum(np.searchsorted(own, ids), len(own) - 1)
+    return np.where(own[at] == ids, probs[at], 0.0)

@@ -1,0 +1,92 @@
+"""What a caller may ask of a generation, under the names vLLM's SamplingParams gave them. Checked when made."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from foredraft.core.errors import UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingParams:
+    """Frozen and validated; every field is honoured or refused, none is dropped.
+
+    temperature: 0 is greedy: the argmax after penalties, bias and grammar (lowest id among equals).
+    top_k: keep the k likeliest tokens; 0 or -1 keeps all. top_p: keep the smallest set with that mass.
+    min_p: keep tokens at least min_p times as likely as the likeliest.
+    presence_penalty, frequency_penalty: subtracted for tokens of the output (once; per occurrence).
+    repetition_penalty: divides (if positive) or multiplies logits of tokens in prompt or output.
+    logit_bias: token id -> added logit. allowed_token_ids: nothing else may be said. bad_words: never said.
+    min_tokens: the end of text and stop_token_ids are not said before as many tokens.
+    max_tokens: None generates until the end of text or the context is full.
+    stop, stop_token_ids: end the text there; ignore_eos: go on past the model's end of text.
+    n: independent choices. seed: None draws one and reports it. logprobs: that many likeliest tokens beside each
+    emitted one (0: only the emitted), from the model's own logits before any rule.
+    """
+
+    n: int = 1
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    allowed_token_ids: tuple[int, ...] | None = None
+    bad_words: tuple[str, ...] = ()
+    min_tokens: int = 0
+    max_tokens: int | None = 256
+    stop: tuple[str, ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
+    ignore_eos: bool = False
+    include_stop_str_in_output: bool = False
+    skip_special_tokens: bool = True
+    seed: int | None = None
+    logprobs: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("stop", "bad_words"):  # one string is the usual shorthand for a list of one
+            if isinstance(value := getattr(self, name), str):
+                object.__setattr__(self, name, (value,))
+            else:
+                object.__setattr__(self, name, tuple(value))
+        object.__setattr__(self, "stop_token_ids", tuple(self.stop_token_ids))
+        if self.top_k == -1:
+            object.__setattr__(self, "top_k", 0)
+        for name in ("temperature", "top_p", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty"):
+            if not math.isfinite(getattr(self, name)):
+                raise UsageError(f"{name} must be a finite number, not {getattr(self, name)}")
+        _require(self.n >= 1, "n", "at least 1", self.n)
+        _require(self.temperature >= 0, "temperature", "0 (greedy) or more", self.temperature)
+        _require(self.top_k >= 0, "top_k", "0 (off) or more", self.top_k)
+        _require(0 < self.top_p <= 1, "top_p", "in (0, 1]", self.top_p)
+        _require(0 <= self.min_p <= 1, "min_p", "in [0, 1]", self.min_p)
+        _require(-2 <= self.presence_penalty <= 2, "presence_penalty", "in [-2, 2]", self.presence_penalty)
+        _require(-2 <= self.frequency_penalty <= 2, "frequency_penalty", "in [-2, 2]", self.frequency_penalty)
+        _require(self.repetition_penalty > 0, "repetition_penalty", "above 0", self.repetition_penalty)
+        _require(self.min_tokens >= 0, "min_tokens", "0 or more", self.min_tokens)
+        _require(self.max_tokens is None or self.max_tokens >= 1, "max_tokens", "at least 1", self.max_tokens)
+        _require(
+            self.max_tokens is None or self.min_tokens <= self.max_tokens,
+            "min_tokens",
+            f"at most max_tokens ({self.max_tokens})",
+            self.min_tokens,
+        )
+        _require(all(self.stop), "stop", "made of non-empty strings", self.stop)
+        _require(all(self.bad_words), "bad_words", "made of non-empty strings", self.bad_words)
+        _require(self.seed is None or 0 <= self.seed < 2**63, "seed", "in [0, 2^63)", self.seed)
+        _require(self.logprobs is None or self.logprobs >= 0, "logprobs", "0 or more", self.logprobs)
+        _require(
+            self.allowed_token_ids is None or len(self.allowed_token_ids) > 0,
+            "allowed_token_ids",
+            "at least one token id",
+            self.allowed_token_ids,
+        )
+
+
+def _require(holds: bool, name: str, wanted: str, value: object) -> None:
+    if not holds:
+        raise UsageError(f"{name} must be {wanted}, not {value}")

@@ -1,0 +1,299 @@
+"""The contracts between the parts: model, drafter, verifier, policy. Small, batched, lists in and lists out.
+
+A round asks a drafter for trees, has the model score committed tokens and trees in one pass, lets a verifier walk them
+and tells the drafter what became of it (`core/round.py`, the only caller of all four).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foredraft.core.events import Step
+from foredraft.core.law import Law
+from foredraft.core.rules import Logits, Rules
+from foredraft.core.stream import Stream
+from foredraft.core.tree import DraftTree
+
+Vectors = NDArray[np.floating]
+Ability = Literal["taps", "ends", "layers"]
+Draw = Literal["point", "coupled", "sampled"]
+Laws = Callable[[int], Law]
+"""node (or ROOT) -> the target's law of the token that follows it, after that node's own rules; computed when asked."""
+
+
+# --- the model ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class About:
+    """Facts about a model. context: positions it can hold. row_invariant: a row's logits do not depend on its batch."""
+
+    name: str
+    vocab_size: int
+    context: int
+    layers: int
+    width: int
+    row_invariant: bool
+    details: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Query:
+    """What one sequence asks of a pass.
+
+    tokens: first the committed tokens the cache lacks, as a chain whose last is the root, then the nodes of a tree.
+    parents: the row each row follows, -1 for the end of the cache. logits: the rows whose logits are wanted.
+    top: how many of the largest logits of those rows are wanted. taps: the layers whose hidden states are wanted.
+    """
+
+    cache: Cache
+    tokens: tuple[int, ...]
+    parents: tuple[int, ...]
+    logits: tuple[int, ...] = ()
+    top: int = 0
+    taps: tuple[int, ...] = ()
+
+
+class Scores(Protocol):
+    """The result of one query: views that are valid until the model's next score; copy what you keep."""
+
+    @property
+    def vocab_size(self) -> int: ...
+
+    def logits(self, row: int) -> Logits:
+        """[vocab]; only for rows asked for."""
+
+    def argmax(self, row: int) -> int:
+        """The lowest id among the largest logits."""
+
+    def top(self, row: int) -> tuple[NDArray[np.int64], Logits]:
+        """The `top` likeliest ids, best first (lower id among equals), and their logits."""
+
+    def taps(self, layer: int) -> Vectors:
+        """[rows, width]: hidden states after `layer` layers, for all rows."""
+
+
+class Cache(Protocol):
+    """Keys and values (or any state) of one sequence's path."""
+
+    @property
+    def length(self) -> int:
+        """Tokens kept."""
+
+    @property
+    def nbytes(self) -> int: ...
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Keeps rows of the last pass, in order; they must be one path from the end of the cache. The rest is dropped.
+
+        Raises ValueError for rows that are not one path. A pass forgets earlier rows that were not kept.
+        """
+
+    def trim(self, length: int) -> None:
+        """Forgets everything after the first `length` tokens, pending rows included."""
+
+    def fork(self) -> Cache:
+        """An independent copy (pages may be shared); ValueError while rows are pending."""
+
+    def close(self) -> None: ...
+
+
+class Model(Protocol):
+    """A language model that scores trees. Abilities beyond scoring are data, checked when a drafter is opened."""
+
+    @property
+    def about(self) -> About: ...
+
+    @property
+    def abilities(self) -> frozenset[Ability]: ...
+
+    def open(self) -> Cache: ...
+
+    def score(self, queries: Sequence[Query]) -> list[Scores]:
+        """ONE batched forward pass over all queries."""
+
+    def embed(self, tokens: Sequence[int]) -> Vectors:
+        """Ability "ends": input embeddings, [tokens, width]."""
+
+    def head(self, hidden: Vectors) -> Logits:
+        """Ability "ends": the final norm and output head, [rows, width] -> [rows, vocab]."""
+
+    def view(self, layers: Sequence[int]) -> Model:
+        """Ability "layers": the same weights with these layers only, and caches of its own."""
+
+    def close(self) -> None: ...
+
+
+# --- the drafter ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a drafter asks of the engine, as data.
+
+    taps: target layers whose hidden states `update` must bring. ends: the target's embedding and head.
+    layers: a view of the target with these layers. model: a second model, by name or path. top: so many likeliest
+    tokens of every verified row. ahead: the drafter also works while the target scores.
+    """
+
+    taps: tuple[int, ...] = ()
+    ends: bool = False
+    layers: tuple[int, ...] = ()
+    model: str | None = None
+    top: int = 0
+    ahead: bool = False
+
+
+@dataclass(frozen=True)
+class Request:
+    """What stays the same for one generation. tenant: whose shared state may be used. choice: which of n it is."""
+
+    prompt: tuple[int, ...]
+    seed: int
+    choice: int = 0
+    rules: Rules = field(default_factory=Rules)
+    tenant: str = ""
+    prediction: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much to draft at most: nodes, and the length of a path."""
+
+    rows: int
+    depth: int
+
+
+S = TypeVar("S")
+
+
+@dataclass(frozen=True)
+class Ask(Generic[S]):
+    """One sequence's wish for a tree.
+
+    committed: prompt and output so far, its last token the root; do not write. rules: those at the root.
+    draw: how tokens may be chosen. "point": without chance, no laws. "coupled": with the target's own noise
+    (Purpose.TARGET), no laws. "sampled": independently (Purpose.DRAFT), each with the law it was drawn from.
+    stream: stands at the output position of the root's first child. vocab_size: the target's.
+    """
+
+    state: S
+    committed: Sequence[int]
+    rules: Rules
+    budget: Budget
+    draw: Draw
+    stream: Stream
+    vocab_size: int
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a verifier decided: the accepted nodes from the root down, and the token emitted after them."""
+
+    path: tuple[int, ...]
+    token: int
+
+
+@dataclass(frozen=True)
+class News(Generic[S]):
+    """What became of a pass, told after it.
+
+    tokens: newly emitted tokens, none for a chunk of the prompt. start, kept: rows `kept` of the pass now stand in the
+    cache from position `start` on; the newest committed token has no row yet. verdict and laws: None for a chunk.
+    """
+
+    state: S
+    committed: Sequence[int]
+    tokens: tuple[int, ...]
+    start: int
+    kept: tuple[int, ...]
+    scores: Scores
+    tree: DraftTree
+    verdict: Verdict | None
+    laws: Laws | None
+    first_node: int
+
+    def row(self, node: int) -> int:
+        """The row of a tree node, or of the root."""
+        return self.first_node + node
+
+    def taps(self, layer: int) -> Vectors:
+        """[kept, width]: hidden states at positions start, start + 1, … (a copy)."""
+        return self.scores.taps(layer)[list(self.kept)]
+
+
+class Drafter(Protocol[S]):
+    """Guesses. Whatever it proposes changes speed, never the output; its state is its own."""
+
+    @property
+    def needs(self) -> Needs: ...
+
+    def open(self, request: Request, parent: S | None = None) -> S:
+        """State for a new sequence; with `parent`, an independent copy of that sequence's state as it stands."""
+
+    def propose(self, asks: Sequence[Ask[S]]) -> list[DraftTree]:
+        """A tree an ask, each within its budget."""
+
+    def update(self, news: Sequence[News[S]]) -> None:
+        """Learns what was committed. Called after every pass, chunks of the prompt included."""
+
+    def close(self, state: S) -> None: ...
+
+
+class Ahead(Drafter[S], Protocol[S]):
+    """A drafter with `needs.ahead`: works on its own thread while the target scores; touches no target state."""
+
+    def ahead(self, asks: Sequence[Ask[S]], trees: Sequence[DraftTree]) -> None: ...
+
+
+# --- verifier and policy --------------------------------------------------------------------------------------------
+
+
+class Verifier(Protocol):
+    """Decides which drafts stand. Lossless: the emitted tokens have the target's own law, whatever was drafted."""
+
+    @property
+    def draw(self) -> Draw:
+        """How drafts should be drawn for it."""
+
+    @property
+    def needs_laws(self) -> bool:
+        """True when every node must carry its law."""
+
+    @property
+    def lossless(self) -> bool: ...
+
+    def __call__(self, tree: DraftTree, laws: Laws, stream: Stream) -> Verdict:
+        """Walks the tree; `stream` stands at the output position that follows the root."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """How busy the engine is: sequences in this round."""
+
+    sequences: int
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Measured seconds of a pass by rows, ascending; empty before anything was measured."""
+
+    rows: tuple[int, ...] = ()
+    seconds: tuple[float, ...] = ()
+
+
+class Policy(Protocol):
+    """Decides how much is drafted, from the past of a sequence and what a pass costs."""
+
+    def budget(self, history: Sequence[Step], load: Load, costs: Costs) -> Budget: ...
+
+    def shape(self, trees: Sequence[DraftTree], costs: Costs) -> list[DraftTree]:
+        """The trees that are scored: cut to fit, laws never touched."""
+
+
+AnyDrafter = Drafter[Any]

@@ -1,0 +1,275 @@
+"""Rules: how logits become the law a token is drawn from. One function for target and draft alike.
+
+The order is Hugging Face's (algorithms, "warping"): bias, bad words, minimum length; penalties; grammar; temperature;
+top-k; top-p; min-p; softmax. Rules are immutable: `after(token)` gives the rules one token further on, so every node of
+a draft tree has those of its own path and a rejection needs no undo.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foredraft.core.errors import RuleError, UsageError
+from foredraft.core.law import Law, Point, of_weights
+from foredraft.core.params import SamplingParams
+
+Logits = NDArray[np.floating]
+
+# Tokens said since the counts were last folded: small enough to scan, large enough to fold seldom.
+FOLD = 64
+
+
+class Rule(Protocol):
+    """One transformation of logits with the state of one path."""
+
+    def apply(self, logits: Logits) -> Logits:
+        """The transformed logits, shape [vocab]; the argument is never written to."""
+
+    def after(self, token: int) -> Rule:
+        """The rule after `token` was said."""
+
+
+class Row(Protocol):
+    """What rules read of a scored pass; `protocols.Scores` is one."""
+
+    @property
+    def vocab_size(self) -> int: ...
+
+    def logits(self, row: int) -> Logits: ...
+
+    def argmax(self, row: int) -> int: ...
+
+
+@dataclass(frozen=True)
+class Rules:
+    """All rules at one node: path-dependent `steps` in their order, then the sampling parameters."""
+
+    steps: tuple[Rule, ...] = ()
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+
+    def after(self, token: int) -> Rules:
+        """The rules at the child that says `token`."""
+        return replace(self, steps=tuple(step.after(token) for step in self.steps)) if self.steps else self
+
+    def law(self, scores: Row, row: int) -> Law:
+        """The law of the token after `row` of a pass; greedy without steps asks for the argmax alone."""
+        if self.temperature == 0 and not self.steps:
+            return Point(scores.argmax(row), scores.vocab_size)
+        return self.law_of(scores.logits(row))
+
+    def law_of(self, logits: Logits) -> Law:
+        """The law of the next token from logits [vocab]. Raises RuleError when no token is left."""
+        for step in self.steps:
+            logits = step.apply(logits)
+        best = int(np.argmax(logits))
+        if not logits[best] > -np.inf:
+            raise RuleError("the rules leave no token that may follow: relax bad words, allowed tokens or the grammar")
+        if self.temperature == 0:
+            return Point(best, len(logits))
+        return warp(logits, self.temperature, self.top_k, self.top_p, self.min_p)
+
+
+def greedy(rules: Rules) -> Rules:
+    """The same rules at temperature 0."""
+    return replace(rules, temperature=0.0)
+
+
+def warp(logits: Logits, temperature: float, top_k: int, top_p: float, min_p: float) -> Law:
+    """Temperature > 0, top-k, top-p, min-p and softmax, in float64. Ties at a border go to the lower id."""
+    scaled = logits.astype(np.float64) / temperature
+    ids = _top_k(scaled, top_k) if 0 < top_k < len(scaled) else None
+    kept = scaled if ids is None else scaled[ids]
+    weights = np.exp(kept - kept.max())
+    if ids is None and top_p == 1 and min_p == 0:
+        return of_weights(np.arange(len(scaled)), weights, len(scaled))
+    if ids is None:
+        ids = np.arange(len(scaled))
+    if top_p < 1:
+        inside = _nucleus(weights, top_p)
+        ids, weights = ids[inside], weights[inside]
+    if min_p > 0:
+        inside = weights >= min_p * weights.max()
+        ids, weights = ids[inside], weights[inside]
+    return of_weights(ids, weights, len(scaled))
+
+
+def _top_k(scaled: NDArray[np.float64], k: int) -> NDArray[np.int64]:
+    """Ids of the k largest, ascending; of those equal to the k-th largest the lowest ids."""
+    border = np.partition(scaled, -k)[-k]
+    above = np.flatnonzero(scaled > border)
+    level = np.flatnonzero(scaled == border)[: k - len(above)]
+    return np.sort(np.concatenate([above, level]))
+
+
+def _nucleus(weights: NDArray[np.float64], top_p: float) -> NDArray[np.int64]:
+    """Indices, ascending, of the smallest set with mass >= top_p of the total, likeliest first, never empty.
+
+    Sorting the whole vocabulary is the cost, so only a head that surely contains the nucleus is sorted.
+    """
+    needed = top_p * weights.sum()
+    head = 64
+    while True:
+        if head >= len(weights):
+            candidates = np.arange(len(weights))
+        else:
+            border = np.partition(weights, -head)[-head]
+            candidates = np.flatnonzero(weights >= border)
+        order = candidates[np.argsort(-weights[candidates], kind="stable")]
+        mass = np.cumsum(weights[order])
+        if mass[-1] >= needed or head >= len(weights):
+            return np.sort(order[: int(np.searchsorted(mass, needed)) + 1])
+        head *= 16
+
+
+@dataclass(frozen=True)
+class Bias:
+    """Adds to the logits of single tokens (OpenAI's logit_bias)."""
+
+    ids: NDArray[np.int64]
+    values: NDArray[np.float64]
+
+    def apply(self, logits: Logits) -> Logits:
+        out = logits.astype(np.float64)
+        out[self.ids] += self.values
+        return out
+
+    def after(self, token: int) -> Bias:
+        return self
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """Nothing but these tokens may be said."""
+
+    ids: NDArray[np.int64]
+
+    def apply(self, logits: Logits) -> Logits:
+        out = np.full_like(logits, -np.inf)
+        out[self.ids] = logits[self.ids]
+        return out
+
+    def after(self, token: int) -> Allowed:
+        return self
+
+
+@dataclass(frozen=True)
+class BadWords:
+    """Forbids the last token of a word when its earlier tokens have just been said."""
+
+    words: tuple[tuple[int, ...], ...]
+    said: tuple[int, ...] = ()
+
+    def apply(self, logits: Logits) -> Logits:
+        banned = [word[-1] for word in self.words if self.said[len(self.said) - len(word) + 1 :] == word[:-1]]
+        return _banned(logits, banned)
+
+    def after(self, token: int) -> BadWords:
+        longest = max(len(word) for word in self.words)
+        return replace(self, said=(*self.said, token)[-longest:])
+
+
+@dataclass(frozen=True)
+class MinTokens:
+    """Forbids the tokens that would stop the text while `left` more must be said."""
+
+    left: int
+    ids: tuple[int, ...]
+
+    def apply(self, logits: Logits) -> Logits:
+        return _banned(logits, self.ids) if self.left > 0 else logits
+
+    def after(self, token: int) -> MinTokens:
+        return replace(self, left=self.left - 1) if self.left > 0 else self
+
+
+@dataclass(frozen=True)
+class Penalties:
+    """Repetition (prompt and output), presence and frequency (output) penalties, as vLLM and OpenAI define them."""
+
+    repetition: float
+    presence: float
+    frequency: float
+    prompt: frozenset[int]
+    counts: Mapping[int, int]
+    recent: tuple[int, ...] = ()
+
+    def apply(self, logits: Logits) -> Logits:
+        counts = _counted(self.counts, self.recent)
+        out = logits.astype(np.float64)
+        seen = np.array(sorted(self.prompt | counts.keys()), dtype=np.int64)
+        if self.repetition != 1 and len(seen):
+            out[seen] = np.where(out[seen] > 0, out[seen] / self.repetition, out[seen] * self.repetition)
+        if counts:
+            ids = np.fromiter(counts.keys(), dtype=np.int64)
+            times = np.fromiter(counts.values(), dtype=np.float64)
+            out[ids] -= self.presence + self.frequency * times
+        return out
+
+    def after(self, token: int) -> Penalties:
+        recent = (*self.recent, token)
+        if len(recent) < FOLD:
+            return replace(self, recent=recent)
+        return replace(self, counts=_counted(self.counts, recent), recent=())
+
+
+def _counted(counts: Mapping[int, int], recent: Iterable[int]) -> dict[int, int]:
+    total = dict(counts)
+    for token in recent:
+        total[token] = total.get(token, 0) + 1
+    return total
+
+
+def _banned(logits: Logits, ids: Sequence[int]) -> Logits:
+    if not ids:
+        return logits
+    out = logits.copy()
+    out[list(ids)] = -np.inf
+    return out
+
+
+def rules_of(
+    params: SamplingParams,
+    *,
+    prompt: Sequence[int],
+    vocab_size: int,
+    stop_ids: Iterable[int],
+    bad_words: Sequence[tuple[int, ...]] = (),
+    grammar: Rule | None = None,
+) -> Rules:
+    """The rules at the first output token.
+
+    stop_ids: what min_tokens holds back. bad_words: params.bad_words as token sequences, known to the tokenizer only.
+    Raises UsageError for a token id outside the vocabulary.
+    """
+    steps: list[Rule] = []
+    if params.logit_bias:
+        ids = _checked(params.logit_bias, vocab_size, "logit_bias")
+        values = np.array([params.logit_bias[int(token)] for token in ids], dtype=np.float64)
+        steps.append(Bias(ids, values))
+    if params.allowed_token_ids is not None:
+        steps.append(Allowed(_checked(params.allowed_token_ids, vocab_size, "allowed_token_ids")))
+    if bad_words:
+        steps.append(BadWords(tuple(bad_words)))
+    if params.min_tokens:
+        steps.append(MinTokens(params.min_tokens, tuple(sorted(stop_ids))))
+    if params.repetition_penalty != 1 or params.presence_penalty or params.frequency_penalty:
+        penalties = (params.repetition_penalty, params.presence_penalty, params.frequency_penalty)
+        steps.append(Penalties(*penalties, prompt=frozenset(prompt), counts={}))
+    if grammar is not None:
+        steps.append(grammar)
+    return Rules(tuple(steps), params.temperature, params.top_k, params.top_p, params.min_p)
+
+
+def _checked(ids: Iterable[int], vocab_size: int, name: str) -> NDArray[np.int64]:
+    array = np.array(sorted(set(ids)), dtype=np.int64)
+    if len(array) and not 0 <= array[0] <= array[-1] < vocab_size:
+        raise UsageError(f"{name} names a token id outside the vocabulary: use ids from 0 to {vocab_size - 1}")
+    return array

@@ -1,0 +1,52 @@
+"""One sequence under way: all that a round reads and writes. The only mutable state beside caches and drafters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from foredraft.core.events import Step
+from foredraft.core.protocols import Cache, Drafter, Request, Verifier
+from foredraft.core.rules import Rules
+from foredraft.core.stop import StopState
+from foredraft.core.stream import Stream
+
+
+@dataclass
+class Sequence:
+    """A prompt and its output so far.
+
+    committed: prompt and output tokens; cache.length <= len(committed) - 1 between rounds, so the last committed token
+    is always scored (again) as the root. rules: those at the root. state: the drafter's own, None once it failed to
+    keep up (then the sequence is decoded plainly). logprobs: how many likeliest tokens to report beside an emitted one.
+    keep_laws: steps carry the target's law at every emitted token.
+    """
+
+    request: Request
+    committed: list[int]
+    cache: Cache
+    rules: Rules
+    stop: StopState
+    stream: Stream
+    verifier: Verifier
+    drafter: Drafter[Any]
+    state: Any
+    logprobs: int | None = None
+    keep_laws: bool = False
+    steps: list[Step] = field(default_factory=list)
+
+    @property
+    def output(self) -> list[int]:
+        """The tokens emitted so far."""
+        return self.committed[len(self.request.prompt) :]
+
+    @property
+    def finished(self) -> bool:
+        return self.stop.finish is not None
+
+    def close(self) -> None:
+        """Gives back the cache and the drafter's state; calling it twice does no harm."""
+        if self.state is not None:
+            self.drafter.close(self.state)
+            self.state = None
+        self.cache.close()

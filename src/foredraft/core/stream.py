@@ -1,0 +1,110 @@
+"""Randomness that depends on what is decided, never on when: a Philox counter keyed by seed and choice.
+
+Every draw is named by (seed, choice, position, purpose): the target's own token at output position t uses the same
+noise whatever the drafter, the tree, the batch or the round (drafter-invariant sampling, Daliri et al. 2408.07978).
+A token is drawn by the Gumbel-max rule, argmax of log p + G, so a drafter that shares the noise tends to propose what
+the target will say, and noise at a token does not depend on which other tokens survive.
+
+Layout, for native twins: Philox4x64-10, key (seed, choice), counter (block, position, purpose + 256 * lane, origin +
+2^32 * branch). Token x reads output x % 4 (64 bits) of block x // 4 + 1: u = ((output >> 12) + 0.5) / 2^52,
+G = -log(-log u).
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foredraft.core.law import Law, Point
+
+
+class Purpose(enum.IntEnum):
+    """What a draw is for; draws of different purposes are independent."""
+
+    TARGET = 0  # the target's own token: shared with coupled drafters
+    DRAFT = 1  # an independently sampled draft token
+    ACCEPT = 2  # an acceptance test
+    CORRECTION = 3  # the token after a rejection, or the bonus, of a ratio verifier
+
+
+class Stream(Protocol):
+    """The randomness of one request, standing at one output position."""
+
+    @property
+    def position(self) -> int: ...
+
+    def at(self, position: int) -> Stream:
+        """The stream of the round whose first output position is `position`."""
+
+    def ahead(self, by: int) -> Stream:
+        """The same stream, `by` positions further on (the round it belongs to stays the same)."""
+
+    def independent(self, lane: int) -> Stream:
+        """A stream whose draws share nothing with this one's: for a drafter that is itself speculated."""
+
+    def draw(self, law: Law, purpose: Purpose, lane: int = 0) -> int:
+        """A token from `law`. Lanes of one purpose and position are independent; TARGET has the one lane 0."""
+
+    def rank(self, law: Law, count: int, purpose: Purpose, lane: int = 0) -> list[int]:
+        """The first `count` tokens of the perturbed order: the first is what `draw` gives, the rest its runners-up."""
+
+    def flip(self, p: float, q: float, lane: int) -> bool:
+        """True with probability min(1, p / q), by U * q < p: p = 0 never passes, q = 0 with p > 0 always."""
+
+
+@dataclass(frozen=True)
+class KeyedStream:
+    """The production stream. `origin` is the position at which the current round began.
+
+    Draft, acceptance and correction noise depends on the round, so that a position drafted again after a rejection
+    meets fresh noise; the target's own does not.
+    """
+
+    seed: int
+    choice: int = 0
+    position: int = 0
+    origin: int = 0
+    branch: int = 0
+
+    def at(self, position: int) -> KeyedStream:
+        return replace(self, position=position, origin=position)
+
+    def ahead(self, by: int) -> KeyedStream:
+        return replace(self, position=self.position + by)
+
+    def independent(self, lane: int) -> KeyedStream:
+        # The origin joins the key of the branch: its TARGET noise, too, is fresh in every round.
+        return replace(self, branch=(self.branch * 1_000_003 + self.origin * 257 + lane + 1) & 0xFFFFFFFF)
+
+    def draw(self, law: Law, purpose: Purpose, lane: int = 0) -> int:
+        if isinstance(law, Point):
+            return law.token
+        ids, _ = law.support()
+        return int(ids[np.argmax(self._perturbed(law, purpose, lane))])
+
+    def rank(self, law: Law, count: int, purpose: Purpose, lane: int = 0) -> list[int]:
+        ids, _ = law.support()
+        order = np.argsort(-self._perturbed(law, purpose, lane), kind="stable")
+        return [int(token) for token in ids[order[:count]]]
+
+    def flip(self, p: float, q: float, lane: int) -> bool:
+        return bool(self._uniforms(1, Purpose.ACCEPT, lane)[0] * q < p)
+
+    def _perturbed(self, law: Law, purpose: Purpose, lane: int) -> NDArray[np.float64]:
+        ids, probs = law.support()
+        uniforms = self._uniforms(int(ids[-1]) + 1, purpose, lane)[ids]
+        return np.asarray(np.log(probs) - np.log(-np.log(uniforms)), dtype=np.float64)
+
+    def _uniforms(self, count: int, purpose: Purpose, lane: int) -> NDArray[np.float64]:
+        """`count` uniforms strictly inside (0, 1), token by token; 52 bits, so that none rounds to 1."""
+        origin = 0 if purpose is Purpose.TARGET else self.origin
+        counter = [0, self.position, int(purpose) + (lane << 8), origin + (self.branch << 32)]
+        # A list of Python ints above 2^63 would become float64 inside numpy and lose its low bits.
+        bits = np.random.Philox(
+            key=np.array([self.seed, self.choice], dtype=np.uint64), counter=np.array(counter, dtype=np.uint64)
+        )
+        return np.asarray(((bits.random_raw(count) >> np.uint64(12)) + 0.5) * 2.0**-52, dtype=np.float64)

@@ -1,0 +1,216 @@
+"""Draft trees: the guesses of one round. The root is the last committed token and is not itself a node.
+
+A chain is a tree with one branch, plain decoding an empty tree. Nodes are numbered parents first; siblings stand in the
+order in which they were drafted, which ratio verifiers rely on: a node that carries a law is never cut, sorted or
+merged (Chen et al. 2302.01318 and every paper since assume the law a token was drawn from; dropping after looking
+changes it).
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from foredraft.core.errors import DraftError
+from foredraft.core.law import Law, Point
+
+ROOT = -1
+
+
+@dataclass(frozen=True)
+class DraftTree:
+    """The drafted tokens of one round, one entry a node in every field.
+
+    parents: the node's parent, ROOT for children of the last committed token, always smaller than the node.
+    score: the drafter's estimate of log P(the node's path is accepted), never above its parent's.
+    sources: which drafter proposed the node.
+    laws: the law the token was drawn from, given everything visible before the draw, its earlier siblings included;
+        None for a token that was not drawn independently of the target's noise.
+    probes: rows that are scored only to be learnt from (lookahead's window): never accepted, not counted as drafts.
+    """
+
+    tokens: tuple[int, ...] = ()
+    parents: tuple[int, ...] = ()
+    score: tuple[float, ...] = ()
+    sources: tuple[str, ...] = ()
+    laws: tuple[Law | None, ...] = ()
+    probes: tuple[bool, ...] = ()
+
+    @staticmethod
+    def of(
+        tokens: Sequence[int],
+        parents: Sequence[int],
+        source: str,
+        *,
+        score: Sequence[float] | None = None,
+        laws: Sequence[Law | None] | None = None,
+        probes: Sequence[bool] | None = None,
+    ) -> DraftTree:
+        """A tree from one source; without scores every node is held certain, without laws none carries one."""
+        size = len(tokens)
+        return DraftTree(
+            tuple(tokens),
+            tuple(parents),
+            tuple(score) if score is not None else (0.0,) * size,
+            (source,) * size,
+            tuple(laws) if laws is not None else (None,) * size,
+            tuple(probes) if probes is not None else (False,) * size,
+        )
+
+    @staticmethod
+    def chain(
+        tokens: Sequence[int], source: str, *, score: Sequence[float] | None = None, laws: Sequence[Law] | None = None
+    ) -> DraftTree:
+        """The tree of one branch."""
+        return DraftTree.of(tokens, range(-1, len(tokens) - 1), source, score=score, laws=laws)
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def drafted(self) -> int:
+        """How many nodes are drafts, probes not counted."""
+        return len(self.tokens) - sum(self.probes)
+
+    @cached_property
+    def _children(self) -> dict[int, tuple[int, ...]]:
+        children: dict[int, list[int]] = {}
+        for node, parent in enumerate(self.parents):
+            if not self.probes[node]:
+                children.setdefault(parent, []).append(node)
+        return {parent: tuple(nodes) for parent, nodes in children.items()}
+
+    def children(self, node: int) -> tuple[int, ...]:
+        """The drafted children of `node` (or ROOT), in the order in which they were drafted."""
+        return self._children.get(node, ())
+
+    def child(self, node: int, token: int) -> int | None:
+        """The first drafted child of `node` that guesses `token`."""
+        for child in self.children(node):
+            if self.tokens[child] == token:
+                return child
+        return None
+
+    @cached_property
+    def depths(self) -> tuple[int, ...]:
+        """Distance from the root, 1 for its children."""
+        depths: list[int] = []
+        for parent in self.parents:
+            depths.append(1 if parent == ROOT else depths[parent] + 1)
+        return tuple(depths)
+
+    @property
+    def depth(self) -> int:
+        """The longest path; 0 for the empty tree."""
+        return max(self.depths, default=0)
+
+    def path(self, node: int) -> tuple[int, ...]:
+        """The nodes from the root's child down to `node`."""
+        nodes: list[int] = []
+        while node != ROOT:
+            nodes.append(node)
+            node = self.parents[node]
+        return tuple(reversed(nodes))
+
+    def with_point_laws(self, size: int) -> DraftTree:
+        """The same tree for a ratio verifier: every token was computed without chance, so its law is a point."""
+        laws = tuple(Point(token, size) for token in self.tokens)
+        return DraftTree(self.tokens, self.parents, self.score, self.sources, laws, self.probes)
+
+    def select(self, nodes: Iterable[int]) -> DraftTree:
+        """The subtree of `nodes`, which must be closed under parents; order is kept."""
+        kept = sorted(nodes)
+        new = {node: index for index, node in enumerate(kept)} | {ROOT: ROOT}
+        return DraftTree(
+            tuple(self.tokens[node] for node in kept),
+            tuple(new[self.parents[node]] for node in kept),
+            tuple(self.score[node] for node in kept),
+            tuple(self.sources[node] for node in kept),
+            tuple(self.laws[node] for node in kept),
+            tuple(self.probes[node] for node in kept),
+        )
+
+
+EMPTY = DraftTree()
+
+
+def check(tree: DraftTree, vocab_size: int, rows: int, depth: int, needs_laws: bool) -> None:
+    """Raises DraftError unless `tree` is a tree over the vocabulary within its budget (drafts are untrusted input)."""
+    sizes = {len(field) for field in (tree.tokens, tree.parents, tree.score, tree.sources, tree.laws, tree.probes)}
+    if len(sizes) != 1:
+        raise DraftError(f"the fields of the draft tree have different lengths: {sorted(sizes)}")
+    if len(tree) > rows:
+        raise DraftError(f"{len(tree)} nodes were drafted where {rows} were asked for")
+    for node, (token, parent) in enumerate(zip(tree.tokens, tree.parents, strict=True)):
+        if not ROOT <= parent < node:
+            raise DraftError(f"node {node} has parent {parent}, which does not come before it")
+        if not 0 <= token < vocab_size:
+            raise DraftError(f"token {token} lies outside the vocabulary of {vocab_size}")
+        law = tree.laws[node]
+        if law is not None and (law.size != vocab_size or law.prob(token) <= 0):
+            raise DraftError(f"node {node} carries a law from which its token {token} cannot have been drawn")
+        if needs_laws and law is None and not tree.probes[node]:
+            raise DraftError(f"node {node} carries no law, which the chosen verifier needs")
+    if tree.depth > depth:
+        raise DraftError(f"the draft reaches depth {tree.depth} where {depth} was asked for")
+
+
+def cut(tree: DraftTree, rows: int, depth: int) -> DraftTree:
+    """The best `rows` nodes of a tree that carries no laws, ancestors before descendants, no deeper than `depth`."""
+    if len(tree) <= rows and tree.depth <= depth:
+        return tree
+    if any(law is not None for law in tree.laws):
+        raise DraftError("a tree that carries laws cannot be cut without changing them: draft within the budget")
+    return merge([tree], rows, depth)
+
+
+def merge(trees: Sequence[DraftTree], rows: int, depth: int) -> DraftTree:
+    """One tree of at most `rows` nodes from several: equal paths are joined, the likeliest nodes are kept, best first.
+
+    A joined node takes its best score and that source. Trees that carry laws cannot be merged; probes are dropped.
+    """
+    token_of: list[int] = []
+    parent_of: list[int] = []
+    score_of: list[float] = []
+    source_of: list[str] = []
+    index: dict[tuple[int, int], int] = {}
+    for tree in trees:
+        if any(law is not None for law in tree.laws):
+            raise DraftError("a tree that carries laws cannot be merged without changing them")
+        place: dict[int, int] = {ROOT: ROOT}
+        for node, token in enumerate(tree.tokens):
+            if tree.probes[node] or tree.parents[node] not in place or tree.depths[node] > depth:
+                continue
+            key = (place[tree.parents[node]], token)
+            if key not in index:
+                index[key] = len(token_of)
+                token_of.append(token)
+                parent_of.append(key[0])
+                score_of.append(tree.score[node])
+                source_of.append(tree.sources[node])
+            elif tree.score[node] > score_of[index[key]]:
+                score_of[index[key]], source_of[index[key]] = tree.score[node], tree.sources[node]
+            place[node] = index[key]
+    # A child joined from several trees may outscore its own parent's entry: best first with the parent taken before.
+    offspring: dict[int, list[int]] = {}
+    for node, parent in enumerate(parent_of):
+        offspring.setdefault(parent, []).append(node)
+    heap = [(-score_of[node], node) for node in offspring.get(ROOT, ())]
+    heapq.heapify(heap)
+    kept: list[int] = []
+    while heap and len(kept) < rows:
+        _, node = heapq.heappop(heap)
+        kept.append(node)
+        for child in offspring.get(node, ()):
+            heapq.heappush(heap, (-score_of[child], child))
+    joined = DraftTree(
+        tuple(token_of),
+        tuple(parent_of),
+        tuple(score_of),
+        tuple(source_of),
+        (None,) * len(token_of),
+        (False,) * len(token_of),
+    )
+    return joined.select(kept)

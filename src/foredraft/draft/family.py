@@ -1,0 +1,121 @@
+"""What the table of drafters holds: options as a dataclass, needs as data, and how to build one.
+
+The engine reads `needs(options)`, finds what is asked for (a second model, the target's ends, a view of it), and calls
+`build(options, provided)`; no drafter loads anything by itself.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from foredraft.core.errors import UnknownName, UsageError
+from foredraft.core.protocols import AnyDrafter, Model, Needs
+
+
+@dataclass(frozen=True)
+class Provided:
+    """What the engine found for a drafter's needs: the second model, and the target (for its ends) or a view of it."""
+
+    model: Model | None = None
+    ends: Model | None = None
+    view: Model | None = None
+
+
+@dataclass(frozen=True)
+class Family:
+    """One way of guessing. options: a frozen dataclass whose fields are the options, with `help` in their metadata.
+
+    positional: the option that may stand without its name. num_speculative_tokens: nodes a round when nobody says.
+    """
+
+    name: str
+    summary: str
+    options: type[Any]
+    needs: Callable[[Any], Needs]
+    build: Callable[[Any, Provided], AnyDrafter]
+    num_speculative_tokens: int
+    positional: str | None = None
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A drafter as asked for: its family and its options."""
+
+    text: str
+    family: Family
+    options: Any
+    num_speculative_tokens: int
+
+    @property
+    def needs(self) -> Needs:
+        return self.family.needs(self.options)
+
+
+# Accepted for every drafter: how many tokens a round may draft, under vLLM's name and its usual short form.
+LENGTH = ("num_speculative_tokens", "k")
+
+
+def parse(text: str, family: Callable[[str], Family]) -> Spec:
+    """`name[:item,item…]`, an item `option=value` or the value of the family's positional option."""
+    name, _, rest = text.partition(":")
+    found = family(name.strip())
+    values: dict[str, str] = {}
+    for item in filter(None, (item.strip() for item in rest.split(","))):
+        option, equals, value = item.partition("=")
+        if not equals:
+            if found.positional is None:
+                raise UsageError(f"drafter {name!r} takes options as option=value, not {item!r}")
+            option, value = found.positional, item
+        if option in values:
+            raise UsageError(f"drafter {name!r} was given {option!r} twice: give it once")
+        values[option] = value
+    length = found.num_speculative_tokens
+    for alias in LENGTH:
+        if alias in values:
+            length = _count(name, alias, values.pop(alias))
+    return Spec(text, found, _options(found, values), length)
+
+
+def option_fields(family: Family) -> list[tuple[str, str, Any, str]]:
+    """(name, type, default or dataclasses.MISSING, help) of every option."""
+    return [
+        (field.name, str(field.type), field.default, field.metadata.get("help", ""))
+        for field in dataclasses.fields(family.options)
+    ]
+
+
+def _options(family: Family, values: dict[str, str]) -> Any:
+    fields = {field.name: field for field in dataclasses.fields(family.options)}
+    converted: dict[str, Any] = {}
+    for option, value in values.items():
+        if option not in fields:
+            raise UnknownName(f"option of drafter {family.name!r}:", option, [*fields, LENGTH[0]])
+        converted[option] = _convert(family.name, option, str(fields[option].type), value)
+    missing = [name for name, field in fields.items() if name not in converted and field.default is dataclasses.MISSING]
+    if missing:
+        raise UsageError(f"drafter {family.name!r} needs {missing[0]}: write {family.name}:{missing[0]}=…")
+    return family.options(**converted)
+
+
+def _convert(name: str, option: str, kind: str, value: str) -> Any:
+    if kind == "int":
+        return _count(name, option, value)
+    if kind == "float":
+        try:
+            return float(value)
+        except ValueError:
+            raise UsageError(f"{option} of drafter {name!r} must be a number, not {value!r}") from None
+    if kind == "bool":
+        if value.lower() not in ("true", "false", "1", "0", "yes", "no"):
+            raise UsageError(f"{option} of drafter {name!r} must be true or false, not {value!r}")
+        return value.lower() in ("true", "1", "yes")
+    return value
+
+
+def _count(name: str, option: str, value: str) -> int:
+    if not value.isdecimal():
+        raise UsageError(f"{option} of drafter {name!r} must be a whole number, not {value!r}")
+    return int(value)
