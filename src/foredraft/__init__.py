@@ -1,3 +1,63 @@
-"""foredraft: speculative decoding with the model's own output."""
+"""foredraft: speculative decoding. The same tokens the model would have said, several times faster.
+
+    import foredraft
+    llm = foredraft.load("smollm2")
+    print(llm.chat([{"role": "user", "content": "What is the square root of 7?"}]).text)
+
+The public names are listed in `__all__` and imported when first used: `import foredraft` loads neither numpy nor torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from foredraft.core.errors import ForedraftError, UsageError
+    from foredraft.core.events import Stats, Step, TokenLogprob
+    from foredraft.core.params import SamplingParams
+    from foredraft.engine.conversation import Conversation
+    from foredraft.engine.llm import LLM, load
+    from foredraft.engine.outputs import Chunk, Completion, Output
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "LLM",
+    "Chunk",
+    "Completion",
+    "Conversation",
+    "ForedraftError",
+    "Output",
+    "SamplingParams",
+    "Stats",
+    "Step",
+    "TokenLogprob",
+    "UsageError",
+    "load",
+]
+
+_HOMES = {
+    "LLM": "engine.llm",
+    "Chunk": "engine.outputs",
+    "Completion": "engine.outputs",
+    "Conversation": "engine.conversation",
+    "ForedraftError": "core.errors",
+    "Output": "engine.outputs",
+    "SamplingParams": "core.params",
+    "Stats": "core.events",
+    "Step": "core.events",
+    "TokenLogprob": "core.events",
+    "UsageError": "core.errors",
+    "load": "engine.llm",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

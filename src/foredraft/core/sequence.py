@@ -44,9 +44,13 @@ class Sequence:
     def finished(self) -> bool:
         return self.stop.finish is not None
 
-    def close(self) -> None:
-        """Gives back the cache and the drafter's state; calling it twice does no harm."""
+    def release(self) -> Cache:
+        """Ends the drafting and hands the cache over, for a later turn that begins with the same text."""
         if self.state is not None:
             self.drafter.close(self.state)
             self.state = None
-        self.cache.close()
+        return self.cache
+
+    def close(self) -> None:
+        """Gives back the drafter's state and the cache; calling it twice does no harm."""
+        self.release().close()

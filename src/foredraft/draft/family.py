@@ -29,6 +29,7 @@ class Family:
     """One way of guessing. options: a frozen dataclass whose fields are the options, with `help` in their metadata.
 
     positional: the option that may stand without its name. num_speculative_tokens: nodes a round when nobody says.
+    requires: the needs in words, for people who choose.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Family:
     build: Callable[[Any, Provided], AnyDrafter]
     num_speculative_tokens: int
     positional: str | None = None
+    requires: str = "nothing"
 
 
 @dataclass(frozen=True)

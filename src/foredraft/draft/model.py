@@ -233,4 +233,5 @@ FAMILY = Family(
     build=_build,
     num_speculative_tokens=4,
     positional="model",
+    requires="a second model",
 )

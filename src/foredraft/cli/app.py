@@ -1,0 +1,151 @@
+"""The commands and their options; what they do is in the module of each command."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from foredraft import __version__
+
+app = typer.Typer(
+    name="foredraft",
+    help="Speculative decoding: the same tokens, several times faster.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Model = Annotated[str, typer.Option("-m", "--model", help="known name, GGUF file, Hugging Face directory or hub id")]
+Engine = Annotated[str, typer.Option(help="what runs the model: auto or hf")]
+Threads = Annotated[int | None, typer.Option(help="threads; by default as many as the process may use")]
+Drafter = Annotated[str, typer.Option(help="how to guess, as `foredraft drafters` lists; none for plain decoding")]
+Verifier = Annotated[str, typer.Option(help="how guesses are checked: match or recursive")]
+MaxTokens = Annotated[int, typer.Option(help="tokens to generate at most")]
+Temperature = Annotated[float, typer.Option(help="0 is greedy")]
+TopP = Annotated[float, typer.Option(help="keep the likeliest tokens that make up this mass")]
+TopK = Annotated[int, typer.Option(help="keep the k likeliest tokens; 0 keeps all")]
+MinP = Annotated[float, typer.Option(help="keep tokens at least this likely, relative to the likeliest")]
+Seed = Annotated[int | None, typer.Option(help="repeats a generation; drawn and reported when not given")]
+Stop = Annotated[list[str] | None, typer.Option(help="end the text here; may be given several times")]
+Debug = Annotated[bool, typer.Option("--debug", help="show tracebacks")]
+
+
+@app.callback(invoke_without_command=True)
+def top(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="print the version")] = False,
+    debug: Debug = False,
+) -> None:
+    if version:
+        print(f"foredraft {__version__}")
+        raise typer.Exit()
+
+
+@app.command()
+def generate(
+    prompt: Annotated[str | None, typer.Argument(help="the prompt; or give -f")] = None,
+    model: Model = "smollm2",
+    engine: Engine = "auto",
+    threads: Threads = None,
+    drafter: Drafter = "lookup",
+    verifier: Verifier = "match",
+    max_tokens: MaxTokens = 256,
+    temperature: Temperature = 0.0,
+    top_p: TopP = 1.0,
+    top_k: TopK = 0,
+    min_p: MinP = 0.0,
+    seed: Seed = None,
+    stop: Stop = None,
+    raw: Annotated[bool, typer.Option("--raw", help="no chat template: continue the prompt as it stands")] = False,
+    file: Annotated[str | None, typer.Option("-f", "--file", help="read the prompt from a file, - for stdin")] = None,
+    json: Annotated[bool, typer.Option("--json", help="one JSON object instead of streamed text")] = False,
+    compare: Annotated[bool, typer.Option("--compare", help="decode plainly too; both speeds, same tokens?")] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="where tokens came from and time went")] = False,
+) -> int:
+    """Generate text from a prompt, streamed."""
+    from foredraft.cli.generate import Job
+    from foredraft.core.params import SamplingParams
+
+    params = SamplingParams(
+        max_tokens=max_tokens,
+        temperature=temperature,
+        top_p=top_p,
+        top_k=top_k,
+        min_p=min_p,
+        seed=seed,
+        stop=tuple(stop or ()),
+    )
+    return Job(model, engine, threads, drafter, verifier, params, raw, json, compare, explain).run(prompt, file)
+
+
+@app.command()
+def chat(
+    model: Model = "smollm2",
+    engine: Engine = "auto",
+    threads: Threads = None,
+    drafter: Drafter = "lookup",
+    max_tokens: MaxTokens = 512,
+    temperature: Temperature = 0.0,
+    top_p: TopP = 1.0,
+    seed: Seed = None,
+    system: Annotated[str | None, typer.Option(help="a system message")] = None,
+) -> int:
+    """Talk to a model; the cache is kept across turns."""
+    from foredraft.cli.chat import talk
+    from foredraft.core.params import SamplingParams
+
+    params = SamplingParams(max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed)
+    return talk(model, engine, threads, drafter, params, system)
+
+
+models = typer.Typer(help="Models: what is known and on disk, fetching, facts.", invoke_without_command=True)
+app.add_typer(models, name="models")
+
+
+@models.callback()
+def models_top(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        models_list()
+
+
+@models.command("list")
+def models_list() -> None:
+    """Known models, and whether they are on disk."""
+    from foredraft.cli.models import list_models
+
+    list_models()
+
+
+@models.command("pull")
+def models_pull(name: Annotated[str, typer.Argument(help="a known model or a hub id")]) -> None:
+    """Fetch a model and check it."""
+    from foredraft.cli.models import pull
+
+    pull(name)
+
+
+@models.command("show")
+def models_show(
+    model: Annotated[str, typer.Argument(help="known name, path or hub id")],
+    json: Annotated[bool, typer.Option("--json", help="as a JSON object")] = False,
+) -> None:
+    """Architecture, quantisation, bytes read per token."""
+    from foredraft.cli.models import show
+
+    show(model, json)
+
+
+@app.command()
+def drafters(json: Annotated[bool, typer.Option("--json", help="as a JSON array")] = False) -> None:
+    """Every drafter with its needs and options."""
+    from foredraft.cli.drafters import list_drafters
+
+    list_drafters(json)
+
+
+def command() -> Callable[..., Any]:
+    """The whole command line as one callable."""
+    return typer.main.get_command(app)

@@ -1,0 +1,44 @@
+"""`foredraft drafters`: every way of guessing, its needs and options."""
+
+from __future__ import annotations
+
+import dataclasses
+import json as jsonlib
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from foredraft.draft import family, names
+from foredraft.draft.family import Family, option_fields
+
+LENGTH_HELP = "tokens drafted a round, at most"
+
+
+def list_drafters(json: bool) -> None:
+    """Prints a table, or a JSON array."""
+    rows = [_describe(family(name)) for name in names()]
+    if json:
+        print(jsonlib.dumps(rows, indent=2))
+        return
+    table = Table("drafter", "what", "needs", "options", box=None, pad_edge=False)
+    for row in rows:
+        options = "\n".join(f"{one['name']}={one['default']}  {one['help']}" for one in row["options"])
+        table.add_row(row["name"], row["summary"], row["needs"], options)
+    Console(highlight=False).print(table)
+    print("\nWrite them as name:option=value,…; text does not depend on the drafter: all are lossless.")
+
+
+def _describe(found: Family) -> dict[str, Any]:
+    options = [
+        {"name": name, "type": kind, "default": None if default is dataclasses.MISSING else default, "help": text}
+        for name, kind, default, text in option_fields(found)
+    ]
+    length = {"name": "num_speculative_tokens", "type": "int", "default": found.num_speculative_tokens}
+    return {
+        "name": found.name,
+        "summary": found.summary,
+        "needs": found.requires,
+        "lossless": True,
+        "options": [*options, {**length, "help": LENGTH_HELP}],
+    }

@@ -1,0 +1,138 @@
+"""`foredraft generate`: text from a prompt, streamed or as JSON, with `--compare` beside plain decoding."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from foredraft.cli.show import explanation, loading, stats_json, status_line
+from foredraft.core.errors import UsageError
+from foredraft.core.events import Step
+from foredraft.core.params import SamplingParams
+from foredraft.draft import specify
+from foredraft.engine.compare import Comparison, compare
+from foredraft.engine.llm import LLM, load
+from foredraft.engine.outputs import Completion
+from foredraft.verify import make_verifier
+
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Job:
+    """One call of the command, its options as given."""
+
+    model: str
+    engine: str
+    threads: int | None
+    drafter: str
+    verifier: str
+    params: SamplingParams
+    raw: bool
+    json: bool
+    compare: bool
+    explain: bool
+
+    def run(self, prompt: str | None, file: str | None) -> int:
+        """Generates and prints; returns the exit status."""
+        text = _prompt(prompt, file)
+        specify(self.drafter)  # wrong names are told before weights are fetched or loaded
+        make_verifier(self.verifier)
+        with loading(self.model) as progress:
+            llm = load(
+                self.model,
+                self.drafter,
+                engine=self.engine,
+                verifier=self.verifier,
+                threads=self.threads,
+                progress=progress,
+            )
+        with llm:
+            ids = llm.encode(text) if self.raw else llm.encode_chat([{"role": "user", "content": text}])
+            return self._compare(llm, ids) if self.compare else self._generate(llm, ids)
+
+    def _generate(self, llm: LLM, ids: tuple[int, ...]) -> int:
+        sequence = llm.open(ids, self.params)
+        interrupted = False
+        try:
+            for step in _steps(llm, sequence):
+                self._show(step)
+        except KeyboardInterrupt:
+            interrupted = True
+        completion = Completion.of(sequence)
+        sequence.close()
+        if interrupted and not self.json:
+            print(sequence.stop.held, end="")
+        self._finish(completion, None)
+        return INTERRUPTED if interrupted else 0
+
+    def _compare(self, llm: LLM, ids: tuple[int, ...]) -> int:
+        found = compare(llm, ids, self.params, self._show)
+        self._finish(found.speculative.completion, found)
+        return 0 if found.identical else 1
+
+    def _show(self, step: Step) -> None:
+        if not self.json:
+            print(step.text, end="", flush=True)
+
+    def _finish(self, completion: Completion, found: Comparison | None) -> None:
+        if self.json:
+            print(jsonlib.dumps(_as_json(completion, self.drafter, found), ensure_ascii=False))
+            return
+        print(flush=True)
+        if self.explain:
+            print(explanation(completion), file=sys.stderr)
+        if found is None:
+            print(status_line(completion, self.drafter), file=sys.stderr)
+            return
+        stats = completion.stats
+        print(f"\nplain: {found.plain.tok_s:.1f} tok/s")
+        print(f"{self.drafter}: {found.speculative.tok_s:.1f} tok/s ({found.speedup:.2f}x)")
+        print(f"mean acceptance length: {stats.mean_acceptance_length:.2f}")
+        at = found.first_difference()
+        print("identical: yes" if at is None else f"identical: no (first difference at token {at})")
+
+
+def _steps(llm: LLM, sequence: Any) -> Iterator[Step]:
+    from foredraft.engine.loop import generate
+
+    for _, step in generate(llm.loaded.model, llm.policy, [sequence]):
+        yield step
+
+
+def _prompt(prompt: str | None, file: str | None) -> str:
+    """The prompt's text from the argument, a file or stdin; exactly one of them."""
+    if (prompt is None) == (file is None):
+        raise UsageError("give the prompt either as an argument or with -f FILE (- for stdin)")
+    if prompt is not None:
+        return prompt
+    assert file is not None
+    try:
+        return sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise UsageError(f"{file} is not UTF-8 text: convert it first") from None
+    except OSError as error:
+        raise UsageError(f"cannot read {file}: {error.strerror}; check the path") from None
+
+
+def _as_json(completion: Completion, drafter: str, found: Comparison | None) -> dict[str, Any]:
+    result: dict[str, Any] = {
+        "text": completion.text,
+        "token_ids": list(completion.token_ids),
+        "finish_reason": completion.finish_reason,
+        "seed": completion.seed,
+        "stats": stats_json(completion, drafter),
+    }
+    if found is not None:
+        result["compare"] = {
+            "plain_tok_s": found.plain.tok_s,
+            "tok_s": found.speculative.tok_s,
+            "speedup": found.speedup,
+            "identical": found.identical,
+            "first_difference": found.first_difference(),
+        }
+    return result

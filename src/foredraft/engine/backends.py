@@ -1,0 +1,90 @@
+"""From a model's name to a model: where the weights are, which engine runs them, which tokenizer belongs to them.
+
+Also finds what a drafter needs (a second model, the target's ends, a view of its layers) and refuses, before anything
+runs, what the target cannot give or what does not fit its vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from foredraft.core.errors import UnknownName, UsageError
+from foredraft.core.protocols import AnyDrafter, Model, Needs
+from foredraft.draft.family import Provided, Spec
+from foredraft.engine.threads import available_threads
+from foredraft.models.sources import Progress, Source, resolve
+from foredraft.models.tokenizer import Tokenizer, same_vocabulary
+
+ENGINES = ("auto", "hf")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model that can be talked to."""
+
+    source: Source
+    engine: str
+    model: Model
+    tokenizer: Tokenizer
+    threads: int
+
+
+def load_model(
+    name: str, *, engine: str = "auto", threads: int | None = None, progress: Progress | None = None
+) -> Loaded:
+    """Resolves (and fetches, if it must) `name` and loads it. Raises SourceError, WeightsError or UsageError."""
+    if engine not in ENGINES:
+        raise UnknownName("engine", engine, ENGINES)
+    if threads is not None and threads < 1:
+        raise UsageError(f"threads must be at least 1, not {threads}")
+    source = resolve(name, progress)
+    tokenizer = Tokenizer.from_source(source)
+    from foredraft.models.hf import HFModel  # heavy: torch is imported only when a model is to run on it
+
+    count = threads if threads is not None else available_threads()
+    model = HFModel.load(source.path, source.kind, vocab_size=tokenizer.size, threads=count)
+    return Loaded(source, "hf", model, tokenizer, count)
+
+
+@dataclass(frozen=True)
+class Drafting:
+    """A drafter ready for a target, and the second model that was loaded for it, if any."""
+
+    spec: Spec
+    drafter: AnyDrafter
+    second: Loaded | None = None
+
+    def close(self) -> None:
+        if self.second is not None:
+            self.second.model.close()
+
+
+def make_drafting(spec: Spec, target: Loaded, progress: Progress | None = None) -> Drafting:
+    """Builds the drafter. Raises UsageError when the target lacks an ability or the vocabularies differ."""
+    needs = spec.needs
+    _check_abilities(spec, needs, target.model)
+    second = None
+    if needs.model is not None:
+        second = load_model(needs.model, engine=target.engine, threads=target.threads, progress=progress)
+        difference = same_vocabulary(target.tokenizer, second.tokenizer)
+        if difference is not None:
+            raise UsageError(
+                f"{needs.model!r} cannot draft for {target.source.name!r}: {difference}; "
+                "choose a draft model of the same family"
+            )
+    provided = Provided(
+        model=second.model if second is not None else None,
+        ends=target.model if needs.ends else None,
+        view=target.model.view(needs.layers) if needs.layers else None,
+    )
+    return Drafting(spec, spec.family.build(spec.options, provided), second)
+
+
+def _check_abilities(spec: Spec, needs: Needs, model: Model) -> None:
+    wanted = {"taps": bool(needs.taps), "ends": needs.ends, "layers": bool(needs.layers)}
+    lacking = [ability for ability, asked in wanted.items() if asked and ability not in model.abilities]
+    if lacking:
+        raise UsageError(
+            f"drafter {spec.family.name!r} needs {lacking[0]} of the target, which {model.about.name!r} "
+            "does not offer: choose another drafter or engine"
+        )

@@ -1,0 +1,206 @@
+"""The public face: a model with a drafter, as `foredraft.load` returns it."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Mapping
+from collections.abc import Sequence as Many
+from contextlib import ExitStack
+from types import TracebackType
+from typing import overload
+
+from foredraft.core.errors import PromptError, UsageError
+from foredraft.core.params import SamplingParams
+from foredraft.core.protocols import Cache, Request
+from foredraft.core.rules import rules_of
+from foredraft.core.sequence import Sequence
+from foredraft.core.stop import stop_of
+from foredraft.draft import specify
+from foredraft.engine.backends import Drafting, Loaded, load_model, make_drafting
+from foredraft.engine.loop import generate, prefill
+from foredraft.engine.outputs import Chunk, Completion, Output
+from foredraft.engine.sequence import fork, open_sequence
+from foredraft.models.sources import Progress
+from foredraft.models.templates import chat_ids
+from foredraft.policy.constant import Constant
+from foredraft.verify import make_verifier
+
+Prompt = str | Many[int]
+Message = Mapping[str, str]
+
+DEFAULT_MODEL = "smollm2"
+DEFAULT_DRAFTER = "lookup"
+DEFAULT_VERIFIER = "match"
+DEFAULTS = SamplingParams()
+
+
+class LLM:
+    """A model, a drafter and a verifier. Text is the model's own whatever the last two are.
+
+    Prompts are text, taken as it stands, or token ids; `chat` puts messages through the model's chat template. Not safe
+    for use from several threads at once.
+    """
+
+    def __init__(
+        self,
+        loaded: Loaded,
+        drafter: str = DEFAULT_DRAFTER,
+        *,
+        verifier: str = DEFAULT_VERIFIER,
+        max_num_seqs: int = 8,
+        progress: Progress | None = None,
+    ) -> None:
+        """drafter, verifier: by name, as on the command line. max_num_seqs: sequences that share a pass."""
+        if max_num_seqs < 1:
+            raise UsageError(f"max_num_seqs must be at least 1, not {max_num_seqs}")
+        self.loaded = loaded
+        self.tokenizer = loaded.tokenizer
+        self.verifier = make_verifier(verifier)
+        self.max_num_seqs = max_num_seqs
+        self.drafting: Drafting = make_drafting(specify(drafter), loaded, progress)
+        self.policy = Constant(self.drafting.spec.num_speculative_tokens)
+
+    @overload
+    def generate(self, prompts: Prompt, params: SamplingParams = ...) -> Output: ...
+
+    @overload
+    def generate(self, prompts: Many[str] | Many[Many[int]], params: SamplingParams = ...) -> list[Output]: ...
+
+    def generate(
+        self, prompts: Prompt | Many[str] | Many[Many[int]], params: SamplingParams = DEFAULTS
+    ) -> Output | list[Output]:
+        """The continuation of a prompt, or of each prompt of a list."""
+        if isinstance(prompts, str) or (prompts and isinstance(prompts[0], int)):
+            return self._generate([self.encode(prompts)], params)[0]  # type: ignore[arg-type]
+        if not prompts:
+            raise PromptError("there is no prompt: give a text, token ids or a list of either")
+        return self._generate([self.encode(prompt) for prompt in prompts], params)  # type: ignore[arg-type]
+
+    def chat(self, messages: Many[Message], params: SamplingParams = DEFAULTS) -> Output:
+        """The reply to messages of {"role", "content"}, through the chat template."""
+        return self._generate([self.encode_chat(messages)], params)[0]
+
+    def stream(self, prompt: Prompt, params: SamplingParams = DEFAULTS) -> Iterator[Chunk]:
+        """Like generate for one prompt, piece by piece; with n > 1 the choices' chunks are interleaved."""
+        return self._stream(self.encode(prompt), params)
+
+    def stream_chat(self, messages: Many[Message], params: SamplingParams = DEFAULTS) -> Iterator[Chunk]:
+        """Like chat, piece by piece."""
+        return self._stream(self.encode_chat(messages), params)
+
+    def encode(self, prompt: Prompt) -> tuple[int, ...]:
+        """Token ids of a raw prompt. Raises PromptError when there are none, or for ids outside the vocabulary."""
+        ids = tuple(self.tokenizer.encode(prompt) if isinstance(prompt, str) else prompt)
+        if not ids or (isinstance(prompt, str) and not prompt):
+            raise PromptError("the prompt is empty: give it at least one character")
+        outside = [token for token in ids if not 0 <= token < self.tokenizer.size]
+        if outside:
+            last = self.tokenizer.size - 1
+            raise PromptError(f"token id {outside[0]} is not in the vocabulary: use ids from 0 to {last}")
+        return ids
+
+    def encode_chat(self, messages: Many[Message]) -> tuple[int, ...]:
+        """Token ids of a chat that ends where the model is to reply; control tokens in messages are plain text."""
+        if not messages:
+            raise PromptError("there are no messages: give at least one")
+        return tuple(chat_ids(self.tokenizer, [dict(message) for message in messages]))
+
+    def open(
+        self, prompt: tuple[int, ...], params: SamplingParams = DEFAULTS, *, cache: Cache | None = None
+    ) -> Sequence:
+        """A sequence for `prompt`, before its first round."""
+        model, tokenizer = self.loaded.model, self.tokenizer
+        seed = params.seed if params.seed is not None else secrets.randbits(63)
+        stop_ids = tokenizer.stop_ids | frozenset(params.stop_token_ids)
+        rules = rules_of(
+            params,
+            prompt=prompt,
+            vocab_size=model.about.vocab_size,
+            stop_ids=stop_ids,
+            bad_words=_bad_words(params, self),
+        )
+        room = model.about.context - len(prompt)
+        skip = params.skip_special_tokens
+
+        def decode(ids: Many[int]) -> str:
+            return tokenizer.decode(ids, skip_special=skip)
+
+        stop = stop_of(params, tokenizer.stop_ids, room, decode)
+        request = Request(prompt, seed, rules=rules)
+        return open_sequence(
+            model, self.drafting.drafter, self.verifier, request, stop, logprobs=params.logprobs, cache=cache
+        )
+
+    def _choices(self, prompt: tuple[int, ...], params: SamplingParams) -> list[Sequence]:
+        """n sequences of one prompt, which is scored once."""
+        first = self.open(prompt, params)
+        if params.n > 1:
+            for _ in prefill(self.loaded.model, self.policy, first):
+                pass
+        return [first, *(fork(first, choice) for choice in range(1, params.n))]
+
+    def _generate(self, prompts: Many[tuple[int, ...]], params: SamplingParams) -> list[Output]:
+        waiting = list(prompts)
+        outputs: list[Output] = []
+        while waiting:
+            group, waiting = waiting[: self._prompts_at_once(params)], waiting[self._prompts_at_once(params) :]
+            with ExitStack() as stack:
+                choices = []
+                for prompt in group:
+                    choices.append(self._choices(prompt, params))
+                    for sequence in choices[-1]:
+                        stack.callback(sequence.close)
+                for _ in generate(self.loaded.model, self.policy, [one for each in choices for one in each]):
+                    pass
+                outputs += [Output(prompt, tuple(map(Completion.of, own))) for prompt, own in zip(group, choices)]
+        return outputs
+
+    def _prompts_at_once(self, params: SamplingParams) -> int:
+        return max(1, self.max_num_seqs // params.n)
+
+    def _stream(self, prompt: tuple[int, ...], params: SamplingParams) -> Iterator[Chunk]:
+        with ExitStack() as stack:
+            sequences = self._choices(prompt, params)
+            for sequence in sequences:
+                stack.callback(sequence.close)
+            for sequence, step in generate(self.loaded.model, self.policy, sequences):
+                choice = sequence.request.choice
+                yield Chunk(choice, step.text, step.tokens, step.finish, step.logprobs, step)
+
+    def close(self) -> None:
+        """Gives back the models."""
+        self.drafting.close()
+        self.loaded.model.close()
+
+    def __enter__(self) -> LLM:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _bad_words(params: SamplingParams, llm: LLM) -> list[tuple[int, ...]]:
+    """Each bad word as it is spelt at the beginning of a text and after a space."""
+    spelt = [llm.tokenizer.encode(prefix + word, add_bos=False) for word in params.bad_words for prefix in ("", " ")]
+    return [tuple(ids) for ids in spelt if ids]
+
+
+def load(
+    model: str = DEFAULT_MODEL,
+    drafter: str = DEFAULT_DRAFTER,
+    *,
+    engine: str = "auto",
+    verifier: str = DEFAULT_VERIFIER,
+    threads: int | None = None,
+    max_num_seqs: int = 8,
+    progress: Progress | None = None,
+) -> LLM:
+    """A model ready to generate.
+
+    model: a known name, a path (GGUF file or Hugging Face directory) or a hub id. drafter: how to guess, as on the
+    command line, `none` for plain decoding. progress: told (bytes done, bytes in all) while weights are fetched.
+    """
+    loaded = load_model(model, engine=engine, threads=threads, progress=progress)
+    return LLM(loaded, drafter, verifier=verifier, max_num_seqs=max_num_seqs, progress=progress)
