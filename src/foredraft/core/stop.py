@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from foredraft.core.errors import UsageError
 from foredraft.core.params import SamplingParams
 from foredraft.core.text import Decode, TextState
 
@@ -50,7 +51,11 @@ class StopState:
 
 
 def stop_of(params: SamplingParams, eos_ids: Iterable[int], room: int, decode: Decode | None) -> StopState:
-    """The stopping of one request. room: tokens that the context still holds."""
+    """The stopping of one request. room: tokens that the context still holds. Raises UsageError for stop strings when
+    there is no `decode` to look for them in.
+    """
+    if params.stop and decode is None:
+        raise UsageError("stop strings are looked for in the text: give a decoder, or use stop_token_ids")
     ids = frozenset(params.stop_token_ids) | (frozenset() if params.ignore_eos else frozenset(eos_ids))
     cap = room if params.max_tokens is None else min(room, params.max_tokens)
     stop = Stop(ids, params.stop, cap, params.include_stop_str_in_output)

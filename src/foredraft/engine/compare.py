@@ -66,13 +66,14 @@ def compare(
         params = replace(params, seed=secrets.randbits(63))
     plain = LLM(llm.loaded, "none")
     for arm in (llm, plain):
-        _run(arm, prompt, replace(params, max_tokens=WARM_UP, min_tokens=0))
-    return Comparison(_run(llm, prompt, params, show), _run(plain, prompt, params))
+        timed(arm, prompt, replace(params, max_tokens=WARM_UP, min_tokens=0))
+    return Comparison(timed(llm, prompt, params, show), timed(plain, prompt, params))
 
 
-def _run(
+def timed(
     llm: LLM, prompt: tuple[int, ...], params: SamplingParams, show: Callable[[Step], None] = lambda step: None
 ) -> Arm:
+    """One generation, timed as this module says; `show` is told its steps."""
     model = llm.loaded.model
     begun = time.perf_counter()
     sequence = llm.open(prompt, params)

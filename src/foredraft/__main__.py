@@ -1,0 +1,5 @@
+"""`python -m foredraft`."""
+
+from foredraft.cli import main
+
+main()
