@@ -6,9 +6,6 @@ import dataclasses
 import json as jsonlib
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from foredraft.draft import family, names
 from foredraft.draft.family import Family, option_fields
 
@@ -16,16 +13,16 @@ LENGTH_HELP = "tokens drafted a round, at most"
 
 
 def list_drafters(json: bool) -> None:
-    """Prints a table, or a JSON array."""
+    """Prints them as text, or as a JSON array."""
     rows = [_describe(family(name)) for name in names()]
     if json:
         print(jsonlib.dumps(rows, indent=2))
         return
-    table = Table("drafter", "what", "needs", "options", box=None, pad_edge=False)
     for row in rows:
-        options = "\n".join(f"{one['name']}={one['default']}  {one['help']}" for one in row["options"])
-        table.add_row(row["name"], row["summary"], row["needs"], options)
-    Console(highlight=False).print(table)
+        print(f"{row['name']}: {row['summary']}\n  needs {row['needs']}")
+        for one in row["options"]:
+            default = "" if one["default"] is None else f" (default {one['default']!r})"
+            print(f"  {one['name']}: {one['help']}{default}")
     print("\nWrite them as name:option=value,…; text does not depend on the drafter: all are lossless.")
 
 

@@ -61,7 +61,7 @@ class LLM:
         self.policy = Constant(self.drafting.spec.num_speculative_tokens)
 
     @overload
-    def generate(self, prompts: Prompt, params: SamplingParams = ...) -> Output: ...
+    def generate(self, prompts: Prompt, params: SamplingParams = ...) -> Output: ...  # type: ignore[overload-overlap]
 
     @overload
     def generate(self, prompts: Many[str] | Many[Many[int]], params: SamplingParams = ...) -> list[Output]: ...
