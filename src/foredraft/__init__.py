@@ -1,4 +1,4 @@
-"""foredraft: speculative decoding. The same tokens the model would have said, several times faster.
+"""foredraft: speculative decoding. The tokens the model would have said, in less time.
 
     import foredraft
     llm = foredraft.load("smollm2")

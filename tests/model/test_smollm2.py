@@ -18,9 +18,7 @@ from foredraft.core.law import of_weights
 from foredraft.core.params import SamplingParams
 from foredraft.core.protocols import Model, Query
 from foredraft.core.stream import KeyedStream, Purpose
-from foredraft.draft.lookup import Lookup, Options
 from foredraft.draft.model import ModelDrafter
-from foredraft.engine.backends import Drafting
 from foredraft.engine.llm import LLM, load
 from foredraft.engine.loop import generate
 
@@ -42,14 +40,11 @@ def plain() -> Iterator[LLM]:
 
 def with_drafter(plain: LLM, name: str) -> LLM:
     """The same model with one of the drafters of these tests."""
-    llm = LLM(plain.loaded, "lookup")
-    if name == "tree":
-        drafter = Lookup(Options(n=2, branches=3))
-        llm.drafting = Drafting(llm.drafting.spec, drafter)
-    elif name == "early layers":  # a poor draft model of the same vocabulary: many rejections
-        drafter = ModelDrafter(plain.loaded.model.view(tuple(range(6))), (2, 1))
-        llm.drafting = Drafting(llm.drafting.spec, drafter)
-    return llm
+    if name == "early layers":  # a poor draft model of the same vocabulary: many rejections
+        return LLM(
+            plain.loaded, ModelDrafter(plain.loaded.model.view(tuple(range(6))), (2, 1)), num_speculative_tokens=4
+        )
+    return LLM(plain.loaded, {"lookup": "lookup", "tree": "lookup:n=2,branches=3"}[name])
 
 
 def measured_noise(model: Model, path: tuple[int, ...]) -> tuple[np.ndarray, float]:

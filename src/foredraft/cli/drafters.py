@@ -23,7 +23,9 @@ def list_drafters(json: bool) -> None:
         for one in row["options"]:
             default = "" if one["default"] is None else f" (default {one['default']!r})"
             print(f"  {one['name']}: {one['help']}{default}")
-    print("\nWrite them as name:option=value,…; text does not depend on the drafter: all are lossless.")
+    print(
+        "\nWrite them as name:option=value,…; all are lossless: a drafter changes when the text is ready, not the text."
+    )
 
 
 def _describe(found: Family) -> dict[str, Any]:

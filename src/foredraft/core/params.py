@@ -77,6 +77,8 @@ class SamplingParams:
         )
         _require(all(self.stop), "stop", "made of non-empty strings", self.stop)
         _require(all(self.bad_words), "bad_words", "made of non-empty strings", self.bad_words)
+        biased = all(value < math.inf for value in self.logit_bias.values())  # -inf forbids a token; no NaN
+        _require(biased, "logit_bias", "made of numbers below infinity", self.logit_bias)
         _require(self.seed is None or 0 <= self.seed < 2**63, "seed", "in [0, 2^63)", self.seed)
         _require(self.logprobs is None or self.logprobs >= 0, "logprobs", "0 or more", self.logprobs)
         _require(

@@ -19,9 +19,9 @@ from typing import Any, cast
 import numpy as np
 
 from foredraft.core import stop, tree
-from foredraft.core.errors import DraftError
+from foredraft.core.errors import DraftError, RuleError
 from foredraft.core.events import Step, Times, TokenLogprob
-from foredraft.core.law import Law
+from foredraft.core.law import Law, Point
 from foredraft.core.protocols import (
     Ahead,
     Ask,
@@ -105,7 +105,8 @@ def _turn(sequence: Seq, budget: Budget, model: Model, chunk: int) -> Turn:
     """What is fed, and how much may be drafted: the final token always needs one slot of the cap and the context."""
     start = sequence.cache.length
     chain = tuple(sequence.committed[start : start + chunk])
-    turn = Turn(sequence, start, chain, NOTHING)
+    turn = Turn(sequence, start, chain, NOTHING, fault=sequence.fault)
+    sequence.fault = None
     room = min(sequence.stop.remaining, model.about.context - len(sequence.committed)) - 1
     if sequence.state is None or turn.prefill or room < 1 or budget.rows < 1:
         return turn
@@ -134,7 +135,7 @@ def _propose(turns: Sequence[Turn], vocab_size: int) -> None:
             try:
                 tree.check(proposed, vocab_size, budget.rows, budget.depth, needs_laws)
                 turn.tree = proposed
-            except DraftError as error:
+            except Exception as error:  # as above: what was proposed may be no tree at all
                 turn.fault = _fault(error)
 
 
@@ -190,9 +191,10 @@ def _verified(turn: Turn, scores: Scores) -> tuple[Step, News[Any]]:
     """Walks the tree, stops the text, commits; keeps last, for if cut off before it the cache just catches up."""
     sequence, drafts, position = turn.sequence, turn.tree, turn.position
     first_node = len(turn.chain)
-    rules_at, laws = _laws(sequence.rules, drafts, scores, first_node)
+    rules_at, laws, ends = _laws(sequence.rules, drafts, scores, first_node)
     verdict = sequence.verifier(drafts, laws, sequence.stream.at(position))
     block = [*(drafts.tokens[node] for node in verdict.path), verdict.token]
+    block = block[: next((said for said, node in enumerate((ROOT, *verdict.path)) if node in ends), len(block))]
     tokens, stopped = stop.trim(sequence.stop, block)
     emitting = (ROOT, *verdict.path)[: len(tokens)]
     kept = (*range(first_node), *(first_node + node for node in verdict.path[: len(tokens) - 1]))
@@ -216,10 +218,15 @@ def _verified(turn: Turn, scores: Scores) -> tuple[Step, News[Any]]:
     return step, news
 
 
-def _laws(root: Rules, drafts: DraftTree, scores: Scores, first_node: int) -> tuple[Any, Laws]:
-    """The rules and the target's law at every node, each computed when first asked for."""
+def _laws(root: Rules, drafts: DraftTree, scores: Scores, first_node: int) -> tuple[Any, Laws, set[int]]:
+    """The rules and the target's law at every node, each computed when first asked for, and the dead ends met.
+
+    After a draft where the rules leave no token (past the end of a grammar) the text has stopped or is about to fail:
+    any law will do there, for nothing drawn from it is said; the next round raises if the text goes on.
+    """
     rules = {ROOT: root}
     known: dict[int, Law] = {}
+    ends: set[int] = set()
 
     def rules_at(node: int) -> Rules:
         if node not in rules:
@@ -228,10 +235,16 @@ def _laws(root: Rules, drafts: DraftTree, scores: Scores, first_node: int) -> tu
 
     def law(node: int) -> Law:
         if node not in known:
-            known[node] = rules_at(node).law(scores, first_node + node)
+            try:
+                known[node] = rules_at(node).law(scores, first_node + node)
+            except RuleError:
+                if node == ROOT:
+                    raise
+                known[node] = Point(0, scores.vocab_size)
+                ends.add(node)
         return known[node]
 
-    return rules_at, law
+    return rules_at, law, ends
 
 
 def _logprobs(

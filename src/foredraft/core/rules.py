@@ -84,7 +84,9 @@ def greedy(rules: Rules) -> Rules:
 
 def warp(logits: Logits, temperature: float, top_k: int, top_p: float, min_p: float) -> Law:
     """Temperature > 0, top-k, top-p, min-p and softmax, in float64. Ties at a border go to the lower id."""
-    scaled = logits.astype(np.float64) / temperature
+    scaled = logits.astype(np.float64)
+    with np.errstate(over="ignore"):  # a tiny temperature sends all but the likeliest to -inf
+        scaled = (scaled - scaled.max()) / temperature
     ids = _top_k(scaled, top_k) if 0 < top_k < len(scaled) else None
     kept = scaled if ids is None else scaled[ids]
     weights = np.exp(kept - kept.max())

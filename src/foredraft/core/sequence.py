@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +20,8 @@ class Sequence:
     committed: prompt and output tokens; cache.length <= len(committed) - 1 between rounds, so the last committed token
     is always scored (again) as the root. rules: those at the root. state: the drafter's own, None once it failed to
     keep up (then the sequence is decoded plainly). logprobs: how many likeliest tokens to report beside an emitted one.
-    keep_laws: steps carry the target's law at every emitted token.
+    keep_laws: steps carry the target's law at every emitted token. fault: what the drafter did wrong before the first
+    round; the next step reports it.
     """
 
     request: Request
@@ -33,6 +35,7 @@ class Sequence:
     state: Any
     logprobs: int | None = None
     keep_laws: bool = False
+    fault: str | None = None
     steps: list[Step] = field(default_factory=list)
 
     @property
@@ -47,7 +50,8 @@ class Sequence:
     def release(self) -> Cache:
         """Ends the drafting and hands the cache over, for a later turn that begins with the same text."""
         if self.state is not None:
-            self.drafter.close(self.state)
+            with suppress(Exception):  # a drafter that fails to let go cannot harm the text any more
+                self.drafter.close(self.state)
             self.state = None
         return self.cache
 

@@ -2,7 +2,7 @@
 
 A token may hold part of a character, and some vocabularies write a space only between words; so a token's text is what
 decoding a short window gains by it, and what still looks like half a character is held back. Invariant: pushed pieces
-plus `flush` equal decode(all tokens), for every text with no character spread over more than HELD tokens; where the
+plus `flush` equal decode(all tokens), for every text with no character spread over more than KEPT tokens; where the
 bytes are not UTF-8 at all, that still holds for decoders that work byte by byte (byte-level BPE).
 """
 
@@ -17,8 +17,8 @@ Decode = Callable[[Sequence[int]], str]
 HELD = 16
 """A window this long that still ends in half a character holds broken bytes: they are released."""
 
-KEPT = 4
-"""What stays of such a window: an unfinished UTF-8 character is at most three bytes, and every token at least one."""
+KEPT = 8
+"""What stays of such a window: an unfinished UTF-8 character has three bytes at most, and few tokens have no text."""
 
 BROKEN = "\N{REPLACEMENT CHARACTER}"
 

@@ -144,6 +144,8 @@ def check(tree: DraftTree, vocab_size: int, rows: int, depth: int, needs_laws: b
     if len(tree) > rows:
         raise DraftError(f"{len(tree)} nodes were drafted where {rows} were asked for")
     for node, (token, parent) in enumerate(zip(tree.tokens, tree.parents, strict=True)):
+        if not (isinstance(token, int) and isinstance(parent, int)):
+            raise DraftError(f"node {node} is {token!r} after {parent!r}: tokens and parents are plain ints")
         if not ROOT <= parent < node:
             raise DraftError(f"node {node} has parent {parent}, which does not come before it")
         if not 0 <= token < vocab_size:

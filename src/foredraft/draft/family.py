@@ -28,8 +28,9 @@ class Provided:
 class Family:
     """One way of guessing. options: a frozen dataclass whose fields are the options, with `help` in their metadata.
 
-    positional: the option that may stand without its name. num_speculative_tokens: nodes a round when nobody says.
-    requires: the needs in words, for people who choose.
+    needs is the one statement of what a drafter needs: `build` hands the same to the drafter it makes.
+    positional: the option that may stand without its name. num_speculative_tokens: nodes a round when nobody says, and
+    the options do not say by their `nodes`. requires: the needs in words, for people who choose.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Family:
     num_speculative_tokens: int
     positional: str | None = None
     requires: str = "nothing"
+    nodes: Callable[[Any], int | None] = lambda options: None
 
 
 @dataclass(frozen=True)
@@ -74,11 +76,13 @@ def parse(text: str, family: Callable[[str], Family]) -> Spec:
         if option in values:
             raise UsageError(f"drafter {name!r} was given {option!r} twice: give it once")
         values[option] = value
-    length = found.num_speculative_tokens
-    for alias in LENGTH:
-        if alias in values:
-            length = _count(name, alias, values.pop(alias))
-    return Spec(text, found, _options(found, values), length)
+    given = [alias for alias in LENGTH if alias in values]
+    if len(given) > 1:
+        raise UsageError(f"drafter {name!r} was given {' and '.join(given)}, two names of one option: give one")
+    wanted = _count(name, given[0], values.pop(given[0])) if given else None
+    options = _options(found, values)
+    lengths = (wanted, found.nodes(options), found.num_speculative_tokens)
+    return Spec(text, found, options, next(length for length in lengths if length is not None))
 
 
 def option_fields(family: Family) -> list[tuple[str, str, Any, str]]:

@@ -91,14 +91,16 @@ class Lookup:
     def _propose(self, ask: Ask[Index]) -> DraftTree:
         text, budget = ask.committed, ask.budget
         chains: list[DraftTree] = []
-        seen: set[int] = set()
+        seen: set[tuple[int, ...]] = set()
         for size in range(self.options.n, self.options.min - 1, -1):
             context = tuple(text[len(text) - size :])
             for place in reversed(ask.state.places[size - self.options.min].get(context, ())):
-                if place not in seen and len(chains) < self.options.branches:
-                    seen.add(place)
+                if len(chains) == self.options.branches:
+                    break
+                tokens = _continue(text, place, min(budget.rows, budget.depth))
+                if tuple(tokens) not in seen:
+                    seen.add(tuple(tokens))
                     trust = math.log(TRUST[min(size, len(TRUST)) - 1])
-                    tokens = _continue(text, place, min(budget.rows, budget.depth))
                     score = [trust * depth for depth in range(1, len(tokens) + 1)]
                     chains.append(DraftTree.chain(tokens, "lookup", score=score))
         if not chains:

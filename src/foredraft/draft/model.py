@@ -9,6 +9,8 @@ there is no case for "all accepted".
 
 from __future__ import annotations
 
+import itertools
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -41,13 +43,19 @@ class Options:
         """Children a node by depth; empty for a chain of any length."""
         return tuple(int(width) for width in self.tree.split("x")) if self.tree else ()
 
+    @property
+    def nodes(self) -> int | None:
+        """Nodes of the whole tree; None for a chain of any length."""
+        return sum(itertools.accumulate(self.widths, operator.mul)) or None
+
 
 @dataclass
 class DraftState:
-    """cached: the tokens in the draft cache, the drafted ones of the last round included."""
+    """cached: the tokens in the draft cache, those drafted in the last round included; the first `sure` are committed."""
 
     cache: Cache
     cached: list[int]
+    sure: int = 0
 
 
 @dataclass
@@ -91,7 +99,7 @@ class ModelDrafter:
     def open(self, request: Request, parent: DraftState | None = None) -> DraftState:
         if parent is None:
             return DraftState(self.model.open(), [])
-        return DraftState(parent.cache.fork(), parent.cached.copy())
+        return DraftState(parent.cache.fork(), parent.cached.copy(), parent.sure)
 
     def propose(self, asks: Sequence[Ask[DraftState]]) -> list[DraftTree]:
         growing = [growth for growth in map(self._start, asks) if growth is not None]
@@ -114,13 +122,15 @@ class ModelDrafter:
     def _start(self, ask: Ask[DraftState]) -> Growth | None:
         """Trims the draft cache to what was committed; None when the text does not fit the draft model."""
         state, text, about = ask.state, ask.committed, self.model.about
-        if len(text) + ask.budget.depth > about.context or any(token >= about.vocab_size for token in text):
+        unknown = about.vocab_size < ask.vocab_size and max(text) >= about.vocab_size
+        if unknown or len(text) + ask.budget.depth > about.context:
             return None
-        agreed = 0
+        agreed = min(state.sure, len(state.cached))
         while agreed < min(len(state.cached), len(text) - 1) and state.cached[agreed] == text[agreed]:
             agreed += 1
         state.cache.trim(agreed)
         del state.cached[agreed:]
+        state.sure = agreed
         return Growth(ask, {ROOT: ask.rules}, [ROOT])
 
     def _grows(self, growth: Growth, depth: int, width: int) -> bool:
@@ -234,4 +244,5 @@ FAMILY = Family(
     num_speculative_tokens=4,
     positional="model",
     requires="a second model",
+    nodes=lambda options: options.nodes,
 )

@@ -50,7 +50,6 @@ def load_model(
 class Drafting:
     """A drafter ready for a target, and the second model that was loaded for it, if any."""
 
-    spec: Spec
     drafter: AnyDrafter
     second: Loaded | None = None
 
@@ -62,7 +61,7 @@ class Drafting:
 def make_drafting(spec: Spec, target: Loaded, progress: Progress | None = None) -> Drafting:
     """Builds the drafter. Raises UsageError when the target lacks an ability or the vocabularies differ."""
     needs = spec.needs
-    _check_abilities(spec, needs, target.model)
+    _check_abilities(spec.family.name, needs, target.model)
     second = None
     if needs.model is not None:
         second = load_model(needs.model, engine=target.engine, threads=target.threads, progress=progress)
@@ -77,14 +76,20 @@ def make_drafting(spec: Spec, target: Loaded, progress: Progress | None = None) 
         ends=target.model if needs.ends else None,
         view=target.model.view(needs.layers) if needs.layers else None,
     )
-    return Drafting(spec, spec.family.build(spec.options, provided), second)
+    return Drafting(spec.family.build(spec.options, provided), second)
 
 
-def _check_abilities(spec: Spec, needs: Needs, model: Model) -> None:
+def given_drafting(drafter: AnyDrafter, target: Loaded) -> Drafting:
+    """A drafter made by the caller, models and all. Raises UsageError when the target lacks an ability it needs."""
+    _check_abilities(type(drafter).__name__, drafter.needs, target.model)
+    return Drafting(drafter)
+
+
+def _check_abilities(name: str, needs: Needs, model: Model) -> None:
     wanted = {"taps": bool(needs.taps), "ends": needs.ends, "layers": bool(needs.layers)}
     lacking = [ability for ability, asked in wanted.items() if asked and ability not in model.abilities]
     if lacking:
         raise UsageError(
-            f"drafter {spec.family.name!r} needs {lacking[0]} of the target, which {model.about.name!r} "
+            f"drafter {name!r} needs {lacking[0]} of the target, which {model.about.name!r} "
             "does not offer: choose another drafter or engine"
         )

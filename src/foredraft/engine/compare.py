@@ -11,9 +11,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from foredraft.core.errors import UsageError
 from foredraft.core.events import Step
 from foredraft.core.params import SamplingParams
-from foredraft.engine.llm import LLM
+from foredraft.engine.llm import DEFAULT_VERIFIER, LLM
 from foredraft.engine.loop import generate, prefill
 from foredraft.engine.outputs import Completion
 
@@ -61,7 +62,15 @@ class Comparison:
 def compare(
     llm: LLM, prompt: tuple[int, ...], params: SamplingParams, show: Callable[[Step], None] = lambda step: None
 ) -> Comparison:
-    """Generates twice, with `llm`'s drafter and with none; `show` is told the steps of the speculative run."""
+    """Generates twice, with `llm`'s drafter and with none; `show` is told the steps of the speculative run.
+
+    Raises UsageError where identity is not promised: a ratio verifier above temperature 0.
+    """
+    if llm.verifier_name != DEFAULT_VERIFIER and params.temperature > 0:
+        raise UsageError(
+            f"above temperature 0 the tokens of verifier {llm.verifier_name!r} have the right law but depend on the "
+            f"drafter: compare at temperature 0, or with {DEFAULT_VERIFIER!r}"
+        )
     if params.seed is None:
         params = replace(params, seed=secrets.randbits(63))
     plain = LLM(llm.loaded, "none")

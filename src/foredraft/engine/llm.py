@@ -11,12 +11,12 @@ from typing import overload
 
 from foredraft.core.errors import PromptError, UsageError
 from foredraft.core.params import SamplingParams
-from foredraft.core.protocols import Cache, Request
+from foredraft.core.protocols import AnyDrafter, Cache, Request
 from foredraft.core.rules import rules_of
 from foredraft.core.sequence import Sequence
 from foredraft.core.stop import stop_of
 from foredraft.draft import specify
-from foredraft.engine.backends import Drafting, Loaded, load_model, make_drafting
+from foredraft.engine.backends import Loaded, given_drafting, load_model, make_drafting
 from foredraft.engine.loop import generate, prefill
 from foredraft.engine.outputs import Chunk, Completion, Output
 from foredraft.engine.sequence import fork, open_sequence
@@ -32,6 +32,7 @@ DEFAULT_MODEL = "smollm2"
 DEFAULT_DRAFTER = "lookup"
 DEFAULT_VERIFIER = "match"
 DEFAULTS = SamplingParams()
+OWN_LENGTH = 8  # tokens a round of a drafter that came as an object
 
 
 class LLM:
@@ -44,21 +45,33 @@ class LLM:
     def __init__(
         self,
         loaded: Loaded,
-        drafter: str = DEFAULT_DRAFTER,
+        drafter: str | AnyDrafter = DEFAULT_DRAFTER,
         *,
         verifier: str = DEFAULT_VERIFIER,
+        num_speculative_tokens: int | None = None,
         max_num_seqs: int = 8,
         progress: Progress | None = None,
     ) -> None:
-        """drafter, verifier: by name, as on the command line. max_num_seqs: sequences that share a pass."""
+        """drafter, verifier: by name, as on the command line; a drafter may also be an object of one's own.
+
+        num_speculative_tokens: drafted a round at most; None leaves it to the drafter's name, 8 for an object.
+        max_num_seqs: sequences that share a pass.
+        """
         if max_num_seqs < 1:
             raise UsageError(f"max_num_seqs must be at least 1, not {max_num_seqs}")
         self.loaded = loaded
         self.tokenizer = loaded.tokenizer
+        self.verifier_name = verifier
         self.verifier = make_verifier(verifier)
         self.max_num_seqs = max_num_seqs
-        self.drafting: Drafting = make_drafting(specify(drafter), loaded, progress)
-        self.policy = Constant(self.drafting.spec.num_speculative_tokens)
+        if isinstance(drafter, str):
+            spec = specify(drafter)
+            self.drafting = make_drafting(spec, loaded, progress)
+            length = spec.num_speculative_tokens
+        else:
+            self.drafting = given_drafting(drafter, loaded)
+            length = OWN_LENGTH
+        self.policy = Constant(num_speculative_tokens if num_speculative_tokens is not None else length)
 
     @overload
     def generate(self, prompts: Prompt, params: SamplingParams = ...) -> Output: ...  # type: ignore[overload-overlap]
@@ -189,10 +202,11 @@ def _bad_words(params: SamplingParams, llm: LLM) -> list[tuple[int, ...]]:
 
 def load(
     model: str = DEFAULT_MODEL,
-    drafter: str = DEFAULT_DRAFTER,
+    drafter: str | AnyDrafter = DEFAULT_DRAFTER,
     *,
     engine: str = "auto",
     verifier: str = DEFAULT_VERIFIER,
+    num_speculative_tokens: int | None = None,
     threads: int | None = None,
     max_num_seqs: int = 8,
     progress: Progress | None = None,
@@ -200,7 +214,15 @@ def load(
     """A model ready to generate.
 
     model: a known name, a path (GGUF file or Hugging Face directory) or a hub id. drafter: how to guess, as on the
-    command line, `none` for plain decoding. progress: told (bytes done, bytes in all) while weights are fetched.
+    command line, `none` for plain decoding; or an object of one's own. progress: told (bytes done, bytes in all) while
+    weights are fetched.
     """
     loaded = load_model(model, engine=engine, threads=threads, progress=progress)
-    return LLM(loaded, drafter, verifier=verifier, max_num_seqs=max_num_seqs, progress=progress)
+    return LLM(
+        loaded,
+        drafter,
+        verifier=verifier,
+        num_speculative_tokens=num_speculative_tokens,
+        max_num_seqs=max_num_seqs,
+        progress=progress,
+    )

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from foredraft.core.events import Step
 from foredraft.core.protocols import Costs, Model, Policy
-from foredraft.core.round import run_round
+from foredraft.core.round import CHUNK, run_round
 from foredraft.core.sequence import Sequence as Seq
 
 NO_COSTS = Costs()
@@ -28,4 +28,4 @@ def prefill(model: Model, policy: Policy, sequence: Seq) -> Iterator[Step]:
     """Scores a prompt up to its last token without emitting, so that the cache can be forked for several choices."""
     while sequence.cache.length < len(sequence.committed) - 1:
         rest = len(sequence.committed) - 1 - sequence.cache.length
-        yield from run_round(model, policy, [sequence], chunk=min(rest, 512))
+        yield from run_round(model, policy, [sequence], chunk=min(rest, CHUNK))

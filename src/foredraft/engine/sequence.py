@@ -38,10 +38,25 @@ def open_sequence(
             f"the prompt has {size} tokens and the model holds {context}: shorten it by {size - context + 1}"
         )
     held = cache if cache is not None else model.open()
-    state = drafter.open(request)
+    state, fault = None, None
+    try:
+        state = drafter.open(request)
+    except Exception as error:  # drafters are untrusted: the text goes on without this one
+        fault = f"{type(error).__name__}: {error}"
     source = stream if stream is not None else KeyedStream(request.seed, request.choice)
     return Sequence(
-        request, list(request.prompt), held, request.rules, stop, source, verifier, drafter, state, logprobs, keep_laws
+        request,
+        list(request.prompt),
+        held,
+        request.rules,
+        stop,
+        source,
+        verifier,
+        drafter,
+        state,
+        logprobs,
+        keep_laws,
+        fault,
     )
 
 

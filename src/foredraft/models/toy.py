@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foredraft.core.errors import UsageError
-from foredraft.core.protocols import Ability, About, Cache, Query, Scores
+from foredraft.core.protocols import Ability, About, Cache, Query, Scores, Vectors
 
 Array = NDArray[np.float64]
 
@@ -111,8 +111,10 @@ class Tables:
         return self.tables[0][list(tokens)]
 
     def head(self, hidden: Array) -> Array:
-        # An identity head must leave -inf alone (0 * inf is not a number).
-        return hidden if np.array_equal(self.out, np.eye(len(self.out))) else hidden @ self.out
+        # An identity head must leave -inf alone (0 * inf is not a number); one product a row, for rows are invariant.
+        if np.array_equal(self.out, np.eye(len(self.out))):
+            return hidden
+        return hidden @ self.out if hidden.ndim == 1 else np.stack([row @ self.out for row in hidden])
 
     def select(self, layers: Sequence[int]) -> Tables:
         chosen = [0, *(layer + 1 for layer in layers)]
@@ -220,12 +222,13 @@ def check_path(rows: Sequence[int], parents: Sequence[int]) -> None:
 
 @dataclass(frozen=True, eq=False)
 class ToyScores:
-    """states: [rows, layers + 1, width]."""
+    """states: [rows, layers + 1, width]. wanted: rows with logits; count: of how many the top; layers: those tapped."""
 
     net: Net
     states: Array
     wanted: frozenset[int]
     count: int
+    layers: frozenset[int]
 
     @property
     def vocab_size(self) -> int:
@@ -245,6 +248,8 @@ class ToyScores:
         return best, logits[best]
 
     def taps(self, layer: int) -> Array:
+        if layer not in self.layers:
+            raise ValueError(f"the hidden states after {layer} layers were not asked for")
         return self.states[:, layer]
 
 
@@ -267,28 +272,37 @@ class ToyModel:
 
     def _score(self, query: Query) -> ToyScores:
         cache = _own(query.cache)
-        cache.tokens, cache.parents = query.tokens, query.parents
+        if query.taps:
+            self._offers("taps")
         paths: list[tuple[int, ...]] = []
         for token, parent in zip(query.tokens, query.parents, strict=True):
             paths.append((*(tuple(cache.path) if parent < 0 else paths[parent]), token))
         longest = max(map(len, paths))
         if longest > self.about.context:
             raise ValueError(f"position {longest - 1} lies outside the context of {self.about.context}")
+        cache.tokens, cache.parents = query.tokens, query.parents
         states = np.stack([self.net.states(path) for path in paths])
-        return ToyScores(self.net, states, frozenset(query.logits), query.top)
+        return ToyScores(self.net, states, frozenset(query.logits), query.top, frozenset(query.taps))
 
     def embed(self, tokens: Sequence[int]) -> Array:
+        self._offers("ends")
         return self.net.embed(tokens)
 
-    def head(self, hidden: Array) -> Array:
-        return self.net.head(hidden)
+    def head(self, hidden: Vectors) -> Array:
+        self._offers("ends")
+        return self.net.head(np.asarray(hidden, dtype=np.float64))
 
     def view(self, layers: Sequence[int]) -> ToyModel:
+        self._offers("layers")
         name = f"{self.about.name} layers {list(layers)}"
         return ToyModel(self.net.select(layers), name=name, context=self.about.context)
 
     def close(self) -> None:
         """Nothing to give back."""
+
+    def _offers(self, ability: Ability) -> None:
+        if ability not in self.abilities:
+            raise UsageError(f"the model {self.about.name!r} does not offer {ability!r}: use one that does")
 
 
 def _own(cache: Cache) -> ToyCache:

@@ -91,7 +91,7 @@ class BranchingStream:
         return [first, *rest][:count]
 
     def flip(self, p: float, q: float, lane: int) -> bool:
-        chance = 1.0 if p >= q else p / q
+        chance = min(1.0, p / q) if q > 0 else float(p > 0)
         return self.chooser.choose([chance, 1.0 - chance]) == 0
 
 
