@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from foredraft.core.errors import ForedraftError, UsageError
-    from foredraft.core.events import Stats, Step, TokenLogprob
+    from foredraft.core.events import Step, TokenLogprob
     from foredraft.core.params import SamplingParams
     from foredraft.engine.conversation import Conversation
     from foredraft.engine.llm import LLM, load
     from foredraft.engine.outputs import Chunk, Completion, Output
+    from foredraft.engine.stats import Stats
 
 __version__ = "0.1.0"
 
@@ -45,7 +46,7 @@ _HOMES = {
     "ForedraftError": "core.errors",
     "Output": "engine.outputs",
     "SamplingParams": "core.params",
-    "Stats": "core.events",
+    "Stats": "engine.stats",
     "Step": "core.events",
     "TokenLogprob": "core.events",
     "UsageError": "core.errors",

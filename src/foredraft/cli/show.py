@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from foredraft.core.events import Stats
 from foredraft.engine.outputs import Completion
+from foredraft.engine.stats import Stats
 
 
 def status_line(completion: Completion, drafter: str) -> str:

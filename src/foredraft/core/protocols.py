@@ -234,7 +234,7 @@ class Drafter(Protocol[S]):
     def needs(self) -> Needs: ...
 
     def open(self, request: Request, parent: S | None = None) -> S:
-        """State for a new sequence; with `parent`, an independent copy of that sequence's state as it stands."""
+        """State for a new sequence, never None; with `parent`, an independent copy of that one as it stands."""
 
     def propose(self, asks: Sequence[Ask[S]]) -> list[DraftTree]:
         """A tree an ask, each within its budget."""

@@ -78,7 +78,7 @@ class KeyedStream:
 
     def independent(self, lane: int) -> KeyedStream:
         # The origin joins the key of the branch: its TARGET noise, too, is fresh in every round.
-        return replace(self, branch=(self.branch * 1_000_003 + self.origin * 257 + lane + 1) & 0xFFFFFFFF)
+        return replace(self, branch=(self.branch * 0x9E3779B1 + self.origin * 0x85EBCA77 + lane + 1) & 0xFFFFFFFF)
 
     def draw(self, law: Law, purpose: Purpose, lane: int = 0) -> int:
         if isinstance(law, Point):

@@ -51,7 +51,7 @@ class Options:
 
 @dataclass
 class DraftState:
-    """cached: the tokens in the draft cache, those drafted in the last round included; the first `sure` are committed."""
+    """cached: tokens in the draft cache, those drafted in the last round included; the first `sure` are committed."""
 
     cache: Cache
     cached: list[int]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from foredraft.core.events import Stats, Step, TokenLogprob
-from foredraft.core.events import stats as stats_of
+from foredraft.core.events import Step, TokenLogprob
 from foredraft.core.sequence import Sequence
 from foredraft.core.stop import Finish
+from foredraft.engine.stats import Stats
+from foredraft.engine.stats import stats as stats_of
 
 
 @dataclass(frozen=True)

@@ -37,42 +37,43 @@ def open_sequence(
         raise PromptError(
             f"the prompt has {size} tokens and the model holds {context}: shorten it by {size - context + 1}"
         )
-    held = cache if cache is not None else model.open()
-    state, fault = None, None
-    try:
-        state = drafter.open(request)
-    except Exception as error:  # drafters are untrusted: the text goes on without this one
-        fault = f"{type(error).__name__}: {error}"
-    source = stream if stream is not None else KeyedStream(request.seed, request.choice)
-    return Sequence(
+    sequence = Sequence(
         request,
         list(request.prompt),
-        held,
+        cache if cache is not None else model.open(),
         request.rules,
         stop,
-        source,
+        stream if stream is not None else KeyedStream(request.seed, request.choice),
         verifier,
         drafter,
-        state,
-        logprobs,
-        keep_laws,
-        fault,
+        state=None,
+        logprobs=logprobs,
+        keep_laws=keep_laws,
     )
+    _start_drafting(sequence, None)
+    return sequence
 
 
 def fork(sequence: Sequence, choice: int) -> Sequence:
     """Another choice of the same request, before any token: shares the prompt's cache pages, draws its own noise."""
     request = replace(sequence.request, choice=choice)
-    return Sequence(
-        request,
-        list(sequence.committed),
-        sequence.cache.fork(),
-        sequence.rules,
-        sequence.stop,
-        KeyedStream(request.seed, choice),
-        sequence.verifier,
-        sequence.drafter,
-        sequence.drafter.open(request, parent=sequence.state) if sequence.state is not None else None,
-        sequence.logprobs,
-        sequence.keep_laws,
+    forked = replace(
+        sequence,
+        request=request,
+        committed=list(sequence.committed),
+        cache=sequence.cache.fork(),
+        stream=KeyedStream(request.seed, choice),
+        state=None,
+        steps=[],
     )
+    if sequence.state is not None:
+        _start_drafting(forked, sequence.state)
+    return forked
+
+
+def _start_drafting(sequence: Sequence, parent: object) -> None:
+    """Gives the sequence a drafter's state. Drafters are untrusted: the text goes on without one that fails."""
+    try:
+        sequence.state = sequence.drafter.open(sequence.request, parent)
+    except Exception as error:
+        sequence.fault = f"{type(error).__name__}: {error}"

@@ -1,0 +1,164 @@
+"""The proof: whatever is drafted, the joint law of the text is that of plain decoding, by exact enumeration.
+
+Two levels. One round (most cases): every draft, every verdict on it, then plain decoding to the end. The real loop
+(fewer, dearer): `testing.exact.speculated` over whole generations, cache, rules and stops included. In both the other
+side is `testing.exact.plain`, which knows model, rules and stop and nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from cases import (
+    EXACT,
+    NETS,
+    VARIANTS,
+    Iid,
+    Mixed,
+    Random,
+    Spam,
+    Top,
+    Twice,
+    Without,
+    World,
+    Wrong,
+    make_world,
+    one_round,
+)
+from foredraft.core.protocols import AnyDrafter, Budget, Verifier
+from foredraft.draft.lookup import Lookup
+from foredraft.draft.lookup import Options as LookupOptions
+from foredraft.draft.model import ModelDrafter
+from foredraft.draft.none import Nothing
+from foredraft.models.toy import ToyModel
+from foredraft.policy.constant import Constant
+from foredraft.testing.exact import distance, plain, speculated
+from foredraft.verify.match import Match
+from foredraft.verify.recursive import Recursive
+
+SEED = 20_260_801
+VERIFIERS: dict[str, Callable[[], Verifier]] = {"match": Match, "recursive": Recursive}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A way of drafting: the drafter, the nodes it may use, and the vocabulary it is affordable with."""
+
+    make: Callable[[World], AnyDrafter]
+    rows: int
+    depth: int
+    vocab_size: int = 3
+
+
+def model(*widths: int) -> Callable[[World], AnyDrafter]:
+    return lambda world: ModelDrafter(ToyModel(world.draft, context=24), widths)
+
+
+DRAFTERS: dict[str, Kind] = {
+    "none": Kind(lambda world: Nothing(), 0, 0, 4),
+    "model_chain": Kind(model(), 2, 2, 4),
+    "model_long_chain": Kind(model(), 3, 3),
+    "model_siblings": Kind(model(3), 3, 1, 4),
+    "model_tree": Kind(model(2, 1), 4, 2),
+    "model_late_tree": Kind(model(1, 2), 3, 2),
+    "model_cramped_tree": Kind(model(2, 2), 3, 2),
+    "iid_siblings": Kind(lambda world: Iid(world.draft, (3,)), 3, 1, 4),
+    "iid_tree": Kind(lambda world: Iid(world.draft, (2, 1)), 4, 2),
+    "without_exhausted": Kind(lambda world: Without(world.draft, (5,)), 5, 1),
+    "without_tree": Kind(lambda world: Without(world.draft, (2, 1)), 4, 2),
+    "top_tree": Kind(lambda world: Top(world.draft, (2, 2, 1)), 8, 3, 4),
+    "mixed_siblings": Kind(lambda world: Mixed(world.draft, (3,)), 3, 1, 4),
+    "mixed_tree": Kind(lambda world: Mixed(world.draft, (2, 1)), 4, 2),
+    "mixed_duplicates": Kind(lambda world: Mixed(world.draft, (2, 1), fresh=False), 4, 2),
+    "duplicates": Kind(lambda world: Twice(world.draft, (2, 2)), 6, 2, 4),
+    "lookup_chain": Kind(lambda world: Lookup(LookupOptions()), 3, 3, 4),
+    "lookup_tree": Kind(lambda world: Lookup(LookupOptions(branches=3)), 5, 3, 4),
+    "always_wrong": Kind(lambda world: Wrong(world.draft, (2, 1, 1)), 6, 3, 4),
+    "end_of_text": Kind(lambda world: Spam(world.draft, (2, 1)), 4, 2, 4),
+    "random_tree": Kind(lambda world: Random(world.draft, (2, 1)), 4, 2),
+}
+
+
+# How often each drafter meets each variant of the rules: every time with other nets, length and stops.
+TURNS = 2
+
+
+def worlds(name: str, turns: int = TURNS, step: int = 1, vocab_size: int = 0, most: int = 4) -> Iterator[World]:
+    """Worlds for every `step`-th variant of the rules; nets, length and stops by a seeded generator."""
+    offset, kind = list(DRAFTERS).index(name), DRAFTERS[name]
+    for index, variant in enumerate([*VARIANTS] * turns):
+        if index % step == offset % step:
+            seed = SEED + 1000 * offset + index
+            nets, length, stops = np.random.default_rng(seed).integers(0, (len(NETS), 4, 3))
+            size, longest = vocab_size or kind.vocab_size, min(most, 1 + int(length))
+            yield make_world(NETS[nets], variant, vocab_size=size, max_tokens=longest, stops=int(stops), seed=seed)
+
+
+@pytest.mark.parametrize("name", DRAFTERS)
+@pytest.mark.parametrize("verifier", VERIFIERS)
+def test_one_round_says_what_plain_decoding_says(
+    verifier: str, name: str, ledger: Callable[[str, float], None]
+) -> None:
+    kind = DRAFTERS[name]
+    made = VERIFIERS[verifier]()
+    for world in worlds(name):
+        found = one_round(world, kind.make(world), made, Budget(kind.rows, kind.depth))
+        worst = distance(found.texts, plain(world.target, world.request, world.stop))
+        ledger(f"one round, {verifier}", worst)
+        assert worst <= EXACT, f"{world.name}: total variation {worst}"
+
+
+@pytest.mark.parametrize("name", DRAFTERS)
+def test_match_is_exact_given_any_one_tree(name: str) -> None:
+    """Its draws never look at the tree: each verdict has the probability of its tokens, tree by tree."""
+    kind = DRAFTERS[name]
+    for world in worlds(name, turns=1):
+        for tree, _, verdicts in one_round(world, kind.make(world), Match(), Budget(kind.rows, kind.depth)).verdicts:
+            for verdict, chance in verdicts.items():
+                block = (*(tree.tokens[node] for node in verdict.path), verdict.token)
+                plainly = math.prod(world.p(block[:end]).prob(token) for end, token in enumerate(block))
+                assert abs(chance - plainly) <= EXACT, world.name
+            assert abs(sum(verdicts.values()) - 1) <= EXACT
+
+
+# The real loop multiplies the chances of every round: fewer nodes, three tokens, and every other variant.
+LOOPED = [name for name in DRAFTERS if name not in ("none", "model_long_chain", "iid_tree", "random_tree")]
+DEAR = ("iid_siblings", "without_exhausted")  # three draws a node: shorter texts
+
+
+@pytest.mark.parametrize("name", LOOPED)
+@pytest.mark.parametrize("verifier", VERIFIERS)
+def test_the_loop_says_what_plain_decoding_says(verifier: str, name: str, ledger: Callable[[str, float], None]) -> None:
+    kind = DRAFTERS[name]
+    for world in worlds(name, turns=1, step=2, vocab_size=3, most=3 if name in DEAR else 4):
+        policy = Constant(min(kind.rows, 3))
+        found = speculated(world.target, kind.make(world), VERIFIERS[verifier](), policy, world.request, world.stop)
+        worst = distance(found, plain(world.target, world.request, world.stop))
+        ledger(f"whole loop, {verifier}", worst)
+        assert worst <= EXACT, f"{world.name}: total variation {worst}"
+
+
+@pytest.mark.parametrize("verifier", VERIFIERS)
+def test_the_cases_meet_what_makes_verifying_hard(verifier: str) -> None:
+    """No case by case claim: over all worlds of a sampled tree, each of these happens somewhere."""
+    met = dict.fromkeys(("accepted", "rejected", "impossible draft", "end token within a block", "exhausted draft"), 0)
+    for name in ("without_exhausted", "without_tree"):
+        kind = DRAFTERS[name]
+        for world in worlds(name):
+            found = one_round(world, kind.make(world), VERIFIERS[verifier](), Budget(kind.rows, kind.depth))
+            for tree, _, verdicts in found.verdicts:
+                law = world.laws(tree)(-1)
+                met["impossible draft"] += any(law.prob(tree.tokens[node]) == 0 for node in tree.children(-1))
+                met["exhausted draft"] += name == "without_exhausted" and len(tree) < 3
+                for verdict in verdicts:
+                    met["accepted"] += len(verdict.path) > 0
+                    met["rejected"] += len(verdict.path) < tree.depth
+                    met["end token within a block"] += any(
+                        tree.tokens[node] in world.stop.rules.ids for node in verdict.path
+                    )
+    assert min(met.values()) > 20, met
