@@ -60,7 +60,7 @@ class Query:
 
 
 class Scores(Protocol):
-    """The result of one query: views that are valid until the model's next score; copy what you keep."""
+    """The result of one query: views, valid (after `keep` too) until the model's next score; copy what you keep."""
 
     @property
     def vocab_size(self) -> int: ...
@@ -75,7 +75,7 @@ class Scores(Protocol):
         """The `top` likeliest ids, best first (lower id among equals), and their logits."""
 
     def taps(self, layer: int) -> Vectors:
-        """[rows, width]: hidden states after `layer` layers, for all rows."""
+        """[rows, width]: hidden states after `layer` layers, for all rows; only for layers asked for."""
 
 
 class Cache(Protocol):
@@ -89,18 +89,20 @@ class Cache(Protocol):
     def nbytes(self) -> int: ...
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Keeps rows of the last pass, in order; they must be one path from the end of the cache. The rest is dropped.
+        """Keeps rows of its last pass, in order; they must be one path from the end of the cache. The rest is dropped.
 
-        Raises ValueError for rows that are not one path. A pass forgets earlier rows that were not kept.
+        Raises ValueError, and changes nothing, for rows that are not one path. A pass over this cache forgets earlier
+        rows that were not kept; passes over others do not.
         """
 
     def trim(self, length: int) -> None:
-        """Forgets everything after the first `length` tokens, pending rows included."""
+        """Forgets all after the first `length` tokens, pending rows included; ValueError outside 0 … self.length."""
 
     def fork(self) -> Cache:
         """An independent copy (pages may be shared); ValueError while rows are pending."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Gives back what it holds; a second time does no harm."""
 
 
 class Model(Protocol):
@@ -115,7 +117,7 @@ class Model(Protocol):
     def open(self) -> Cache: ...
 
     def score(self, queries: Sequence[Query]) -> list[Scores]:
-        """ONE batched forward pass over all queries."""
+        """ONE batched forward pass over all queries. ValueError for a row beyond the context."""
 
     def embed(self, tokens: Sequence[int]) -> Vectors:
         """Ability "ends": input embeddings, [tokens, width]."""
@@ -204,7 +206,8 @@ class News(Generic[S]):
     """What became of a pass, told after it.
 
     tokens: newly emitted tokens, none for a chunk of the prompt. start, kept: rows `kept` of the pass now stand in the
-    cache from position `start` on; the newest committed token has no row yet. verdict and laws: None for a chunk.
+    cache from position `start` on; the newest committed token has no row yet. verdict and laws: None for a chunk;
+    a verdict's path may be longer than `tokens` where the text ended inside it.
     """
 
     state: S
@@ -240,7 +243,10 @@ class Drafter(Protocol[S]):
         """A tree an ask, each within its budget."""
 
     def update(self, news: Sequence[News[S]]) -> None:
-        """Learns what was committed. Called after every pass, chunks of the prompt included."""
+        """Learns what was committed. Called after every pass, chunks of the prompt included.
+
+        Positions a cache already held (a chat that goes on) are never told: do not count on `start` beginning at 0.
+        """
 
     def close(self, state: S) -> None: ...
 

@@ -31,6 +31,7 @@ from foredraft.core.protocols import (
     Laws,
     Load,
     Model,
+    Needs,
     News,
     Policy,
     Query,
@@ -175,7 +176,7 @@ def _query(turn: Turn) -> Query:
     root = len(chain) - 1
     parents = (*range(-1, root), *(root + 1 + parent for parent in drafts.parents))
     rows = () if turn.prefill else tuple(range(root, root + 1 + len(drafts)))
-    needs = turn.sequence.drafter.needs
+    needs = turn.sequence.drafter.needs if turn.sequence.state is not None else Needs()
     return Query(turn.sequence.cache, chain + drafts.tokens, parents, rows, needs.top, needs.taps)
 
 

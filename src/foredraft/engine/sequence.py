@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from foredraft.core.errors import PromptError
+from foredraft.core.errors import DraftError, PromptError
 from foredraft.core.protocols import AnyDrafter, Cache, Model, Request, Verifier
 from foredraft.core.sequence import Sequence
 from foredraft.core.stop import StopState
@@ -75,5 +75,7 @@ def _start_drafting(sequence: Sequence, parent: object) -> None:
     """Gives the sequence a drafter's state. Drafters are untrusted: the text goes on without one that fails."""
     try:
         sequence.state = sequence.drafter.open(sequence.request, parent)
+        if sequence.state is None:
+            raise DraftError("open gave no state: None stands for a drafter that failed, so return any other object")
     except Exception as error:
         sequence.fault = f"{type(error).__name__}: {error}"

@@ -1,0 +1,32 @@
+"""The built-in drafters pass the kit for drafters."""
+
+import pytest
+
+from foredraft.draft.lookup import Lookup, Options
+from foredraft.draft.model import ModelDrafter
+from foredraft.draft.none import Nothing
+from foredraft.models.toy import Tables, ToyModel
+from foredraft.testing.drafters import DrafterChecks, MakeDrafter
+
+
+class TestNothing(DrafterChecks):
+    drafts = False
+
+    @pytest.fixture
+    def make_drafter(self) -> MakeDrafter:
+        return Nothing
+
+
+class TestLookup(DrafterChecks):
+    @pytest.fixture(params=[Options(), Options(n=2, branches=3)], ids=str)
+    def make_drafter(self, request: pytest.FixtureRequest) -> MakeDrafter:
+        return lambda: Lookup(request.param)
+
+
+class TestModelDrafter(DrafterChecks):
+    exact_rows = 3
+
+    @pytest.fixture(params=[(), (3, 2, 1)], ids=str)
+    def make_drafter(self, request: pytest.FixtureRequest) -> MakeDrafter:
+        draft = ToyModel(Tables.random(3, order=0, seed=12))
+        return lambda: ModelDrafter(draft, request.param)
