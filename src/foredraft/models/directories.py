@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from foredraft.core.errors import WeightsError
 
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
 INDEX = "model.safetensors.index.json"
 LARGEST_HEADER = 100_000_000
+LONGEST_NAME = 200
+BITS = {"BOOL": 8, "U8": 8, "I8": 8, "U16": 16, "I16": 16, "F16": 16, "BF16": 16, "U32": 32, "I32": 32, "F32": 32}
+BITS |= {
+    "U64": 64,
+    "I64": 64,
+    "F64": 64,
+    "C64": 64,
+    "F8_E4M3": 8,
+    "F8_E5M2": 8,
+    "F8_E8M0": 8,
+    "F6_E2M3": 6,
+    "F6_E3M2": 6,
+    "F4": 4,
+}
 
 
 def check_directory(folder: Path) -> None:
@@ -32,11 +47,14 @@ def shards_of(folder: Path) -> list[Path]:
     """The weight files, those of the index if there is one. Raises WeightsError for a shard that is missing."""
     index = folder / INDEX
     if not index.is_file():
-        return sorted(folder.glob("*.safetensors"))
+        files = sorted(folder.glob("*.safetensors"))
+        # Some carry the same weights twice, once under the names of the original code.
+        own = [file for file in files if not file.name.startswith("consolidated")]
+        return own or files
     places = read_json(index).get("weight_map", {})
     names = sorted(set(map(str, places.values()))) if isinstance(places, dict) else []
     for name in names:
-        if Path(name).name != name or not (folder / name).is_file():
+        if Path(name).name != name or len(name) > LONGEST_NAME or not (folder / name).is_file():
             raise WeightsError(f"{folder} lacks the shard {name} that its index names: fetch the model again")
     return [folder / name for name in names]
 
@@ -44,32 +62,52 @@ def shards_of(folder: Path) -> list[Path]:
 def safetensors_header(path: Path) -> dict[str, Any]:
     """Tensor name -> {dtype, shape, data_offsets}. Raises WeightsError when the file is damaged or cut short."""
     damaged = WeightsError(f"{path} is damaged or cut short: fetch it again")
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if size < 8 or length > min(size - 8, LARGEST_HEADER):
-            raise damaged
-        try:
+    try:
+        with path.open("rb") as file:
+            size = path.stat().st_size
+            length = int.from_bytes(file.read(8), "little")
+            if size < 8 or length > min(size - 8, LARGEST_HEADER):
+                raise damaged
             header = json.loads(file.read(length))
-        except ValueError:
-            raise damaged from None
+    except OSError as error:
+        raise WeightsError(f"cannot read {path}: {error.strerror}; check the path") from None
+    except (ValueError, RecursionError):
+        raise damaged from None
     if not isinstance(header, dict):
         raise damaged
     tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
-    try:
-        end = max((entry["data_offsets"][1] for entry in tensors.values()), default=0)
-    except (TypeError, KeyError, IndexError):
-        raise damaged from None
-    if 8 + length + end != size:
+    if not all(map(_is_tensor, tensors.values())):
+        raise damaged
+    at = 0
+    for begin, end in sorted(entry["data_offsets"] for entry in tensors.values()):
+        if begin != at:  # tensors lie side by side, without holes
+            raise damaged
+        at = end
+    if 8 + length + at != size:
         raise damaged
     return tensors
+
+
+def _is_tensor(entry: Any) -> bool:
+    """Whether an entry describes a tensor whose type and shape fill its place."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("dtype"), str):
+        return False
+    shape, place = entry.get("shape"), entry.get("data_offsets")
+    if not _are_counts(shape) or not _are_counts(place) or len(place) != 2:
+        return False
+    bits, room = math.prod(shape) * BITS.get(entry["dtype"], 1), (place[1] - place[0]) * 8
+    return bits == room if entry["dtype"] in BITS else 0 <= bits <= room  # of a newer type only the least is known
+
+
+def _are_counts(value: Any) -> TypeGuard[list[int]]:
+    return isinstance(value, list) and all(type(one) is int and one >= 0 for one in value)
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file. Raises WeightsError when it is none."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         raise WeightsError(f"{path} is not readable JSON: fetch the model again") from None
     if not isinstance(value, dict):
         raise WeightsError(f"{path} does not hold a JSON object: fetch the model again")

@@ -1,7 +1,7 @@
-"""The header of a GGUF file: metadata and where each tensor lies. Nothing is believed before it is checked.
+"""The header of a GGUF file: its metadata and where each tensor lies. Reads no weights.
 
-Written for speed (a vocabulary is 150,000 strings) and for hostile files: every count is capped by the bytes that are
-left before anything is allocated, and every tensor must lie inside the file. Format: ggml's gguf.md, versions 2 and 3.
+Every count and length is checked against what is left of the file before anything is allocated, so a truncated, corrupt
+or hostile file is one sentence (`WeightsError`) and never a crash. Source: the GGUF specification, versions 2 and 3.
 """
 
 from __future__ import annotations
@@ -9,20 +9,60 @@ from __future__ import annotations
 import math
 import mmap
 import struct
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from foredraft.core.errors import WeightsError
 
 MAGIC = b"GGUF"
-DEEPEST = 4  # dimensions of a tensor
-ALIGNMENT = 32
+VERSIONS = (2, 3)
 
-# Value types of metadata; 8 is a string, 9 an array.
+KINDS: dict[int, tuple[str, int, int]] = {
+    0: ("F32", 1, 4),
+    1: ("F16", 1, 2),
+    2: ("Q4_0", 32, 18),
+    3: ("Q4_1", 32, 20),
+    6: ("Q5_0", 32, 22),
+    7: ("Q5_1", 32, 24),
+    8: ("Q8_0", 32, 34),
+    9: ("Q8_1", 32, 40),
+    10: ("Q2_K", 256, 84),
+    11: ("Q3_K", 256, 110),
+    12: ("Q4_K", 256, 144),
+    13: ("Q5_K", 256, 176),
+    14: ("Q6_K", 256, 210),
+    15: ("Q8_K", 256, 292),
+    16: ("IQ2_XXS", 256, 66),
+    17: ("IQ2_XS", 256, 74),
+    18: ("IQ3_XXS", 256, 98),
+    19: ("IQ1_S", 256, 50),
+    20: ("IQ4_NL", 32, 18),
+    21: ("IQ3_S", 256, 110),
+    22: ("IQ2_S", 256, 82),
+    23: ("IQ4_XS", 256, 136),
+    24: ("I8", 1, 1),
+    25: ("I16", 1, 2),
+    26: ("I32", 1, 4),
+    27: ("I64", 1, 8),
+    28: ("F64", 1, 8),
+    29: ("IQ1_M", 256, 56),
+    30: ("BF16", 1, 2),
+    34: ("TQ1_0", 256, 54),
+    35: ("TQ2_0", 256, 66),
+    39: ("MXFP4", 32, 17),
+    40: ("NVFP4", 64, 36),
+    41: ("Q1_0", 128, 18),
+}
+"""Tensor type -> its name, and the values and bytes of one block. A test compares it with the gguf package."""
+
 SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+"""Metadata value type -> its struct code."""
+
 STRING, ARRAY = 8, 9
+ALIGNMENT = 32
+DEEPEST = 4  # dimensions of a tensor
+U32, U64 = struct.Struct("<I"), struct.Struct("<Q")
 
 
 @dataclass(frozen=True)
@@ -37,6 +77,7 @@ class TensorInfo:
 
     @property
     def count(self) -> int:
+        """How many numbers it holds."""
         return math.prod(self.shape)
 
 
@@ -50,6 +91,7 @@ class GGUFHeader:
 
     @property
     def architecture(self) -> str:
+        """The model's family, as llama.cpp names it."""
         return str(self.metadata.get("general.architecture", "unknown"))
 
     def setting(self, key: str, default: Any = None) -> Any:
@@ -57,119 +99,125 @@ class GGUFHeader:
         return self.metadata.get(f"{self.architecture}.{key}", default)
 
 
-class _Cursor:
-    """Reads onwards through a buffer; whatever does not fit is a WeightsError."""
-
-    def __init__(self, data: mmap.mmap, fail: Callable[[str], NoReturn]) -> None:
-        self.data, self.at, self.size, self.fail = data, 0, len(data), fail
-
-    def take(self, layout: str) -> Any:
-        size = struct.calcsize("<" + layout)
-        if self.at + size > self.size:
-            self.fail("ends in the middle of its header")
-        (value,) = struct.unpack_from("<" + layout, self.data, self.at)
-        self.at += size
-        return value
-
-    def count(self, least: int) -> int:
-        """A count of items that take at least `least` bytes each."""
-        number = int(self.take("Q"))
-        if number * least > self.size - self.at:
-            self.fail("claims more entries than it has bytes")
-        return number
-
-    def string(self) -> str:
-        length = self.count(1)
-        text = self.data[self.at : self.at + length]
-        self.at += length
-        return text.decode("utf-8", errors="replace")
-
-    def value(self, kind: int) -> Any:
-        if kind == STRING:
-            return self.string()
-        if kind == ARRAY:
-            return self.array()
-        if kind not in SCALARS:
-            self.fail(f"has a value of unknown type {kind}")
-        return self.take(SCALARS[kind])
-
-    def array(self) -> list[Any]:
-        kind = self.take("I")
-        if kind == STRING:
-            return [self.string() for _ in range(self.count(8))]
-        if kind not in SCALARS:
-            self.fail(f"has an array of unsupported type {kind}")
-        width = struct.calcsize("<" + SCALARS[kind])
-        number = self.count(width)
-        values = struct.unpack_from(f"<{number}{SCALARS[kind]}", self.data, self.at)
-        self.at += number * width
-        return list(values)
+class _Bad(Exception):
+    """What is wrong with the file, as the end of a sentence."""
 
 
 def read_header(path: Path) -> GGUFHeader:
     """Reads and checks the header. Raises WeightsError for anything that is not a whole GGUF file."""
-
-    def fail(what: str) -> NoReturn:
-        raise WeightsError(f"{path} {what}: it is damaged or not a GGUF file; fetch it again")
-
     try:
-        size = path.stat().st_size
         with path.open("rb") as file:
-            if size < 24 or file.read(4) != MAGIC:
-                fail("does not begin as a GGUF file does")
+            if file.read(len(MAGIC)) != MAGIC:
+                raise _Bad("does not begin as a GGUF file does")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                return _read(path, _Cursor(data, fail))
+                return _header(path, _Cursor(data))
+    except struct.error:
+        raise WeightsError(f"{path} ends in the middle of its header: it is damaged; fetch it again") from None
+    except _Bad as bad:
+        raise WeightsError(f"{path} {bad}: it is damaged or not a GGUF file; fetch it again") from None
     except OSError as error:
         raise WeightsError(f"cannot read {path}: {error.strerror}; check the path") from None
 
 
-def _read(path: Path, cursor: _Cursor) -> GGUFHeader:
-    cursor.at = 4
-    version = cursor.take("I")
-    if version not in (2, 3):
-        cursor.fail(f"is of version {version}, and only 2 and 3 are known")
-    tensors, entries = cursor.count(1), cursor.count(1)
+def _header(path: Path, at: _Cursor) -> GGUFHeader:
+    version = at.u32()
+    if version not in VERSIONS:
+        swapped = int.from_bytes(version.to_bytes(4, "little"), "big") in VERSIONS
+        raise _Bad("is big-endian" if swapped else f"is of version {version}, and only 2 and 3 are known")
+    tensor_count, key_count = at.count(24), at.count(12)  # the fewest bytes that a tensor and a key can take
     metadata: dict[str, Any] = {}
-    for _ in range(entries):
-        key = cursor.string()
-        metadata[key] = cursor.value(cursor.take("I"))
-    found = [_tensor(cursor) for _ in range(tensors)]
+    for _ in range(key_count):
+        key = at.string()
+        metadata[key] = at.value(at.u32())
+    parts = metadata.get("split.count", 1)
+    if isinstance(parts, int) and parts > 1:
+        raise WeightsError(f"{path} is one of several parts: join them with llama-gguf-split --merge")
     alignment = metadata.get("general.alignment", ALIGNMENT)
     if not isinstance(alignment, int) or alignment < 1:
-        cursor.fail(f"has an alignment of {alignment}")
-    start = -(-cursor.at // alignment) * alignment
-    placed = []
-    for name, shape, kind, offset in found:
-        nbytes = _nbytes(cursor, name, shape, kind)
-        if start + offset + nbytes > cursor.size:
-            cursor.fail(f"ends before its tensor {name!r}")
-        placed.append(TensorInfo(name, shape, _kind_name(kind), start + offset, nbytes))
-    return GGUFHeader(path, metadata, tuple(placed))
+        raise _Bad(f"has an alignment of {alignment}")
+    listed = [_tensor(at) for _ in range(tensor_count)]
+    start = -(-at.at // alignment) * alignment
+    placed = tuple(replace(tensor, offset=start + tensor.offset) for tensor in listed)
+    for tensor in placed:
+        if tensor.offset + tensor.nbytes > at.size:
+            raise _Bad(f"ends before its tensor {tensor.name!r}")
+    if len({tensor.name for tensor in placed}) != len(placed):
+        raise _Bad("names a tensor twice")
+    return GGUFHeader(path, metadata, placed)
 
 
-def _tensor(cursor: _Cursor) -> tuple[str, tuple[int, ...], int, int]:
-    name = cursor.string()
-    dimensions = cursor.take("I")
+def _tensor(at: _Cursor) -> TensorInfo:
+    """One entry of the tensor list, its offset still relative to where the weights begin."""
+    name, dimensions = at.string(), at.u32()
     if not 1 <= dimensions <= DEEPEST:
-        cursor.fail(f"has a tensor {name!r} of {dimensions} dimensions")
-    shape = tuple(int(cursor.take("Q")) for _ in range(dimensions))
-    kind, offset = cursor.take("I"), cursor.take("Q")
-    return name, shape, kind, offset
+        raise _Bad(f"has a tensor {name!r} of {dimensions} dimensions")
+    shape = tuple(at.u64() for _ in range(dimensions))
+    code, offset = at.u32(), at.u64()
+    if code not in KINDS:
+        raise _Bad(f"has a tensor {name!r} of unknown type {code}")
+    kind, block, size = KINDS[code]
+    if 0 in shape or shape[0] % block:
+        raise _Bad(f"has a tensor {name!r} of impossible shape {shape}")
+    return TensorInfo(name, shape, kind, offset, math.prod(shape) // block * size)
 
 
-def _nbytes(cursor: _Cursor, name: str, shape: tuple[int, ...], kind: int) -> int:
-    from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
+class _Cursor:
+    """Reads little-endian values one after another; running past the end is a struct.error."""
 
-    try:
-        block, size = GGML_QUANT_SIZES[GGMLQuantizationType(kind)]
-    except (ValueError, KeyError):
-        cursor.fail(f"has a tensor {name!r} of unknown type {kind}")
-    if any(side < 1 for side in shape) or shape[0] % block:
-        cursor.fail(f"has a tensor {name!r} of impossible shape {shape}")
-    return math.prod(shape) // int(block) * int(size)
+    def __init__(self, data: mmap.mmap) -> None:
+        self.data, self.size, self.at = data, len(data), len(MAGIC)
 
+    def u32(self) -> int:
+        (value,) = U32.unpack_from(self.data, self.at)
+        self.at += 4
+        return int(value)
 
-def _kind_name(kind: int) -> str:
-    from gguf.constants import GGMLQuantizationType
+    def u64(self) -> int:
+        (value,) = U64.unpack_from(self.data, self.at)
+        self.at += 8
+        return int(value)
 
-    return str(GGMLQuantizationType(kind).name)
+    def count(self, least: int) -> int:
+        """A number of items of at least `least` bytes each."""
+        count = self.u64()
+        if count * least > self.size - self.at:
+            raise _Bad("claims more entries than it has bytes")
+        return count
+
+    def string(self) -> str:
+        return self.strings(1)[0]
+
+    def strings(self, count: int) -> list[str]:
+        # Local names: a vocabulary is some 300,000 strings, and this loop is all the time a header takes.
+        data, end, at, length_at = self.data, self.size, self.at, U64.unpack_from
+        out = []
+        for _ in range(count):
+            (length,) = length_at(data, at)
+            at += 8
+            if length > end - at:
+                raise _Bad("claims a string longer than itself")
+            out.append(str(data[at : at + length], "utf-8", "replace"))
+            at += length
+        self.at = at
+        return out
+
+    def value(self, kind: int) -> Any:
+        """One metadata value of the given type."""
+        if kind == STRING:
+            return self.string()
+        if kind in SCALARS:
+            return self.scalars(kind, 1)[0]
+        if kind != ARRAY:
+            raise _Bad(f"has a value of unknown type {kind}")
+        item = self.u32()
+        if item == STRING:
+            return self.strings(self.count(8))
+        if item not in SCALARS:
+            raise _Bad(f"has an array of unsupported type {item}")
+        return self.scalars(item, self.count(struct.calcsize("<" + SCALARS[item])))
+
+    def scalars(self, kind: int, count: int) -> list[Any]:
+        layout = struct.Struct(f"<{count}{SCALARS[kind]}")
+        values = layout.unpack_from(self.data, self.at)
+        self.at += layout.size
+        return list(values)

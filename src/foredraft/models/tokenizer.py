@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import secrets
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import tokenizers
 
@@ -40,11 +41,16 @@ ENDS = frozenset(
 )
 
 
+# Ids that were put by for later: padding of the vocabulary to a round size, and control tokens without a use yet.
+RESERVED = re.compile(r"\[PAD\d+\]|<unused_?\d+>|<\|(reserved|dummy|extra|placeholder|unused)\w*\|>")
+
+
 @dataclass(frozen=True, eq=False)
 class Tokenizer:
-    """core: a tokenizer without added tokens. added: literal -> id of those that control=True parses out of text, of
-    which `special` are left out of decoded text; `spaces`, runs of white space, are words of any text. stop_ids: every
-    id that ends the model's text. names: what templates call bos_token and eos_token.
+    """core: a tokenizer of plain text, without added tokens. added: literal -> id of those, which control=True parses
+    out of text; the `special` are left out of decoded text, and `spaces`, runs of white space, are words of any text.
+    strips: literal -> does it swallow the white space (before, after) it? stop_ids: every id that ends the model's
+    text. names: what templates call bos_token and eos_token. rest: `core` for text that is not the beginning.
     """
 
     core: tokenizers.Tokenizer
@@ -57,6 +63,8 @@ class Tokenizer:
     chat_template: str | None = None
     names: Mapping[str, str] = field(default_factory=dict)
     spaces: Mapping[str, int] = field(default_factory=dict)
+    strips: Mapping[str, tuple[bool, bool]] = field(default_factory=dict)
+    rest: tokenizers.Tokenizer | None = None
 
     @staticmethod
     def from_source(source: Source) -> Tokenizer:
@@ -68,53 +76,96 @@ class Tokenizer:
 
         A BOS that the text begins with (control only) is not doubled.
         """
-        ids: list[int] = []
-        for literal, piece in self.segments(text) if control else [(False, text)]:
-            ids += [self.added[piece]] if literal else self._plain(piece)
+        ids = self.join(self.segments(text) if control else [(False, text)])
         if (self.add_bos if add_bos is None else add_bos) and self.bos is not None and ids[:1] != [self.bos]:
             ids.insert(0, self.bos)
         return ids
 
-    def segments(self, text: str) -> list[tuple[bool, str]]:
-        """(is it the literal of an added token?, piece), in order; the longest literal wins."""
-        pieces = self._literals.split(text) if self.added else [text]
-        return [(piece in self.added and bool(index % 2), piece) for index, piece in enumerate(pieces) if piece]
+    def segments(self, text: str, *, strip: bool = True) -> list[tuple[bool, str]]:
+        """(is it the literal of an added token?, piece), in order; the longest literal wins.
+
+        strip: without the white space that a literal swallows.
+        """
+        pieces = self._literals.split(text) if self._literals is not None else [text]
+        for index, literal in enumerate(pieces):
+            before, after = self.strips.get(literal, (False, False)) if strip and index % 2 else (False, False)
+            if before:
+                pieces[index - 1] = pieces[index - 1].rstrip()
+            if after:
+                pieces[index + 1] = pieces[index + 1].lstrip()
+        return [(bool(index % 2), piece) for index, piece in enumerate(pieces) if piece]
+
+    def begins_literal(self, text: str) -> bool:
+        """Whether `text` ends in the beginning of a literal that `segments` would find."""
+        longest = max(map(len, self._beginnings), default=0)
+        return any(text[-length:] in self._beginnings for length in range(1, min(longest, len(text)) + 1))
+
+    def join(self, segments: Iterable[tuple[bool, str]]) -> list[int]:
+        """The ids of segments: of a literal its id, of anything else the tokens that spell it."""
+        ids: list[int] = []
+        for index, (literal, piece) in enumerate(segments):
+            ids += [self.added[piece]] if literal else self._plain(piece, self.core if not index else self.rest)
+        return ids
 
     def decode(self, ids: Sequence[int], *, skip_special: bool = True) -> str:
         """The text of `ids`, nothing cleaned up. Raises UsageError for an id outside the vocabulary."""
-        text: list[str] = []
-        run: list[int] = []
+        text, run = "", list[int]()
         for token in ids:
             if not 0 <= token < self.size:
                 raise UsageError(f"token id {token} is not in the vocabulary: use ids from 0 to {self.size - 1}")
-            if token in self._literal_of:
-                text.append(self.core.decode(run, skip_special_tokens=False) if run else "")
-                text.append("" if skip_special and token in self.special else self._literal_of[token])
-                run = []
-            else:
+            literal = self._literal_of.get(token)
+            if literal is None:
                 run.append(token)
-        text.append(self.core.decode(run, skip_special_tokens=False) if run else "")
-        return "".join(text)
+            elif not (skip_special and token in self.special):
+                text += self._run(run, bool(text)) + literal
+                run = []
+        return text + self._run(run, bool(text))
 
     def piece(self, token: int) -> str | None:
         """The token as the vocabulary spells it; None for an id without one (padding)."""
         return self._literal_of.get(token) or self.core.id_to_token(token)
 
-    def _plain(self, text: str) -> list[int]:
+    def _plain(self, text: str, core: tokenizers.Tokenizer | None) -> list[int]:
+        core = core or self.core
+        if not text.isascii():  # half of a surrogate pair is no character, and the library takes none
+            text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         if not self.spaces:
-            return list(self.core.encode(text, add_special_tokens=False).ids)
+            return list(core.encode(text, add_special_tokens=False).ids)
         ids: list[int] = []
         for index, piece in enumerate(_pattern(self.spaces).split(text)):
-            ids += [self.spaces[piece]] if index % 2 else self.core.encode(piece, add_special_tokens=False).ids
+            ids += [self.spaces[piece]] if index % 2 else core.encode(piece, add_special_tokens=False).ids
+            core = self.rest or self.core
         return ids
+
+    def _run(self, run: list[int], inside: bool) -> str:
+        """Text of plain tokens. Some decoders drop a space at the beginning, which is none when text came before."""
+        if not run:
+            return ""
+        if not inside or self._letter is None:
+            return str(self.core.decode(run, skip_special_tokens=False))
+        letter = self.core.decode([self._letter], skip_special_tokens=False)
+        return str(self.core.decode([self._letter, *run], skip_special_tokens=False)).removeprefix(letter)
+
+    @cached_property
+    def _letter(self) -> int | None:
+        return self.core.token_to_id("a")
 
     @cached_property
     def _literal_of(self) -> dict[int, str]:
         return {token: literal for literal, token in self.added.items()}
 
     @cached_property
-    def _literals(self) -> re.Pattern[str]:
-        return _pattern(self.added)
+    def _structure(self) -> list[str]:
+        # A single character cannot be broken by a marker, so it is never structure.
+        return [literal for literal in self.added if len(literal) > 1 and literal not in self.spaces]
+
+    @cached_property
+    def _literals(self) -> re.Pattern[str] | None:
+        return _pattern(self._structure) if self._structure else None
+
+    @cached_property
+    def _beginnings(self) -> frozenset[str]:
+        return frozenset(literal[:end] for literal in self._structure for end in range(1, len(literal)))
 
 
 def _pattern(literals: Iterable[str]) -> re.Pattern[str]:
@@ -127,20 +178,21 @@ def from_gguf(header: GGUFHeader) -> Tokenizer:
     """The tokenizer in a GGUF file's metadata. Raises WeightsError for kinds that are not byte-level BPE."""
     found = vocabulary.read(header)
     data = header.metadata
-    bos = data.get("tokenizer.ggml.bos_token_id")
-    named = {data.get(f"tokenizer.ggml.{end}_token_id") for end in ("eos", "eot", "eom")}
-    stop_ids = {int(token) for token in named if token is not None}
-    stop_ids |= {token for literal, token in found.added.items() if literal in ENDS and token in found.control}
+    named = {end: data.get(f"tokenizer.ggml.{end}_token_id") for end in ("bos", "eos", "eot", "eom")}
+    ids = {end: token for end, token in named.items() if _is_id(token, found.size)}
+    literal_of = {token: literal for literal, token in found.added.items()}
+    template = data.get("tokenizer.chat_template")
     return Tokenizer(
         found.core,
         found.size,
         found.added,
         found.control,
-        frozenset(stop_ids),
-        bos=int(bos) if bos is not None else None,
-        add_bos=bool(data.get("tokenizer.ggml.add_bos_token", False)),
-        chat_template=data.get("tokenizer.chat_template"),
-        names=_texts(found.added, bos, data.get("tokenizer.ggml.eos_token_id")),
+        _ends(found.added, found.control) | {token for end, token in ids.items() if end != "bos"},
+        bos=ids.get("bos"),
+        add_bos=bool(data.get("tokenizer.ggml.add_bos_token", found.add_bos)) and "bos" in ids,
+        chat_template=template if isinstance(template, str) else None,
+        names={f"{end}_token": literal_of[ids[end]] for end in ("bos", "eos") if ids.get(end) in literal_of},
+        spaces=_spaces(found.added, found.control),
     )
 
 
@@ -148,38 +200,94 @@ def from_directory(folder: Path) -> Tokenizer:
     """The tokenizer of a Hugging Face directory. Raises WeightsError when it has no tokenizer.json."""
     if not (folder / "tokenizer.json").is_file():
         raise WeightsError(f"{folder} has no tokenizer.json: save the model's fast tokenizer there")
+    try:
+        return _of_directory(folder)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise WeightsError(f"{folder} has a garbled tokenizer ({error}): fetch the model again") from error
+
+
+def _of_directory(folder: Path) -> Tokenizer:
     data = read_json(folder / "tokenizer.json")
-    settings = _optional(folder / "tokenizer_config.json")
-    entries: list[dict[str, Any]] = data.pop("added_tokens", None) or []
+    settings = _optional(folder / "special_tokens_map.json") | _optional(folder / "tokenizer_config.json")
+    entries = _entries(data, settings)
     added = {str(entry["content"]): int(entry["id"]) for entry in entries}
     special = frozenset(int(entry["id"]) for entry in entries if entry.get("special"))
-    adds_bos = _begins_with_bos(data.pop("post_processor", None), settings)
-    core = _core(folder, data, added)
-    names = {"bos": _name(settings.get("bos_token")), "eos": _name(settings.get("eos_token"))}
-    bos = added.get(names["bos"] or "")
-    stop_ids = _stop_ids(folder, added, special, names["eos"])
-    size = max([core.get_vocab_size(with_added_tokens=True), *(token + 1 for token in added.values())])
+    adds_bos = _begins_with_bos(data.get("post_processor"), settings)
+    spaces = _spaces(added, special)
+    core, rest = _cores(folder, data, added.keys() - spaces.keys())
+    names = {end: name for end in ("bos", "eos") if (name := _name(settings.get(f"{end}_token"))) is not None}
+    ids = {end: added.get(name, core.token_to_id(name)) for end, name in names.items()}
+    named = {ids.get("eos"), *_named_ends(folder)} - {None}
+    size = 1 + max([*core.get_vocab(with_added_tokens=False).values(), *added.values()])
     return Tokenizer(
         core,
         size,
         added,
         special,
-        stop_ids,
-        bos=bos,
-        add_bos=adds_bos and bos is not None,
+        _ends(added, special) | {token for token in named if _is_id(token, size)},
+        bos=ids.get("bos"),
+        add_bos=adds_bos and ids.get("bos") is not None,
         chat_template=_template(folder, settings),
-        names={f"{key}_token": name for key, name in names.items() if name is not None},
-        spaces={literal: token for literal, token in added.items() if literal.isspace() and token not in special},
+        names={f"{end}_token": name for end, name in names.items()},
+        spaces=spaces,
+        strips={str(one["content"]): (bool(one.get("lstrip")), bool(one.get("rstrip"))) for one in entries},
+        rest=rest,
     )
 
 
-def _core(folder: Path, data: dict[str, Any], added: Mapping[str, int]) -> tokenizers.Tokenizer:
-    """The tokenizer without its added tokens, so that none is parsed out of plain text."""
-    data["added_tokens"] = []
+def _entries(data: Mapping[str, Any], settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The added tokens: those of tokenizer.json, those that only the settings list, and BOS and EOS in any case."""
+    entries = {int(entry["id"]): dict(entry) for entry in data.get("added_tokens") or []}
+    more = settings.get("added_tokens_decoder")
+    for token, entry in more.items() if isinstance(more, dict) else ():
+        entries.setdefault(int(token), {**entry, "id": int(token)})
+    words: Any = (data.get("model") or {}).get("vocab")
+    ends = {_name(settings.get("bos_token")), _name(settings.get("eos_token"))}
+    for name in ends & words.keys() if isinstance(words, dict) else ():
+        entries.setdefault(int(words[name]), {"id": words[name], "content": name})
+    return [entry | {"special": bool(entry.get("special")) or entry["content"] in ends} for entry in entries.values()]
+
+
+def _cores(
+    folder: Path, data: dict[str, Any], hidden: Set[str]
+) -> tuple[tokenizers.Tokenizer, tokenizers.Tokenizer | None]:
+    """The tokenizer of plain text, which makes none of the `hidden` tokens, and the one for later pieces if it differs.
+
+    Both neither cut, pad nor add anything, whatever the file asks for.
+    """
+    model: dict[str, Any] = data["model"] if isinstance(data.get("model"), dict) else {}
+    plain = data | {"added_tokens": [], "truncation": None, "padding": None, "post_processor": None}
+    plain["model"] = _without(model, hidden - {model.get("unk_token")})
+    # Some vocabularies write a space before the first word only, so a piece after a control token gets none.
+    rest = json.loads(json.dumps(plain["pre_tokenizer"])) if plain.get("pre_tokenizer") else None
+    stages = rest.get("pretokenizers", [rest]) if isinstance(rest, dict) else []
+    first_only = [stage for stage in stages if stage.get("prepend_scheme") == "first"]
+    for stage in first_only:
+        stage["prepend_scheme"] = "never"
     try:
-        return tokenizers.Tokenizer.from_str(json.dumps(data))
+        core = tokenizers.Tokenizer.from_str(json.dumps(plain))
+        later = tokenizers.Tokenizer.from_str(json.dumps(plain | {"pre_tokenizer": rest})) if first_only else None
     except Exception as error:  # the library raises bare Exception
         raise WeightsError(f"{folder / 'tokenizer.json'} cannot be read ({error}): save the tokenizer again") from None
+    return core, later
+
+
+def _without(model: dict[str, Any], hidden: Set[str]) -> dict[str, Any]:
+    """The model of a tokenizer without some of its words: text must not become one even where the model knows it."""
+    words = model.get("vocab")
+    if isinstance(words, list):  # pairs of a word and its score, found by place: one that nobody can guess takes it
+        kept = [
+            [secrets.token_hex(16) if word in hidden and at != model.get("unk_id") else word, score]
+            for at, (word, score) in enumerate(words)
+        ]
+        return model | {"vocab": kept}
+    if not isinstance(words, dict) or hidden.isdisjoint(words):
+        return model
+    model = model | {"vocab": {word: token for word, token in words.items() if word not in hidden}}
+    if model.get("merges"):
+        pairs = [tuple(pair.split(" ", 1)) if isinstance(pair, str) else tuple(pair) for pair in model["merges"]]
+        model["merges"] = [list(pair) for pair in pairs if hidden.isdisjoint((*pair, "".join(pair)))]
+    return model
 
 
 def _begins_with_bos(processor: Any, settings: Mapping[str, Any]) -> bool:
@@ -190,14 +298,29 @@ def _begins_with_bos(processor: Any, settings: Mapping[str, Any]) -> bool:
     return any(next(iter((stage or {}).get("single", [{}])), {}).keys() == {"SpecialToken"} for stage in stages)
 
 
-def _stop_ids(folder: Path, added: Mapping[str, int], special: frozenset[int], eos: str | None) -> frozenset[int]:
-    found = {token for literal, token in added.items() if literal in ENDS and token in special}
-    for file in ("generation_config.json", "config.json"):
-        value = _optional(folder / file).get("eos_token_id")
-        found |= set(value if isinstance(value, list) else [] if value is None else [value])
-    if eos in added:
-        found.add(added[str(eos)])
-    return frozenset(found)
+def _named_ends(folder: Path) -> set[Any]:
+    """What the model's own settings call the end: one id or several."""
+    config = _optional(folder / "config.json")
+    found: set[Any] = set()
+    for place in (_optional(folder / "generation_config.json"), config, config.get("text_config")):
+        value = place.get("eos_token_id") if isinstance(place, dict) else None
+        found |= set(value) if isinstance(value, list) else {value}
+    return found
+
+
+def _is_id(value: Any, size: int) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < size
+
+
+def _ends(added: Mapping[str, int], special: Set[int]) -> frozenset[int]:
+    """The control tokens that are known to end a turn or a text."""
+    # Where a turn ends with <|return|>, <|end|> merely ends one message of it.
+    known = ENDS - {"<|end|>"} if "<|return|>" in added else ENDS
+    return frozenset(token for literal, token in added.items() if literal in known and token in special)
+
+
+def _spaces(added: Mapping[str, int], special: Set[int]) -> dict[str, int]:
+    return {literal: token for literal, token in added.items() if literal.isspace() and token not in special}
 
 
 def _template(folder: Path, settings: Mapping[str, Any]) -> str | None:
@@ -207,12 +330,6 @@ def _template(folder: Path, settings: Mapping[str, Any]) -> str | None:
     if isinstance(value, list):  # several named templates: the one for chatting
         return next((str(one["template"]) for one in value if one.get("name") == "default"), None)
     return str(value) if value is not None else None
-
-
-def _texts(added: Mapping[str, int], bos: Any, eos: Any) -> dict[str, str]:
-    literal_of = {token: literal for literal, token in added.items()}
-    named = {"bos_token": literal_of.get(bos), "eos_token": literal_of.get(eos)}
-    return {key: literal for key, literal in named.items() if literal is not None}
 
 
 def _name(token: Any) -> str | None:
@@ -225,9 +342,13 @@ def _optional(path: Path) -> dict[str, Any]:
 
 
 def same_vocabulary(first: Tokenizer, second: Tokenizer) -> str | None:
-    """None when both spell every id that both have alike (one may be padded further), else the first difference."""
+    """None when both spell every id that both have alike, else the first difference.
+
+    Reserved ids and padding may differ, and one may go on where the other ends: such ids are never proposed.
+    """
     for token in range(min(first.size, second.size)):
         ours, theirs = first.piece(token), second.piece(token)
-        if ours != theirs and ours is not None and theirs is not None:
-            return f"token {token} is {ours!r} in one vocabulary and {theirs!r} in the other"
+        if ours == theirs or ours is None or theirs is None or RESERVED.fullmatch(ours) or RESERVED.fullmatch(theirs):
+            continue
+        return f"token {token} is {ours!r} in one vocabulary and {theirs!r} in the other"
     return None

