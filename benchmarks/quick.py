@@ -4,8 +4,8 @@
              [--temperature T] [--out FILE.json]
 
 Prompt files are JSON lines {"id", "task", "turns": [text, …]}; without one, the prompts below run (two of them copy,
-two do not). Speed counts from the scored prompt to the last token, the drafter's own work included. An output loops when an
-8-gram occurs three times in 64 tokens; such prompts are counted apart. The last line is one JSON object.
+two do not). Speed counts from the scored prompt to the last token, the drafter's own work included. An output loops
+when an 8-gram occurs three times in 64 tokens; such prompts are counted apart. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ def _figures(rows: list[tuple[str, dict[str, Arm]]], name: str) -> dict[str, Any
         "identical": sum(same),
         "faults": sum(len(one.faults) for one in stats),
         "time": {
-            part: sum(getattr(one.seconds, part) for one in stats) for part in ("draft", "score", "verify", "other")
+            part: sum(getattr(one.seconds, part) for one in stats) for part in ("draft", "verify", "sample", "other")
         },
     }
 

@@ -192,7 +192,7 @@ def make_world(nets: str, variant: str, *, vocab_size: int, max_tokens: int, sto
     prompt = (*prompt, *prompt[:2])  # so that lookup finds something
     rules = rules_of(params, prompt=prompt, vocab_size=vocab_size, stop_ids=ends, bad_words=bad_words)
     request = Request(prompt, seed, rules=rules)
-    stop = stop_of(params, ends[:1], room=16, decode=None)
+    stop = stop_of(params, ends[:1], room=16, text=None)
     name = f"{nets}/{variant}/V{vocab_size}/n{max_tokens}/stops{stops}/seed{seed}"
     return World(name, ToyModel(Memo(target), context=24), Memo(draft), request, stop)
 

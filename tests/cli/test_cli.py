@@ -182,6 +182,7 @@ WRONG_USE = {
     "two prompts": (["generate", "--threads", "1", "-m", "TINY", "-f", "-", "hi"], "prompt"),
     "unknown file": (["generate", "--threads", "1", "-m", "TINY", "-f", "no-such-file", "x"][:-1], "no-such-file"),
     "an empty prompt": (["generate", "--threads", "1", "-m", "TINY", "--raw", ""], "empty"),
+    "an empty prompt in a chat": (["generate", "--threads", "1", "-m", "TINY", ""], "empty"),
     "a prompt that does not fit": (["generate", "--threads", "1", "-m", "TINY", "--raw", "x" * 300], "300"),
     "temperature below 0": (["generate", "--threads", "1", "-m", "TINY", "--temperature", "-1", "hi"], "temperature"),
     "temperature not a number": (

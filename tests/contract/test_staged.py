@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
 from contract.drawing import totals
 from foredraft.core.protocols import AnyDrafter, Ask, Cache, Model, Needs, News, Request
 from foredraft.core.round import run_round
-from foredraft.core.rules import Rules, greedy
+from foredraft.core.rules import Rules
 from foredraft.core.sequence import Sequence as Seq
 from foredraft.core.stream import KeyedStream, Purpose
 from foredraft.core.tree import DraftTree
@@ -88,7 +88,7 @@ class Staged:
             request=ask.state.request,
             committed=list(ask.committed),
             cache=ask.state.cache,
-            rules=greedy(ask.rules) if ask.draw == "point" else ask.rules,
+            rules=replace(ask.rules, temperature=0.0) if ask.draw == "point" else ask.rules,
             stop=until(max(1, min(ask.budget.rows, ask.budget.depth))),
             stream=stream,
             verifier=Match(),

@@ -61,8 +61,8 @@ def test_probes_are_neither_drafted_nor_deep() -> None:
 def test_faults_and_seconds_add_up() -> None:
     total = stats(
         [
-            Step(0, (1,), fault="ValueError: no", seconds=Times(draft=1.0, score=2.0)),
-            Step(1, (1,), seconds=Times(draft=0.5, verify=0.25, other=0.25)),
+            Step(0, (1,), fault="ValueError: no", seconds=Times(draft=1.0, verify=2.0)),
+            Step(1, (1,), seconds=Times(draft=0.5, sample=0.25, other=0.25)),
         ]
     )
     assert total.faults == ("ValueError: no",)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from cases import Broken, Double, Fixed, Random, Spam, Top, Without, make_world, net_logits
-from foredraft.core.errors import PromptError, RuleError
+from foredraft.core.errors import PromptError
 from foredraft.core.law import Point
 from foredraft.core.protocols import AnyDrafter, Ask, Needs, News, Query, Request, Verifier
 from foredraft.core.round import run_round
@@ -148,12 +148,44 @@ def test_drafts_past_the_end_of_text_do_no_harm_when_nothing_may_follow_it(verif
 
 
 @pytest.mark.parametrize("drafter", [Nothing(), Fixed(DraftTree.chain([3, 3, 3], "fixed").with_point_laws(VOCAB))])
-def test_rules_that_leave_nothing_raise_where_plain_decoding_raises(drafter: AnyDrafter) -> None:
+def test_rules_that_leave_nothing_end_the_text_where_plain_decoding_would(drafter: AnyDrafter) -> None:
     """Without an end token there, the same tokens are said before the same error."""
     sequence = opened(drafter, Recursive(), rules=Rules((Only((3,)), Silent(3)), temperature=1.0))
-    with pytest.raises(RuleError):
-        run(sequence)
+    run(sequence)
     assert sequence.output == [3]
+    assert sequence.stop.finish == "error"
+    assert "relax" in str(sequence.stop.reason)
+    assert sequence.steps[-1].finish == "error"
+
+
+def test_a_text_that_cannot_go_on_leaves_the_others_of_its_round_alone() -> None:
+    alone = opened(Nothing(), Match())
+    run(alone)
+    batch = [
+        opened(Nothing(), Match()),
+        opened(Nothing(), Match(), rules=Rules((Only((3,)), Silent(3)))),
+        opened(Nothing(), Match()),
+    ]
+    model = ToyModel(TARGET)
+    for _ in generate(model, Constant(0), batch):
+        pass
+    assert [one.stop.finish for one in batch] == ["length", "error", "length"]
+    assert batch[0].output == batch[2].output == alone.output
+    assert all(sum(len(step.tokens) for step in one.steps) == len(one.output) for one in batch)
+
+
+class Scribbler(Nothing):
+    """Writes into the text it was shown."""
+
+    def propose(self, asks: Sequence[Ask[Any]]) -> list[DraftTree]:
+        asks[0].committed[-1] = 0  # type: ignore[index]
+        return [EMPTY]
+
+
+def test_drafters_cannot_write_into_the_text() -> None:
+    sequence, plain = opened(Scribbler(), Match()), opened(Nothing(), Match())
+    assert run(sequence) == run(plain)
+    assert all("TypeError" in str(step.fault) for step in sequence.steps[:-1])
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cases import rules_after
-from foredraft.core.errors import RuleError, UsageError
+from foredraft.core.errors import RuleError, UsageError, WeightsError
 from foredraft.core.law import Dense, Law, Point
 from foredraft.core.params import SamplingParams
-from foredraft.core.rules import FOLD, BadWords, Penalties, Rules, _nucleus, _top_k, greedy, rules_of, warp
+from foredraft.core.rules import FOLD, BadWords, Penalties, Rules, _nucleus, _top_k, rules_of, warp
 
 VOCAB = 5
 # Probabilities 0.5, 0.25, 0.125, 0.0625, 0.0625 at temperature 1: powers of two, so that sums are exact.
@@ -45,7 +46,7 @@ def test_temperature_flattens_and_sharpens() -> None:
 def test_greedy_is_the_argmax_with_the_lowest_id_among_equals() -> None:
     assert make(temperature=0.0).law_of(LOGITS) == Point(0, VOCAB)
     assert make(temperature=0.0).law_of(np.array([1.0, 3.0, 3.0, 0.0, 3.0])) == Point(1, VOCAB)
-    assert greedy(make(top_k=3)).law_of(LOGITS) == Point(0, VOCAB)
+    assert replace(make(top_k=3), temperature=0.0).law_of(LOGITS) == Point(0, VOCAB)
 
 
 def test_top_k_keeps_the_likeliest_and_the_lowest_ids_among_equals() -> None:
@@ -140,8 +141,9 @@ def test_rules_that_leave_nothing_say_so() -> None:
         make(allowed_token_ids=(3, 4), min_tokens=1).law_of(LOGITS)
     with pytest.raises(RuleError):
         make(temperature=0.0).law_of(np.full(5, -np.inf))
-    with pytest.raises(RuleError):
-        make(temperature=0.0).law_of(np.full(5, np.nan))
+    for broken in (np.nan, np.inf):
+        with pytest.raises(WeightsError, match="damaged"):
+            make(temperature=0.7).law_of(np.array([0.0, broken, 1.0, 0.0, 0.0]))
 
 
 @pytest.mark.parametrize("name", ["logit_bias", "allowed_token_ids"])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from foredraft.core.params import SamplingParams
 from foredraft.core.stop import Finish, Stop, StopState, stop_of, trim
-from foredraft.core.text import TextState
+from foredraft.models.text import TextState
 
 # Token ids and what they decode to: single letters, longer pieces, and the end token, which has no text.
 PIECES = ["a", "b", "c", "ab", "aab", "bca", "", " "]
@@ -172,17 +172,17 @@ def test_released_text_is_never_claimed_by_a_stop_string(tokens: list[int], stri
     ],
 )
 def test_stop_of_gathers_the_ids(options: dict, ids: set[int]) -> None:
-    made = stop_of(SamplingParams(**options), [EOS], room=50, decode=decode)
+    made = stop_of(SamplingParams(**options), [EOS], room=50, text=TextState.of(decode))
     assert made.rules.ids == ids
 
 
 @pytest.mark.parametrize(("max_tokens", "room", "cap"), [(10, 50, 10), (60, 50, 50), (None, 50, 50)])
 def test_the_cap_is_the_smaller_of_wish_and_room(max_tokens: int | None, room: int, cap: int) -> None:
-    made = stop_of(SamplingParams(max_tokens=max_tokens), [EOS], room=room, decode=None)
+    made = stop_of(SamplingParams(max_tokens=max_tokens), [EOS], room=room, text=None)
     assert made.remaining == cap
     assert made.text is None
 
 
 def test_ignored_ends_go_on() -> None:
-    made = stop_of(SamplingParams(ignore_eos=True, max_tokens=4), [EOS], room=50, decode=decode)
+    made = stop_of(SamplingParams(ignore_eos=True, max_tokens=4), [EOS], room=50, text=TextState.of(decode))
     assert ended(made, [A, EOS, B], [EOS]) == Ending((A, EOS, B, EOS), "ab", "length", None)

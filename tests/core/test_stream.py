@@ -10,6 +10,7 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -220,15 +221,15 @@ class UniformNoise(KeyedStream):
 class CoarseNoise(KeyedStream):
     """Known bad: uniforms of three bits."""
 
-    def _uniforms(self, count: int, purpose: Purpose, lane: int) -> np.ndarray:
-        return (np.floor(super()._uniforms(count, purpose, lane) * 8) + 0.5) / 8
+    def _uniforms(self, count: int, purpose: Purpose, lane: int, wanted: Any = slice(None)) -> np.ndarray:
+        return (np.floor(super()._uniforms(count, purpose, lane, wanted) * 8) + 0.5) / 8
 
 
 class SharedNoise(KeyedStream):
     """Known bad: one uniform for all tokens."""
 
-    def _uniforms(self, count: int, purpose: Purpose, lane: int) -> np.ndarray:
-        return np.repeat(super()._uniforms(1, purpose, lane), count)
+    def _uniforms(self, count: int, purpose: Purpose, lane: int, wanted: Any = slice(None)) -> np.ndarray:
+        return np.repeat(super()._uniforms(1, purpose, lane), count)[wanted]
 
 
 def counts(make: Callable[[int], KeyedStream], law: Law, purpose: Purpose) -> Counter[int]:

@@ -1,4 +1,4 @@
-"""Draft trees: checking, cutting, merging."""
+"""Draft trees: checking, merging, cutting."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from foredraft.core.errors import DraftError
 from foredraft.core.law import Point, of_weights
-from foredraft.core.tree import EMPTY, ROOT, DraftTree, check, cut, merge
+from foredraft.core.tree import EMPTY, ROOT, DraftTree, check, merge
 
 VOCAB = 5
 
@@ -103,7 +103,7 @@ SAMPLED = of_weights(np.array([0, 1]), np.array([1.0, 1.0]), VOCAB)
 @pytest.mark.parametrize(
     ("tree", "message"),
     [
-        (DraftTree((1, 2), (ROOT,), (0.0,), ("a",), (None,), (False,)), "different lengths"),
+        (DraftTree((1, 2), (ROOT,), (0.0,), ("a",), (None,), (False,)), "tuples of one length"),
         (DraftTree.chain([1, 1, 1], "a"), "3 nodes were drafted where 2 were asked for"),
         (DraftTree.of([1.0], [ROOT], "a"), "node 0 is 1.0 after -1: tokens and parents are plain ints"),  # type: ignore
         (DraftTree.of([1, 1], [ROOT, None], "a"), "node 1 is 1 after None"),  # type: ignore[list-item]
@@ -134,11 +134,8 @@ def test_check_refuses_deep_trees_and_missing_laws() -> None:
 
 @given(trees(), st.integers(0, 8), st.integers(0, 4))
 def test_a_cut_is_the_best_tree_that_fits(tree: DraftTree, rows: int, depth: int) -> None:
-    kept = cut(tree, rows, depth)
+    kept = merge([tree], rows, depth)
     check(kept, VOCAB, rows, depth, needs_laws=False)
-    if len(tree) <= rows and tree.depth <= depth:
-        assert kept is tree
-        return
     whole = {path: score for path, score in paths(tree).items() if len(path) <= depth}
     # With scores that never rise, the best closed set of nodes has the best scores of all.
     assert sorted(paths(kept).values()) == sorted(sorted(whole.values(), reverse=True)[:rows])
@@ -192,10 +189,7 @@ def test_a_child_that_outscores_its_parent_waits_for_it() -> None:
     assert paths(merge([tree], 2, 2)).keys() == {(3,), (1,)}
 
 
-def test_nodes_that_carry_laws_are_never_cut_or_merged() -> None:
+def test_nodes_that_carry_laws_are_never_merged() -> None:
     tree = DraftTree.chain([1, 1], "a", laws=[SAMPLED, SAMPLED])
-    assert cut(tree, 2, 2) is tree
-    with pytest.raises(DraftError, match="cannot be cut"):
-        cut(tree, 1, 2)
     with pytest.raises(DraftError, match="cannot be merged"):
         merge([tree, EMPTY], 4, 2)

@@ -118,8 +118,15 @@ def test_refusals(llm: LLM) -> None:
         llm.generate([5, 10_000])
     with pytest.raises(PromptError, match="shorten"):
         llm.generate("x" * 256)
-    with pytest.raises(PromptError, match="no messages"):
+    with pytest.raises(PromptError, match="give at least one"):
         llm.chat([])
+    for wrong in ([[{"role": "user", "content": "x"}]], [{"role": "user", "content": ""}]):
+        with pytest.raises(PromptError):
+            llm.chat(wrong)
+    with pytest.raises(UsageError, match="stop_token_ids"):
+        llm.generate("x", SamplingParams(stop_token_ids=(9999,)))
+    with pytest.raises(UsageError, match="n must be 1"):
+        next(Conversation(llm).reply("x", SamplingParams(n=2, temperature=1.0)))
     with pytest.raises(UsageError, match="logit_bias"):
         llm.generate("x", SamplingParams(logit_bias={9999: 1.0}))
     with pytest.raises(UsageError, match="max_num_seqs"):
@@ -139,6 +146,28 @@ def test_a_conversation_reuses_its_cache_and_says_the_same(llm: LLM) -> None:
     messages += [{"role": "assistant", "content": first.text}, {"role": "user", "content": asked[1]}]
     assert said == [first.text, llm.chat(messages, params).text]
     talk.close()
+
+
+def test_turns_of_a_conversation_draw_their_own_noise(llm: LLM) -> None:
+    """With one seed the same question twice must not begin alike more often than chance has it."""
+    same = 0
+    for seed in range(20):
+        talk, params = Conversation(llm), SamplingParams(max_tokens=1, temperature=1.0, seed=seed)
+        first, second = (next(talk.reply("hello", params)).token_ids for _ in range(2))
+        same += first == second
+        talk.close()
+    assert same <= 10
+
+
+def test_numpy_prompts_and_json_spellings_are_taken(llm: LLM) -> None:
+    ids = llm.encode("hello")
+    params = SamplingParams(max_tokens=5)
+    assert llm.generate(np.array(ids), params).token_ids == llm.generate(ids, params).token_ids  # type: ignore[call-overload]
+    assert llm.generate([np.array(ids)], params)[0].token_ids == llm.generate(ids, params).token_ids  # type: ignore[list-item]
+    assert SamplingParams(logit_bias={"5": 1.0}, stop=None, stop_token_ids=None).logit_bias == {5: 1.0}  # type: ignore[dict-item, arg-type]
+    for wrong in ({"temperature": "hot"}, {"max_tokens": 2.5}, {"n": 2}, {"logit_bias": {"x": 1.0}}, {"seed": 1.5}):
+        with pytest.raises(UsageError):
+            SamplingParams(**wrong)  # type: ignore[arg-type]
 
 
 def test_a_turn_cut_short_or_refused_leaves_the_conversation_whole(llm: LLM) -> None:

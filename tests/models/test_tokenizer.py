@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers
 
 from foredraft.core.errors import UsageError, WeightsError
-from foredraft.core.text import TextState
 from foredraft.models.gguf_header import read_header
 from foredraft.models.sources import Source, models_folder
+from foredraft.models.text import TextState
 from foredraft.models.tokenizer import Tokenizer, from_directory, from_gguf, same_vocabulary
 from vocabularies import CONTROL, CORPUS, MARKUP, trained, write_directory, write_gguf
 

@@ -429,10 +429,10 @@ class CausalRows(TreeRows):
 class KeyedByRound(KeyedStream):
     """The target's own noise depends on the round it is drawn in."""
 
-    def _uniforms(self, count: int, purpose: Purpose, lane: int) -> Array:
+    def _uniforms(self, count: int, purpose: Purpose, lane: int, wanted: Any = slice(None)) -> Array:
         if purpose is Purpose.TARGET:
             purpose, lane = Purpose.CORRECTION, lane + 1000
-        return super()._uniforms(count, purpose, lane)
+        return super()._uniforms(count, purpose, lane, wanted)
 
 
 class OneUniform(KeyedStream):

@@ -78,7 +78,19 @@ def generate(
         seed=seed,
         stop=tuple(stop or ()),
     )
-    return Job(model, engine, threads, drafter, verifier, params, raw, json, compare, explain).run(prompt, file)
+    job = Job(
+        model=model,
+        engine=engine,
+        threads=threads,
+        drafter=drafter,
+        verifier=verifier,
+        params=params,
+        raw=raw,
+        json=json,
+        compare=compare,
+        explain=explain,
+    )
+    return job.run(prompt, file)
 
 
 @app.command()

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json as jsonlib
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from foredraft.cli.show import explanation, loading, stats_json, status_line
-from foredraft.core.errors import UsageError
+from foredraft.core.errors import RuleError, UsageError
 from foredraft.core.events import Step
 from foredraft.core.params import SamplingParams
 from foredraft.draft import specify
 from foredraft.engine.compare import Comparison, compare
 from foredraft.engine.llm import LLM, load
+from foredraft.engine.loop import generate
 from foredraft.engine.outputs import Completion
 from foredraft.verify import make_verifier
 
@@ -59,7 +59,7 @@ class Job:
         sequence = llm.open(ids, self.params)
         interrupted = False
         try:
-            for step in _steps(llm, sequence):
+            for _, step in generate(llm.loaded.model, llm.policy, [sequence]):
                 self._show(step)
         except KeyboardInterrupt:
             interrupted = True
@@ -68,6 +68,8 @@ class Job:
         if interrupted and not self.json:
             print(sequence.stop.held, end="")
         self._finish(completion, None)
+        if completion.finish_reason == "error":
+            raise RuleError(str(completion.stop_reason))
         return INTERRUPTED if interrupted else 0
 
     def _compare(self, llm: LLM, ids: tuple[int, ...]) -> int:
@@ -80,12 +82,13 @@ class Job:
             print(step.text, end="", flush=True)
 
     def _finish(self, completion: Completion, found: Comparison | None) -> None:
+        if not self.json:
+            print(flush=True)
+        if self.explain:
+            print(explanation(completion), file=sys.stderr)
         if self.json:
             print(jsonlib.dumps(_as_json(completion, self.drafter, found), ensure_ascii=False))
             return
-        print(flush=True)
-        if self.explain:
-            print(explanation(completion), file=sys.stderr)
         if found is None:
             print(status_line(completion, self.drafter), file=sys.stderr)
             return
@@ -95,13 +98,6 @@ class Job:
         print(f"mean acceptance length: {stats.mean_acceptance_length:.2f}")
         at = found.first_difference()
         print("identical: yes" if at is None else f"identical: no (first difference at token {at})")
-
-
-def _steps(llm: LLM, sequence: Any) -> Iterator[Step]:
-    from foredraft.engine.loop import generate
-
-    for _, step in generate(llm.loaded.model, llm.policy, [sequence]):
-        yield step
 
 
 def _prompt(prompt: str | None, file: str | None) -> str:

@@ -36,7 +36,7 @@ def explanation(completion: Completion) -> str:
         rates = ", ".join(f"{rate:.2f}" for rate in stats.acceptance_by_position)
         lines.append(f"accepted at depth 1, 2, …: {rates}")
     lines += [f"from {source}: {taken} of {drafted} accepted" for source, drafted, taken in stats.by_source]
-    spent = {part: getattr(stats.seconds, part) for part in ("draft", "score", "verify", "other")}
+    spent = {part: getattr(stats.seconds, part) for part in ("draft", "verify", "sample", "other")}
     lines.append("time: " + ", ".join(f"{part} {seconds / total:.1%}" for part, seconds in spent.items()))
     return "\n".join(lines)
 
@@ -56,7 +56,7 @@ def stats_json(completion: Completion, drafter: str) -> dict[str, Any]:
         "draft_acceptance_rate": stats.draft_acceptance_rate,
         "acceptance_by_position": list(stats.acceptance_by_position),
         "by_source": {source: {"drafted": drafted, "accepted": taken} for source, drafted, taken in stats.by_source},
-        "seconds": {part: getattr(stats.seconds, part) for part in ("draft", "score", "verify", "other")},
+        "seconds": {part: getattr(stats.seconds, part) for part in ("draft", "verify", "sample", "other")},
         "faults": list(stats.faults),
     }
 

@@ -11,16 +11,19 @@ from foredraft.core.tree import EMPTY, DraftTree
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds of a round, by what they went into; a round of several sequences is shared out evenly."""
+    """Seconds of a round, by what they went into; a round of several sequences is shared out evenly.
+
+    draft: drafters at work or waited for. verify: the target's pass. sample: laws, the walk, the text. other: the rest.
+    """
 
     draft: float = 0.0
-    score: float = 0.0
     verify: float = 0.0
+    sample: float = 0.0
     other: float = 0.0
 
     @property
     def total(self) -> float:
-        return self.draft + self.score + self.verify + self.other
+        return self.draft + self.verify + self.sample + self.other
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Step:
     position: output position of the first emitted token. tokens: what was emitted, after stopping; empty for a chunk of
     the prompt. accepted: how many of `tokens` were drafts. path: the accepted nodes of `tree`. rows: rows scored.
     laws: the target's law at every emitted token, when the sequence keeps them. text: text that became final.
-    fault: what a drafter did wrong, if it did.
+    tree: without its laws. fault: what a drafter did wrong, if it did. wall: seconds of the round, all sequences.
     """
 
     position: int
@@ -54,6 +57,7 @@ class Step:
     finish: Finish | None = None
     fault: str | None = None
     seconds: Times = Times()
+    wall: float = 0.0
 
     @property
     def drafted(self) -> int:

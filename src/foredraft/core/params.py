@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, SupportsFloat
 
 from foredraft.core.errors import UsageError
+
+INTEGERS = ("n", "top_k", "min_tokens", "max_tokens", "seed", "logprobs")
+NUMBERS = ("temperature", "top_p", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,19 +53,24 @@ class SamplingParams:
     logprobs: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("stop", "bad_words"):  # one string is the usual shorthand for a list of one
-            if isinstance(value := getattr(self, name), str):
-                object.__setattr__(self, name, (value,))
-            else:
-                object.__setattr__(self, name, tuple(value))
-        object.__setattr__(self, "stop_token_ids", tuple(self.stop_token_ids))
+        for name in INTEGERS:
+            object.__setattr__(self, name, _whole(name, getattr(self, name)))
+        for name in NUMBERS:
+            object.__setattr__(self, name, _number(name, getattr(self, name)))
+        for name in ("stop", "bad_words"):  # one string is the usual shorthand for a list of one, None for none
+            value = getattr(self, name)
+            object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value or ()))
+        for name in ("stop_token_ids", "allowed_token_ids"):
+            if (ids := getattr(self, name)) is not None:
+                object.__setattr__(self, name, tuple(_whole(name, one) for one in ids))
+        object.__setattr__(self, "stop_token_ids", self.stop_token_ids or ())
+        bias = {_whole("logit_bias", token): value for token, value in (self.logit_bias or {}).items()}
+        object.__setattr__(self, "logit_bias", bias)
         if self.top_k == -1:
             object.__setattr__(self, "top_k", 0)
-        for name in ("temperature", "top_p", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty"):
-            if not math.isfinite(getattr(self, name)):
-                raise UsageError(f"{name} must be a finite number, not {getattr(self, name)}")
         _require(self.n >= 1, "n", "at least 1", self.n)
         _require(self.temperature >= 0, "temperature", "0 (greedy) or more", self.temperature)
+        _require(self.n == 1 or self.temperature > 0, "n", "1 at temperature 0, where all choices are alike", self.n)
         _require(self.top_k >= 0, "top_k", "0 (off) or more", self.top_k)
         _require(0 < self.top_p <= 1, "top_p", "in (0, 1]", self.top_p)
         _require(0 <= self.min_p <= 1, "min_p", "in [0, 1]", self.min_p)
@@ -87,6 +97,20 @@ class SamplingParams:
             "at least one token id",
             self.allowed_token_ids,
         )
+
+
+def _whole(name: str, value: Any) -> int | None:
+    """A whole number, also as JSON keys spell it; None stays None."""
+    try:
+        return None if value is None else int(value) if isinstance(value, str) else operator.index(value)
+    except (TypeError, ValueError):
+        raise UsageError(f"{name} must be a whole number, not {value!r}") from None
+
+
+def _number(name: str, value: Any) -> float:
+    if isinstance(value, str) or not isinstance(value, SupportsFloat) or not math.isfinite(value):
+        raise UsageError(f"{name} must be a finite number, not {value!r}")
+    return float(value)
 
 
 def _require(holds: bool, name: str, wanted: str, value: object) -> None:

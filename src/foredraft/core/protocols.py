@@ -206,8 +206,8 @@ class News(Generic[S]):
     """What became of a pass, told after it.
 
     tokens: newly emitted tokens, none for a chunk of the prompt. start, kept: rows `kept` of the pass now stand in the
-    cache from position `start` on; the newest committed token has no row yet. verdict and laws: None for a chunk;
-    a verdict's path may be longer than `tokens` where the text ended inside it.
+    cache from position `start` on; the newest committed token has no row yet. verdict and laws: None for a chunk, and
+    where the text failed; a verdict's path may be longer than `tokens` where the text ended inside it.
     """
 
     state: S
@@ -240,7 +240,7 @@ class Drafter(Protocol[S]):
         """State for a new sequence, never None; with `parent`, an independent copy of that one as it stands."""
 
     def propose(self, asks: Sequence[Ask[S]]) -> list[DraftTree]:
-        """A tree an ask, each within its budget."""
+        """A tree an ask, each within its budget. After a failure the same asks come again, one by one."""
 
     def update(self, news: Sequence[News[S]]) -> None:
         """Learns what was committed. Called after every pass, chunks of the prompt included.
@@ -296,10 +296,10 @@ class Costs:
 class Policy(Protocol):
     """Decides how much is drafted, from the past of a sequence and what a pass costs."""
 
-    def budget(self, history: Sequence[Step], load: Load, costs: Costs) -> Budget: ...
+    def budget(self, request: Request, history: Sequence[Step], load: Load, costs: Costs) -> Budget: ...
 
     def shape(self, trees: Sequence[DraftTree], costs: Costs) -> list[DraftTree]:
-        """The trees that are scored: cut to fit, laws never touched."""
+        """The trees that are scored, one a sequence in the order of the budgets: cut to fit, laws never touched."""
 
 
 AnyDrafter = Drafter[Any]

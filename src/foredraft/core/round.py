@@ -39,6 +39,7 @@ from foredraft.core.protocols import (
 )
 from foredraft.core.rules import Rules
 from foredraft.core.sequence import Sequence as Seq
+from foredraft.core.sequence import Text
 from foredraft.core.tree import EMPTY, ROOT, DraftTree
 
 # Rows of prompt fed in one pass: bounds the memory of a pass, and lets a long prompt share passes with other sequences.
@@ -80,26 +81,27 @@ def run_round(
     """One pass over unfinished `sequences`; appends a step to each and returns them in order."""
     clock = _Clock()
     load = Load(len(sequences))
-    turns = [_turn(sequence, policy.budget(sequence.steps, load, costs), model, chunk) for sequence in sequences]
+    budgets = [policy.budget(sequence.request, sequence.steps, load, costs) for sequence in sequences]
+    turns = [_turn(sequence, budget, model, chunk) for sequence, budget in zip(sequences, budgets, strict=True)]
     clock.to("draft")
     _propose(turns, model.about.vocab_size)
     _shape(turns, policy, costs)
-    clock.to("score")
+    clock.to("verify")
     with _ahead(turns):
         scores = model.score([_query(turn) for turn in turns])
-    clock.to("verify")
-    steps, news = [], []
-    for turn, score in zip(turns, scores, strict=True):
-        step, told = _prefilled(turn, score) if turn.prefill else _verified(turn, score)
-        steps.append(step)
-        news.append(told)
+        clock.to("draft")  # waiting for those who are still drafting ahead
+    clock.to("sample")
+    news = [
+        _prefilled(turn, score) if turn.prefill else _judged(turn, score)
+        for turn, score in zip(turns, scores, strict=True)
+    ]
     clock.to("draft")
     _update(turns, news)
     seconds = clock.times(len(turns))
-    for index, (turn, step) in enumerate(zip(turns, steps, strict=True)):
-        steps[index] = replace(step, fault=turn.fault, seconds=seconds)
-        turn.sequence.steps.append(steps[index])
-    return steps
+    for turn in turns:
+        done = turn.sequence.steps
+        done[-1] = replace(done[-1], fault=turn.fault, seconds=seconds, wall=seconds.total * len(turns))
+    return [turn.sequence.steps[-1] for turn in turns]
 
 
 def _turn(sequence: Seq, budget: Budget, model: Model, chunk: int) -> Turn:
@@ -115,34 +117,43 @@ def _turn(sequence: Seq, budget: Budget, model: Model, chunk: int) -> Turn:
     stream = sequence.stream.at(turn.position)
     draw = sequence.verifier.draw
     vocab_size = model.about.vocab_size
-    turn.ask = Ask(sequence.state, sequence.committed, sequence.rules, turn.budget, draw, stream, vocab_size)
+    turn.ask = Ask(sequence.state, Text(sequence.committed), sequence.rules, turn.budget, draw, stream, vocab_size)
     return turn
 
 
 def _propose(turns: Sequence[Turn], vocab_size: int) -> None:
     """Fills in the trees. A drafter that fails, or proposes what is no tree within the budget, drafts nothing."""
     for drafter, group in _by_drafter(turns):
-        asks = [turn.ask for turn in group if turn.ask is not None]
-        try:
-            trees = drafter.propose(asks)
-            if len(trees) != len(asks):
-                raise DraftError(f"{len(trees)} trees were drafted for {len(asks)} asks")
-        except Exception as error:  # drafts are untrusted: a broken drafter costs speed, never the text
-            for turn in group:
-                turn.fault = _fault(error)
-            continue
-        for turn, proposed in zip(group, trees, strict=True):
+        for turn, proposed in zip(group, _proposed(drafter, group), strict=True):
             budget, needs_laws = turn.budget, turn.sequence.verifier.needs_laws
             try:
                 tree.check(proposed, vocab_size, budget.rows, budget.depth, needs_laws)
                 turn.tree = proposed
-            except Exception as error:  # as above: what was proposed may be no tree at all
+            except Exception as error:  # drafts are untrusted: what was proposed may be no tree at all
                 turn.fault = _fault(error)
 
 
+def _proposed(drafter: Drafter[Any], group: list[Turn]) -> list[DraftTree]:
+    """A tree a turn. A drafter that raises is asked again for each alone, so that one text does not stop the others.
+
+    Under `match` that costs speed only. A ratio verifier trusts its drafter: one that fails because of what it has
+    drawn makes that draw count for nothing, which no verifier can see.
+    """
+    asks = [turn.ask for turn in group if turn.ask is not None]
+    try:
+        trees = drafter.propose(asks)
+        if len(trees) != len(asks):
+            raise DraftError(f"{len(trees)} trees were drafted for {len(asks)} asks")
+        return trees
+    except Exception as error:
+        if len(group) > 1:
+            return [one for turn in group for one in _proposed(drafter, [turn])]
+        group[0].fault = _fault(error)
+        return [EMPTY]
+
+
 def _shape(turns: Sequence[Turn], policy: Policy, costs: Costs) -> None:
-    drafted = [turn for turn in turns if len(turn.tree)]
-    for turn, shaped in zip(drafted, policy.shape([turn.tree for turn in drafted], costs), strict=True):
+    for turn, shaped in zip(turns, policy.shape([turn.tree for turn in turns], costs), strict=True):
         turn.tree = shaped
 
 
@@ -158,7 +169,10 @@ def _ahead(turns: Sequence[Turn]) -> Iterator[None]:
             faults.append((group, _fault(error)))
 
     groups = [(drafter, group) for drafter, group in _by_drafter(turns) if drafter.needs.ahead]
-    threads = [threading.Thread(target=work, args=(cast("Ahead[Any]", drafter), group)) for drafter, group in groups]
+    threads = [
+        threading.Thread(target=work, args=(cast("Ahead[Any]", drafter), group), daemon=True)
+        for drafter, group in groups
+    ]
     for thread in threads:
         thread.start()
     try:
@@ -180,15 +194,30 @@ def _query(turn: Turn) -> Query:
     return Query(turn.sequence.cache, chain + drafts.tokens, parents, rows, needs.top, needs.taps)
 
 
-def _prefilled(turn: Turn, scores: Scores) -> tuple[Step, News[Any]]:
+def _prefilled(turn: Turn, scores: Scores) -> News[Any]:
     """A chunk of the prompt: all rows are kept, nothing is emitted."""
     sequence, rows = turn.sequence, tuple(range(len(turn.chain)))
     sequence.cache.keep(rows)
-    told = News(sequence.state, sequence.committed, (), turn.start, rows, scores, EMPTY, None, None, len(rows))
-    return Step(turn.position, (), rows=len(rows)), told
+    sequence.steps.append(Step(turn.position, (), rows=len(rows)))
+    return News(sequence.state, Text(sequence.committed), (), turn.start, rows, scores, EMPTY, None, None, len(rows))
 
 
-def _verified(turn: Turn, scores: Scores) -> tuple[Step, News[Any]]:
+def _judged(turn: Turn, scores: Scores) -> News[Any]:
+    """Verifies; a text that no token may follow ends there, and the other sequences of the round go on."""
+    try:
+        return _verified(turn, scores)
+    except RuleError as error:
+        sequence, rows = turn.sequence, len(turn.chain) + len(turn.tree)
+        sequence.stop = stop.fail(sequence.stop, str(error))
+        sequence.cache.keep(())
+        sequence.steps.append(
+            Step(turn.position, (), rows=rows, text=sequence.stop.released, finish=sequence.stop.finish)
+        )
+        start, state = turn.start, sequence.state
+        return News(state, Text(sequence.committed), (), start, (), scores, turn.tree, None, None, len(turn.chain))
+
+
+def _verified(turn: Turn, scores: Scores) -> News[Any]:
     """Walks the tree, stops the text, commits; keeps last, for if cut off before it the cache just catches up."""
     sequence, drafts, position = turn.sequence, turn.tree, turn.position
     first_node = len(turn.chain)
@@ -199,15 +228,11 @@ def _verified(turn: Turn, scores: Scores) -> tuple[Step, News[Any]]:
     tokens, stopped = stop.trim(sequence.stop, block)
     emitting = (ROOT, *verdict.path)[: len(tokens)]
     kept = (*range(first_node), *(first_node + node for node in verdict.path[: len(tokens) - 1]))
-    sequence.rules = rules_at(emitting[-1]).after(tokens[-1])
-    sequence.stop = stopped
-    sequence.committed.extend(tokens)
-    sequence.cache.keep(kept)
     step = Step(
         position,
         tokens,
         accepted=min(len(verdict.path), len(tokens)),
-        tree=drafts,
+        tree=drafts.without_laws(),
         path=verdict.path,
         rows=first_node + len(drafts),
         logprobs=_logprobs(sequence.logprobs, scores, first_node, emitting, tokens),
@@ -215,8 +240,13 @@ def _verified(turn: Turn, scores: Scores) -> tuple[Step, News[Any]]:
         text=stopped.released,
         finish=stopped.finish,
     )
-    news = News(sequence.state, sequence.committed, tokens, turn.start, kept, scores, drafts, verdict, laws, first_node)
-    return step, news
+    sequence.rules = rules_at(emitting[-1]).after(tokens[-1])
+    sequence.stop = stopped
+    sequence.committed.extend(tokens)
+    sequence.steps.append(step)
+    sequence.cache.keep(kept)
+    text = Text(sequence.committed)
+    return News(sequence.state, text, tokens, turn.start, kept, scores, drafts, verdict, laws, first_node)
 
 
 def _laws(root: Rules, drafts: DraftTree, scores: Scores, first_node: int) -> tuple[Any, Laws, set[int]]:
@@ -297,7 +327,7 @@ class _Clock:
     """Adds up the seconds between calls of `to` by what they went into."""
 
     def __init__(self) -> None:
-        self.spent = {"draft": 0.0, "score": 0.0, "verify": 0.0, "other": 0.0}
+        self.spent = {"draft": 0.0, "verify": 0.0, "sample": 0.0, "other": 0.0}
         self.now, self.last = "other", time.perf_counter()
 
     def to(self, part: str) -> None:

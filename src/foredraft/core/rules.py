@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from foredraft.core.errors import RuleError, UsageError
+from foredraft.core.errors import RuleError, UsageError, WeightsError
 from foredraft.core.law import Law, Point, of_weights
 from foredraft.core.params import SamplingParams
 
@@ -31,7 +31,7 @@ class Rule(Protocol):
         """The transformed logits, shape [vocab]; the argument is never written to."""
 
     def after(self, token: int) -> Rule:
-        """The rule after `token` was said."""
+        """The rule after `token` was said; any token, for drafts may hold what the rule itself forbids."""
 
 
 class Row(Protocol):
@@ -70,16 +70,13 @@ class Rules:
         for step in self.steps:
             logits = step.apply(logits)
         best = int(np.argmax(logits))
-        if not logits[best] > -np.inf:
+        if np.isnan(logits[best]) or logits[best] == np.inf:
+            raise WeightsError("the model's logits are not numbers: its weights are damaged, or its type is too narrow")
+        if logits[best] == -np.inf:
             raise RuleError("the rules leave no token that may follow: relax bad words, allowed tokens or the grammar")
         if self.temperature == 0:
             return Point(best, len(logits))
         return warp(logits, self.temperature, self.top_k, self.top_p, self.min_p)
-
-
-def greedy(rules: Rules) -> Rules:
-    """The same rules at temperature 0."""
-    return replace(rules, temperature=0.0)
 
 
 def warp(logits: Logits, temperature: float, top_k: int, top_p: float, min_p: float) -> Law:
@@ -248,10 +245,12 @@ def rules_of(
 ) -> Rules:
     """The rules at the first output token.
 
-    stop_ids: what min_tokens holds back. bad_words: params.bad_words as token sequences, known to the tokenizer only.
+    stop_ids: what ends the text, which min_tokens holds back. bad_words: params.bad_words as token sequences, which
+    only the tokenizer knows.
     Raises UsageError for a token id outside the vocabulary.
     """
     steps: list[Rule] = []
+    ends = _checked(stop_ids, vocab_size, "stop_token_ids")
     if params.logit_bias:
         ids = _checked(params.logit_bias, vocab_size, "logit_bias")
         values = np.array([params.logit_bias[int(token)] for token in ids], dtype=np.float64)
@@ -261,7 +260,7 @@ def rules_of(
     if bad_words:
         steps.append(BadWords(tuple(bad_words)))
     if params.min_tokens:
-        steps.append(MinTokens(params.min_tokens, tuple(sorted(stop_ids))))
+        steps.append(MinTokens(params.min_tokens, tuple(ends.tolist())))
     if params.repetition_penalty != 1 or params.presence_penalty or params.frequency_penalty:
         penalties = (params.repetition_penalty, params.presence_penalty, params.frequency_penalty)
         steps.append(Penalties(*penalties, prompt=frozenset(prompt), counts={}))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from collections.abc import Sequence as Many
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +13,24 @@ from foredraft.core.protocols import Cache, Drafter, Request, Verifier
 from foredraft.core.rules import Rules
 from foredraft.core.stop import StopState
 from foredraft.core.stream import Stream
+
+
+class Text(Many[int]):
+    """Tokens to read, not to write: what drafters see of a text that goes on growing under the view."""
+
+    __slots__ = ("_tokens",)
+
+    def __init__(self, tokens: list[int]) -> None:
+        self._tokens = tokens
+
+    def __len__(self) -> int:
+        return len(self._tokens)
+
+    def __getitem__(self, at: Any) -> Any:
+        return self._tokens[at]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._tokens)
 
 
 @dataclass

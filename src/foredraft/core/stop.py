@@ -8,13 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, Protocol
 
 from foredraft.core.errors import UsageError
 from foredraft.core.params import SamplingParams
-from foredraft.core.text import Decode, TextState
 
-Finish = Literal["stop", "length"]
+Finish = Literal["stop", "length", "error"]
+
+
+class Text(Protocol):
+    """A streaming detokeniser as immutable state; `models/text.py` is one."""
+
+    def push(self, token: int) -> tuple[Text, str]:
+        """The state after `token`, and the text that became certain with it."""
+
+    def flush(self) -> str:
+        """The text held back."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +42,11 @@ class StopState:
 
     text: the detokeniser, None when nobody wants text (then stop strings cannot be honoured and are refused).
     held: decoded text that a stop string may still claim. released: text that the last block freed, in order.
-    finish, reason: why the text ended; the reason is the stop token's id or the stop string.
+    finish, reason: why the text ended; the reason is the stop token's id, the stop string, or what went wrong.
     """
 
     rules: Stop
-    text: TextState | None = None
+    text: Text | None = None
     count: int = 0
     held: str = ""
     released: str = ""
@@ -50,16 +59,16 @@ class StopState:
         return self.rules.max_tokens - self.count
 
 
-def stop_of(params: SamplingParams, eos_ids: Iterable[int], room: int, decode: Decode | None) -> StopState:
+def stop_of(params: SamplingParams, eos_ids: Iterable[int], room: int, text: Text | None) -> StopState:
     """The stopping of one request. room: tokens that the context still holds. Raises UsageError for stop strings when
-    there is no `decode` to look for them in.
+    there is no `text` to look for them in.
     """
-    if params.stop and decode is None:
-        raise UsageError("stop strings are looked for in the text: give a decoder, or use stop_token_ids")
+    if params.stop and text is None:
+        raise UsageError("stop strings are looked for in the text: give a detokeniser, or use stop_token_ids")
     ids = frozenset(params.stop_token_ids) | (frozenset() if params.ignore_eos else frozenset(eos_ids))
     cap = room if params.max_tokens is None else min(room, params.max_tokens)
     stop = Stop(ids, params.stop, cap, params.include_stop_str_in_output)
-    return StopState(stop, TextState.of(decode) if decode is not None else None)
+    return StopState(stop, text)
 
 
 def trim(state: StopState, block: Sequence[int]) -> tuple[tuple[int, ...], StopState]:
@@ -72,6 +81,11 @@ def trim(state: StopState, block: Sequence[int]) -> tuple[tuple[int, ...], StopS
         state = _push(state, token)
         kept += 1
     return tuple(block[:kept]), state
+
+
+def fail(state: StopState, why: str) -> StopState:
+    """The text ends here because nothing may follow; what was held back is released."""
+    return _end(replace(state, released=""), "error", why)
 
 
 def _push(state: StopState, token: int) -> StopState:
@@ -108,7 +122,7 @@ def _claim(held: str, string: str) -> int:
     return 0
 
 
-def _end(state: StopState, finish: Finish, reason: int | None) -> StopState:
+def _end(state: StopState, finish: Finish, reason: int | str | None) -> StopState:
     """Ends the text: what was held back is released, a half character included, unless a stop string is in it."""
     if state.text is not None:
         state = _release(replace(state, held=state.held + state.text.flush()))

@@ -96,15 +96,17 @@ class KeyedStream:
 
     def _perturbed(self, law: Law, purpose: Purpose, lane: int) -> NDArray[np.float64]:
         ids, probs = law.support()
-        uniforms = self._uniforms(int(ids[-1]) + 1, purpose, lane)[ids]
+        uniforms = self._uniforms(int(ids[-1]) + 1, purpose, lane, ids)
         return np.asarray(np.log(probs) - np.log(-np.log(uniforms)), dtype=np.float64)
 
-    def _uniforms(self, count: int, purpose: Purpose, lane: int) -> NDArray[np.float64]:
-        """`count` uniforms strictly inside (0, 1), token by token; 52 bits, so that none rounds to 1."""
+    def _uniforms(
+        self, count: int, purpose: Purpose, lane: int, wanted: slice | NDArray[np.int64] = slice(None)
+    ) -> NDArray[np.float64]:
+        """Uniforms strictly inside (0, 1), those `wanted` of `count` tokens; 52 bits, so that none rounds to 1."""
         origin = 0 if purpose is Purpose.TARGET else self.origin
         counter = [0, self.position, int(purpose) + (lane << 8), origin + (self.branch << 32)]
         # A list of Python ints above 2^63 would become float64 inside numpy and lose its low bits.
         bits = np.random.Philox(
             key=np.array([self.seed, self.choice], dtype=np.uint64), counter=np.array(counter, dtype=np.uint64)
         )
-        return np.asarray(((bits.random_raw(count) >> np.uint64(12)) + 0.5) * 2.0**-52, dtype=np.float64)
+        return np.asarray(((bits.random_raw(count)[wanted] >> np.uint64(12)) + 0.5) * 2.0**-52, dtype=np.float64)

@@ -9,8 +9,9 @@ changes it).
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from foredraft.core.errors import DraftError
@@ -116,8 +117,11 @@ class DraftTree:
 
     def with_point_laws(self, size: int) -> DraftTree:
         """The same tree for a ratio verifier: every token was computed without chance, so its law is a point."""
-        laws = tuple(Point(token, size) for token in self.tokens)
-        return DraftTree(self.tokens, self.parents, self.score, self.sources, laws, self.probes)
+        return replace(self, laws=tuple(Point(token, size) for token in self.tokens))
+
+    def without_laws(self) -> DraftTree:
+        """The same tree to look back on: laws of a large vocabulary are too much to keep."""
+        return replace(self, laws=(None,) * len(self)) if any(law is not None for law in self.laws) else self
 
     def select(self, nodes: Iterable[int]) -> DraftTree:
         """The subtree of `nodes`, which must be closed under parents; order is kept."""
@@ -138,34 +142,27 @@ EMPTY = DraftTree()
 
 def check(tree: DraftTree, vocab_size: int, rows: int, depth: int, needs_laws: bool) -> None:
     """Raises DraftError unless `tree` is a tree over the vocabulary within its budget (drafts are untrusted input)."""
-    sizes = {len(field) for field in (tree.tokens, tree.parents, tree.score, tree.sources, tree.laws, tree.probes)}
-    if len(sizes) != 1:
-        raise DraftError(f"the fields of the draft tree have different lengths: {sorted(sizes)}")
+    fields = (tree.tokens, tree.parents, tree.score, tree.sources, tree.laws, tree.probes)
+    if not all(type(field) is tuple for field in fields) or len({len(field) for field in fields}) != 1:
+        raise DraftError("the fields of the draft tree are not tuples of one length")
+    if not all(isinstance(source, str) for source in tree.sources) or any(math.isnan(score) for score in tree.score):
+        raise DraftError("the draft tree has sources that are no names or scores that are no numbers")
     if len(tree) > rows:
         raise DraftError(f"{len(tree)} nodes were drafted where {rows} were asked for")
     for node, (token, parent) in enumerate(zip(tree.tokens, tree.parents, strict=True)):
-        if not (isinstance(token, int) and isinstance(parent, int)):
+        if type(token) is not int or type(parent) is not int:
             raise DraftError(f"node {node} is {token!r} after {parent!r}: tokens and parents are plain ints")
         if not ROOT <= parent < node:
             raise DraftError(f"node {node} has parent {parent}, which does not come before it")
         if not 0 <= token < vocab_size:
             raise DraftError(f"token {token} lies outside the vocabulary of {vocab_size}")
         law = tree.laws[node]
-        if law is not None and (law.size != vocab_size or law.prob(token) <= 0):
+        if law is not None and not (law.size == vocab_size and law.prob(token) > 0):
             raise DraftError(f"node {node} carries a law from which its token {token} cannot have been drawn")
         if needs_laws and law is None and not tree.probes[node]:
             raise DraftError(f"node {node} carries no law, which the chosen verifier needs")
     if tree.depth > depth:
         raise DraftError(f"the draft reaches depth {tree.depth} where {depth} was asked for")
-
-
-def cut(tree: DraftTree, rows: int, depth: int) -> DraftTree:
-    """The best `rows` nodes of a tree that carries no laws, ancestors before descendants, no deeper than `depth`."""
-    if len(tree) <= rows and tree.depth <= depth:
-        return tree
-    if any(law is not None for law in tree.laws):
-        raise DraftError("a tree that carries laws cannot be cut without changing them: draft within the budget")
-    return merge([tree], rows, depth)
 
 
 def merge(trees: Sequence[DraftTree], rows: int, depth: int) -> DraftTree:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_type_hints
 
 from foredraft.core.errors import UnknownName, UsageError
 from foredraft.core.protocols import AnyDrafter, Model, Needs
@@ -69,7 +69,7 @@ def parse(text: str, family: Callable[[str], Family]) -> Spec:
     values: dict[str, str] = {}
     for item in filter(None, (item.strip() for item in rest.split(","))):
         option, equals, value = item.partition("=")
-        if not equals:
+        if not equals or (found.positional is not None and not option.isidentifier()):
             if found.positional is None:
                 raise UsageError(f"drafter {name!r} takes options as option=value, not {item!r}")
             option, value = found.positional, item
@@ -87,34 +87,36 @@ def parse(text: str, family: Callable[[str], Family]) -> Spec:
 
 def option_fields(family: Family) -> list[tuple[str, str, Any, str]]:
     """(name, type, default or dataclasses.MISSING, help) of every option."""
+    kinds = get_type_hints(family.options)
     return [
-        (field.name, str(field.type), field.default, field.metadata.get("help", ""))
+        (field.name, kinds[field.name].__name__, field.default, field.metadata.get("help", ""))
         for field in dataclasses.fields(family.options)
     ]
 
 
 def _options(family: Family, values: dict[str, str]) -> Any:
     fields = {field.name: field for field in dataclasses.fields(family.options)}
+    kinds = get_type_hints(family.options)
     converted: dict[str, Any] = {}
     for option, value in values.items():
         if option not in fields:
             raise UnknownName(f"option of drafter {family.name!r}:", option, [*fields, LENGTH[0]])
-        converted[option] = _convert(family.name, option, str(fields[option].type), value)
+        converted[option] = _convert(family.name, option, kinds[option], value)
     missing = [name for name, field in fields.items() if name not in converted and field.default is dataclasses.MISSING]
     if missing:
         raise UsageError(f"drafter {family.name!r} needs {missing[0]}: write {family.name}:{missing[0]}=…")
     return family.options(**converted)
 
 
-def _convert(name: str, option: str, kind: str, value: str) -> Any:
-    if kind == "int":
+def _convert(name: str, option: str, kind: type, value: str) -> Any:
+    if kind is int:
         return _count(name, option, value)
-    if kind == "float":
+    if kind is float:
         try:
             return float(value)
         except ValueError:
             raise UsageError(f"{option} of drafter {name!r} must be a number, not {value!r}") from None
-    if kind == "bool":
+    if kind is bool:
         if value.lower() not in ("true", "false", "1", "0", "yes", "no"):
             raise UsageError(f"{option} of drafter {name!r} must be true or false, not {value!r}")
         return value.lower() in ("true", "1", "yes")

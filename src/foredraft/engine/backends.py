@@ -67,6 +67,7 @@ def make_drafting(spec: Spec, target: Loaded, progress: Progress | None = None) 
         second = load_model(needs.model, engine=target.engine, threads=target.threads, progress=progress)
         difference = same_vocabulary(target.tokenizer, second.tokenizer)
         if difference is not None:
+            second.model.close()
             raise UsageError(
                 f"{needs.model!r} cannot draft for {target.source.name!r}: {difference}; "
                 "choose a draft model of the same family"
@@ -86,6 +87,9 @@ def given_drafting(drafter: AnyDrafter, target: Loaded) -> Drafting:
 
 
 def _check_abilities(name: str, needs: Needs, model: Model) -> None:
+    outside = [layer for layer in (*needs.taps, *needs.layers) if not 0 <= layer <= model.about.layers]
+    if outside:
+        raise UsageError(f"drafter {name!r} needs layer {outside[0]} of a target that has {model.about.layers}")
     wanted = {"taps": bool(needs.taps), "ends": needs.ends, "layers": bool(needs.layers)}
     lacking = [ability for ability, asked in wanted.items() if asked and ability not in model.abilities]
     if lacking:

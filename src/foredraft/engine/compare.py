@@ -71,6 +71,8 @@ def compare(
             f"above temperature 0 the tokens of verifier {llm.verifier_name!r} have the right law but depend on the "
             f"drafter: compare at temperature 0, or with {DEFAULT_VERIFIER!r}"
         )
+    if params.n != 1:
+        raise UsageError("a comparison is of one text: n must be 1")
     if params.seed is None:
         params = replace(params, seed=secrets.randbits(63))
     plain = LLM(llm.loaded, "none")
@@ -88,11 +90,12 @@ def timed(
     sequence = llm.open(prompt, params)
     opening = time.perf_counter() - begun
     try:
-        for _ in prefill(model, llm.policy, sequence):
-            pass
-        begun = time.perf_counter()
+        opening += sum(step.seconds.draft for step in prefill(model, llm.policy, sequence))
+        begun, showing = time.perf_counter(), 0.0
         for _, step in generate(model, llm.policy, [sequence]):
+            pause = time.perf_counter()
             show(step)
-        return Arm(Completion.of(sequence), opening + time.perf_counter() - begun)
+            showing += time.perf_counter() - pause
+        return Arm(Completion.of(sequence), opening + time.perf_counter() - begun - showing)
     finally:
         sequence.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 
-from foredraft.core.errors import ForedraftError
+from foredraft.core.errors import ForedraftError, UsageError
 from foredraft.core.params import SamplingParams
 from foredraft.core.protocols import Cache
 from foredraft.core.sequence import Sequence
@@ -34,11 +34,14 @@ class Conversation:
 
     def reply(self, text: str, params: SamplingParams = DEFAULTS) -> Generator[Chunk, None, None]:
         """Says `text` and yields the answer as it comes. A message that is refused is not remembered."""
+        if params.n != 1:
+            raise UsageError("a conversation goes on with one answer: n must be 1")
         asked = [*self.messages, {"role": "user", "content": text}]
         prompt = self.llm.encode_chat(asked)
         cache = self._reusable(prompt)
         try:
-            sequence = self.llm.open(prompt, params, cache=cache)
+            # Each turn is another choice of the seed: the same noise again would tie its words to the last turn's.
+            sequence = self.llm.open(prompt, params, cache=cache, choice=len(asked))
         except ForedraftError:
             self._cache = cache
             raise

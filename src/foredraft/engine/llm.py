@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import operator
 import secrets
 from collections.abc import Iterator, Mapping
 from collections.abc import Sequence as Many
 from contextlib import ExitStack
+from numbers import Integral
 from types import TracebackType
 from typing import overload
 
@@ -19,9 +21,10 @@ from foredraft.draft import specify
 from foredraft.engine.backends import Loaded, given_drafting, load_model, make_drafting
 from foredraft.engine.loop import generate, prefill
 from foredraft.engine.outputs import Chunk, Completion, Output
-from foredraft.engine.sequence import fork, open_sequence
+from foredraft.engine.sequence import check_prompt, fork, open_sequence
 from foredraft.models.sources import Progress
 from foredraft.models.templates import chat_ids
+from foredraft.models.text import TextState
 from foredraft.policy.constant import Constant
 from foredraft.verify import make_verifier
 
@@ -55,7 +58,7 @@ class LLM:
         """drafter, verifier: by name, as on the command line; a drafter may also be an object of one's own.
 
         num_speculative_tokens: drafted a round at most; None leaves it to the drafter's name, 8 for an object.
-        max_num_seqs: sequences that share a pass.
+        max_num_seqs: sequences that share a pass; the n choices of one prompt always do.
         """
         if max_num_seqs < 1:
             raise UsageError(f"max_num_seqs must be at least 1, not {max_num_seqs}")
@@ -83,9 +86,9 @@ class LLM:
         self, prompts: Prompt | Many[str] | Many[Many[int]], params: SamplingParams = DEFAULTS
     ) -> Output | list[Output]:
         """The continuation of a prompt, or of each prompt of a list."""
-        if isinstance(prompts, str) or (prompts and isinstance(prompts[0], int)):
+        if isinstance(prompts, str) or (len(prompts) and isinstance(prompts[0], Integral)):
             return self._generate([self.encode(prompts)], params)[0]  # type: ignore[arg-type]
-        if not prompts:
+        if not len(prompts):
             raise PromptError("there is no prompt: give a text, token ids or a list of either")
         return self._generate([self.encode(prompt) for prompt in prompts], params)  # type: ignore[arg-type]
 
@@ -103,8 +106,8 @@ class LLM:
 
     def encode(self, prompt: Prompt) -> tuple[int, ...]:
         """Token ids of a raw prompt. Raises PromptError when there are none, or for ids outside the vocabulary."""
-        ids = tuple(self.tokenizer.encode(prompt) if isinstance(prompt, str) else prompt)
-        if not ids or (isinstance(prompt, str) and not prompt):
+        ids = tuple(map(operator.index, self.tokenizer.encode(prompt) if isinstance(prompt, str) else prompt))
+        if not len(prompt) or not ids:
             raise PromptError("the prompt is empty: give it at least one character")
         outside = [token for token in ids if not 0 <= token < self.tokenizer.size]
         if outside:
@@ -114,14 +117,21 @@ class LLM:
 
     def encode_chat(self, messages: Many[Message]) -> tuple[int, ...]:
         """Token ids of a chat that ends where the model is to reply; control tokens in messages are plain text."""
-        if not messages:
-            raise PromptError("there are no messages: give at least one")
+        if not len(messages) or not all(isinstance(message, Mapping) for message in messages):
+            raise PromptError('a chat is a list of messages {"role": …, "content": …}: give at least one')
+        if not messages[-1].get("content", ""):
+            raise PromptError("the last message is empty: give it at least one character")
         return tuple(chat_ids(self.tokenizer, [dict(message) for message in messages]))
 
     def open(
-        self, prompt: tuple[int, ...], params: SamplingParams = DEFAULTS, *, cache: Cache | None = None
+        self,
+        prompt: tuple[int, ...],
+        params: SamplingParams = DEFAULTS,
+        *,
+        cache: Cache | None = None,
+        choice: int = 0,
     ) -> Sequence:
-        """A sequence for `prompt`, before its first round."""
+        """A sequence for `prompt`, before its first round. choice: which of the seed's texts it is."""
         model, tokenizer = self.loaded.model, self.tokenizer
         seed = params.seed if params.seed is not None else secrets.randbits(63)
         stop_ids = tokenizer.stop_ids | frozenset(params.stop_token_ids)
@@ -138,8 +148,8 @@ class LLM:
         def decode(ids: Many[int]) -> str:
             return tokenizer.decode(ids, skip_special=skip)
 
-        stop = stop_of(params, tokenizer.stop_ids, room, decode)
-        request = Request(prompt, seed, rules=rules)
+        stop = stop_of(params, tokenizer.stop_ids, room, TextState.of(decode))
+        request = Request(prompt, seed, choice, rules)
         return open_sequence(
             model, self.drafting.drafter, self.verifier, request, stop, logprobs=params.logprobs, cache=cache
         )
@@ -153,6 +163,8 @@ class LLM:
         return [first, *(fork(first, choice) for choice in range(1, params.n))]
 
     def _generate(self, prompts: Many[tuple[int, ...]], params: SamplingParams) -> list[Output]:
+        for prompt in prompts:  # before any text is generated
+            check_prompt(self.loaded.model, prompt)
         waiting = list(prompts)
         outputs: list[Output] = []
         while waiting:
@@ -217,12 +229,19 @@ def load(
     command line, `none` for plain decoding; or an object of one's own. progress: told (bytes done, bytes in all) while
     weights are fetched.
     """
+    if isinstance(drafter, str):
+        specify(drafter)  # wrong names are told before weights are fetched or loaded
+    make_verifier(verifier)
     loaded = load_model(model, engine=engine, threads=threads, progress=progress)
-    return LLM(
-        loaded,
-        drafter,
-        verifier=verifier,
-        num_speculative_tokens=num_speculative_tokens,
-        max_num_seqs=max_num_seqs,
-        progress=progress,
-    )
+    try:
+        return LLM(
+            loaded,
+            drafter,
+            verifier=verifier,
+            num_speculative_tokens=num_speculative_tokens,
+            max_num_seqs=max_num_seqs,
+            progress=progress,
+        )
+    except BaseException:
+        loaded.model.close()
+        raise

@@ -25,7 +25,8 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Completion:
-    """One choice. finish_reason: "stop" or "length", None when it was cut off. stop_reason: the token id or string.
+    """One choice. finish_reason: "stop", "length", or "error" where the rules left no token; None when it was cut off.
+    stop_reason: the token id, the string, or what went wrong.
 
     seed: the seed it can be repeated with. tok_s: tokens per second after the pass that took in the prompt.
     """
@@ -90,8 +91,8 @@ class Output:
 
 
 def decode_speed(steps: tuple[Step, ...]) -> float:
-    """Tokens per second after the first pass that emitted, which also took in (the end of) the prompt; else overall."""
+    """Tokens per second of the clock, after the first pass that emitted, which also took in the end of the prompt."""
     first = next((index for index, step in enumerate(steps) if step.tokens), 0)
     later = steps[first + 1 :] or steps
-    seconds = sum(step.seconds.total for step in later)
+    seconds = sum(step.wall for step in later)
     return sum(len(step.tokens) for step in later) / seconds if seconds else 0.0

@@ -29,14 +29,7 @@ def open_sequence(
     earlier turn of a chat), trimmed by the caller; the sequence owns it from here on. Raises PromptError for an empty
     prompt or one that leaves no room for a token.
     """
-    context = model.about.context
-    if not request.prompt:
-        raise PromptError("the prompt is empty: give it at least one token")
-    if len(request.prompt) >= context:
-        size = len(request.prompt)
-        raise PromptError(
-            f"the prompt has {size} tokens and the model holds {context}: shorten it by {size - context + 1}"
-        )
+    check_prompt(model, request.prompt)
     sequence = Sequence(
         request,
         list(request.prompt),
@@ -52,6 +45,16 @@ def open_sequence(
     )
     _start_drafting(sequence, None)
     return sequence
+
+
+def check_prompt(model: Model, prompt: tuple[int, ...]) -> None:
+    """Raises PromptError for an empty prompt, or one that leaves no room for a token."""
+    size, context = len(prompt), model.about.context
+    if not size:
+        raise PromptError("the prompt is empty: give it at least one token")
+    if size >= context:
+        remedy = f"shorten it by {size - context + 1}"
+        raise PromptError(f"the prompt has {size} tokens and the model holds {context}: {remedy}")
 
 
 def fork(sequence: Sequence, choice: int) -> Sequence:

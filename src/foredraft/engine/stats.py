@@ -49,7 +49,7 @@ def stats(steps: Iterable[Step]) -> Stats:
     by_depth: list[list[int]] = []
     by_source: dict[str, list[int]] = {}
     faults: list[str] = []
-    draft = score = verify = other = 0.0
+    draft = verify = sample = other = 0.0
     for step in steps:
         tokens += len(step.tokens)
         passes += bool(step.tokens)
@@ -61,8 +61,8 @@ def stats(steps: Iterable[Step]) -> Stats:
         if step.fault is not None:
             faults.append(step.fault)
         seconds = step.seconds
-        draft, score = draft + seconds.draft, score + seconds.score
-        verify, other = verify + seconds.verify, other + seconds.other
+        draft, verify = draft + seconds.draft, verify + seconds.verify
+        sample, other = sample + seconds.sample, other + seconds.other
     return Stats(
         tokens,
         passes,
@@ -72,7 +72,7 @@ def stats(steps: Iterable[Step]) -> Stats:
         tuple((reached, taken) for reached, taken in by_depth),
         tuple((source, reached, taken) for source, (reached, taken) in by_source.items()),
         tuple(faults),
-        Times(draft, score, verify, other),
+        Times(draft, verify, sample, other),
     )
 
 

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import scaled_dot_product_attention
 
-from foredraft.models.toy import check_path
+from foredraft.models.paths import check_path
 
 # The name under which transformers finds `attend`.
 ATTENTION = "foredraft"
@@ -48,8 +48,11 @@ class HFCache:
         """Puts rows [heads, rows, size] behind the kept ones; views of all, [heads, kept + rows, size]."""
         start, stop = self._length, self._length + keys.shape[1]
         if self.keys is None or self.values is None or self.keys.shape[2] < stop:
-            self.keys = _grown(self.keys, keys, len(self.slots), start, stop)
-            self.values = _grown(self.values, values, len(self.slots), start, stop)
+            # In one statement: cut off between two, the slabs would differ in size for good.
+            self.keys, self.values = (
+                _grown(slab, like, len(self.slots), start, stop)
+                for slab, like in ((self.keys, keys), (self.values, values))
+            )
         slot = self.slots[layer]
         self.keys[slot, :, start:stop] = keys
         self.values[slot, :, start:stop] = values

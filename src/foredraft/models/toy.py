@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from foredraft.core.errors import UsageError
 from foredraft.core.protocols import Ability, About, Cache, Query, Scores, Vectors
+from foredraft.models.paths import check_path
 
 Array = NDArray[np.float64]
 
@@ -209,15 +210,6 @@ class ToyCache:
     def close(self) -> None:
         self.path.clear()
         self.tokens = self.parents = ()
-
-
-def check_path(rows: Sequence[int], parents: Sequence[int]) -> None:
-    """Raises ValueError unless `rows` are one path of the last pass from the end of the cache."""
-    parent = -1
-    for row in rows:
-        if not 0 <= row < len(parents) or parents[row] != parent:
-            raise ValueError(f"rows {list(rows)} are not one path of the last pass from the end of the cache")
-        parent = row
 
 
 @dataclass(frozen=True, eq=False)

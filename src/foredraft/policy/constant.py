@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from foredraft.core.errors import UsageError
 from foredraft.core.events import Step
-from foredraft.core.protocols import Budget, Costs, Load
+from foredraft.core.protocols import Budget, Costs, Load, Request
 from foredraft.core.tree import DraftTree
 
 
@@ -21,7 +21,7 @@ class Constant:
         if self.num_speculative_tokens < 0:
             raise UsageError(f"num_speculative_tokens must be 0 or more, not {self.num_speculative_tokens}")
 
-    def budget(self, history: Sequence[Step], load: Load, costs: Costs) -> Budget:
+    def budget(self, request: Request, history: Sequence[Step], load: Load, costs: Costs) -> Budget:
         return Budget(rows=self.num_speculative_tokens, depth=self.num_speculative_tokens)
 
     def shape(self, trees: Sequence[DraftTree], costs: Costs) -> list[DraftTree]:

@@ -14,6 +14,7 @@ from typing import TypeVar
 import numpy as np
 
 from foredraft.core import stop as stopping
+from foredraft.core.errors import RuleError
 from foredraft.core.law import Law
 from foredraft.core.protocols import AnyDrafter, Model, Policy, Query, Request, Verifier
 from foredraft.core.rules import Rules
@@ -131,7 +132,11 @@ def plain(model: Model, request: Request, stop: StopState) -> dict[tuple[int, ..
             return
         path = (*request.prompt, *text)
         query = Query(model.open(), path, tuple(range(-1, len(path) - 1)), (len(path) - 1,))
-        ids, probs = rules.law_of(model.score([query])[0].logits(len(path) - 1)).support()
+        try:
+            ids, probs = rules.law_of(model.score([query])[0].logits(len(path) - 1)).support()
+        except RuleError:
+            law[text] = law.get(text, 0.0) + weight
+            return
         for token, prob in zip(ids, probs, strict=True):
             kept, after = stopping.trim(state, (int(token),))
             follow((*text, *kept), rules.after(int(token)), after, weight * float(prob))

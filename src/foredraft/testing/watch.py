@@ -25,7 +25,7 @@ BUDGETS = (Budget(4, 4), Budget(1, 1), Budget(0, 0), Budget(6, 2), Budget(2, 3),
 class Varied:
     """A policy that goes through `BUDGETS`, by the passes that emitted something (so chunking changes nothing)."""
 
-    def budget(self, history: Sequence[Step], load: Load, costs: Costs) -> Budget:
+    def budget(self, request: Request, history: Sequence[Step], load: Load, costs: Costs) -> Budget:
         return BUDGETS[sum(bool(step.tokens) for step in history) % len(BUDGETS)]
 
     def shape(self, trees: Sequence[DraftTree], costs: Costs) -> list[DraftTree]:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from foredraft.core.text import BROKEN, HELD, Decode, TextState
+from foredraft.models.text import BROKEN, HELD, Decode, TextState
 
 SPECIAL = 256
 """The one id without text in the vocabularies below; ids under 256 are bytes."""
