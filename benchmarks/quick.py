@@ -1,6 +1,6 @@
 """Speed of drafters against plain decoding on a few prompts, interleaved: every prompt runs all arms in turn.
 
-    quick.py [--model smollm2] [--drafters lookup,lookup:branches=2] [--prompts FILE.jsonl] [--limit N] [--max-tokens N]
+    quick.py [--model smollm2] [--drafters lookup lookup:branches=2] [--prompts FILE.jsonl] [--limit N] [--max-tokens N]
              [--temperature T] [--out FILE.json]
 
 Prompt files are JSON lines {"id", "task", "turns": [text, …]}; without one, the prompts below run (two of them copy,
@@ -42,7 +42,7 @@ def main() -> None:
     options = _options()
     prompts = _prompts(options)
     plain = LLM((target := load(options.model, "none")).loaded, "none")
-    arms = {"none": plain} | {name: LLM(target.loaded, name) for name in options.drafters.split(",")}
+    arms = {"none": plain} | {name: LLM(target.loaded, name) for name in options.drafters}
     rows = []
     for index, (task, text) in enumerate(prompts):
         ids = plain.encode_chat([{"role": "user", "content": text}])
@@ -63,7 +63,7 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="smollm2")
-    parser.add_argument("--drafters", default="lookup")
+    parser.add_argument("--drafters", nargs="+", default=["lookup"])
     parser.add_argument("--prompts")
     parser.add_argument("--limit", type=int, default=0, help="prompts a task; 0 for all")
     parser.add_argument("--max-tokens", type=int, default=64)

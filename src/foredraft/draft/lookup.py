@@ -123,5 +123,5 @@ FAMILY = Family(
     options=Options,
     needs=lambda options: Needs(),
     build=lambda options, provided: Lookup(options),
-    num_speculative_tokens=8,
+    num_speculative_tokens=4,
 )
