@@ -78,7 +78,7 @@ def test_the_positional_option_may_stand_without_its_name() -> None:
 
 
 def test_the_number_of_drafts_has_two_names_and_is_given_once() -> None:
-    assert specify("lookup").num_speculative_tokens == 8
+    assert specify("lookup").num_speculative_tokens == 4
     assert specify("lookup:k=3").num_speculative_tokens == 3
     assert specify("lookup:num_speculative_tokens=4,n=2").num_speculative_tokens == 4
     with pytest.raises(UsageError, match="drafter 'lookup' was given 'k' twice"):
@@ -144,3 +144,13 @@ def test_no_drafting_is_a_drafter_too() -> None:
     assert drafter.propose([]) == []
     drafter.update([])
     drafter.close(state)
+
+
+def test_a_tree_is_drafted_whole_unless_a_number_is_given() -> None:
+    assert specify("model:x").num_speculative_tokens == 4
+    assert specify("model:x,tree=3x2x1").num_speculative_tokens == 3 + 6 + 6
+    assert specify("model:x,tree=3x2x1,k=5").num_speculative_tokens == 5
+
+
+def test_a_path_may_hold_an_equals_sign() -> None:
+    assert specify("model:/a/b=c.gguf,k=3").options.model == "/a/b=c.gguf"
