@@ -146,11 +146,5 @@ def test_no_drafting_is_a_drafter_too() -> None:
     drafter.close(state)
 
 
-def test_a_tree_is_drafted_whole_unless_a_number_is_given() -> None:
-    assert specify("model:x").num_speculative_tokens == 4
-    assert specify("model:x,tree=3x2x1").num_speculative_tokens == 3 + 6 + 6
-    assert specify("model:x,tree=3x2x1,k=5").num_speculative_tokens == 5
-
-
 def test_a_path_may_hold_an_equals_sign() -> None:
     assert specify("model:/a/b=c.gguf,k=3").options.model == "/a/b=c.gguf"

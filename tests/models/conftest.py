@@ -23,9 +23,8 @@ def one_thread() -> Iterator[None]:
 def pairs() -> Any:
     """(name, dtype) -> (stock model, ours), built once."""
     torch = pytest.importorskip("torch")
-    from hf_cases import build
-
     from foredraft.models.hf import HFModel
+    from hf_cases import build
 
     known: dict[Any, Any] = {}
 

@@ -11,12 +11,11 @@ import pytest
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-from hf_cases import CONFIGS, CONTEXT, GROUPED, VOCAB, Run, build, random_tree, recompute, tell, tolerance  # noqa: E402
-
 from foredraft.core.errors import WeightsError  # noqa: E402
 from foredraft.core.protocols import Query  # noqa: E402
 from foredraft.models.hf import HFModel  # noqa: E402
 from foredraft.testing.models import ModelChecks  # noqa: E402
+from hf_cases import CONFIGS, CONTEXT, GROUPED, VOCAB, Run, build, random_tree, recompute, tell, tolerance  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

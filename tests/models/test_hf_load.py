@@ -14,12 +14,11 @@ import pytest
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-from hf_cases import GROUPED, VOCAB, Run, build, recompute  # noqa: E402
-
 from foredraft.core.errors import UnknownName, UsageError, WeightsError  # noqa: E402
 from foredraft.core.protocols import Query  # noqa: E402
 from foredraft.models.hf import HFModel  # noqa: E402
 from foredraft.models.hf_cache import Part  # noqa: E402
+from hf_cases import GROUPED, VOCAB, Run, build, recompute  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
