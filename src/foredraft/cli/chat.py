@@ -22,7 +22,7 @@ def talk(model: str, engine: str, threads: int | None, drafter: str, params: Sam
     with loading(model) as progress:
         llm = load(model, drafter, engine=engine, threads=threads, progress=progress)
     console = Console(stderr=True, highlight=False)
-    console.print(f"{llm.loaded.source.name}, {drafter}: {HELP}", style="dim")
+    console.print(f"{llm.loaded.source.name}, {drafter}: {HELP}", style="dim", soft_wrap=True)
     with llm:
         conversation = Conversation(llm, system)
         while (line := _read()) is not None:
@@ -62,4 +62,5 @@ def _answer(conversation: Conversation, line: str, params: SamplingParams, draft
     print(flush=True)
     if conversation.last is not None:
         reused = f", {conversation.cached} prompt tokens reused" if conversation.cached else ""
-        console.print(f"[{status_line(conversation.last, drafter)}{reused}]", style="dim", markup=False)
+        line = f"[{status_line(conversation.last, drafter)}{reused}]"
+        console.print(line, style="dim", markup=False, soft_wrap=True)

@@ -74,7 +74,7 @@ def compare(
     if params.n != 1:
         raise UsageError("a comparison is of one text: n must be 1")
     if params.seed is None:
-        params = replace(params, seed=secrets.randbits(63))
+        params = replace(params, seed=secrets.randbits(32))
     plain = LLM(llm.loaded, "none")
     for arm in (llm, plain):
         timed(arm, prompt, replace(params, max_tokens=WARM_UP, min_tokens=0))

@@ -133,7 +133,7 @@ class LLM:
     ) -> Sequence:
         """A sequence for `prompt`, before its first round. choice: which of the seed's texts it is."""
         model, tokenizer = self.loaded.model, self.tokenizer
-        seed = params.seed if params.seed is not None else secrets.randbits(63)
+        seed = params.seed if params.seed is not None else secrets.randbits(32)
         stop_ids = tokenizer.stop_ids | frozenset(params.stop_token_ids)
         rules = rules_of(
             params,
