@@ -451,3 +451,11 @@ def test_no_draft_is_asked_for_when_one_token_is_left() -> None:
 def test_a_point_law_needs_no_noise() -> None:
     world = make_world("unlike", "greedy", vocab_size=3, max_tokens=3, stops=0, seed=3)
     assert isinstance(world.p(()), Point)
+
+
+def test_steps_keep_trees_without_their_laws() -> None:
+    """Laws over a large vocabulary, kept for every round, would fill the memory."""
+    sequence = opened(ModelDrafter(ToyModel(DRAFT)), Recursive())
+    run(sequence)
+    assert any(len(step.tree) for step in sequence.steps)
+    assert all(law is None for step in sequence.steps for law in step.tree.laws)
