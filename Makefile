@@ -2,10 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := pyproject.toml constraints.txt
+SOURCES := pyproject.toml constraints.txt native/CMakeLists.txt $(wildcard native/src/*.[ch]pp native/src/kernels/*.[ch]pp)
 PROMPT := The square root of 7 is 2.6457513110645906. Repeat that sentence three times, word for word.
 
-.PHONY: demo test test-slow check bench docs clean
+.PHONY: demo test test-slow check bench docs native clean
 
 demo: $(VENV)/.demo
 	$(BIN)/foredraft generate --compare --explain --max-tokens 96 "$(PROMPT)"
@@ -31,6 +31,9 @@ bench: $(VENV)/.dev
 
 docs: $(VENV)/.dev
 	$(BIN)/python docs/generate_cli.py
+
+# After a change in native/ alone: seconds instead of a whole installation.
+native: $(VENV)/.dev
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

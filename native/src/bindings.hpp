@@ -1,0 +1,6 @@
+// What each bind_*.cpp adds to the Python module.
+#pragma once
+
+#include <nanobind/nanobind.h>
+
+void bind_isa(nanobind::module_& module);
