@@ -4,3 +4,4 @@
 #include <nanobind/nanobind.h>
 
 void bind_isa(nanobind::module_& module);
+void bind_engine(nanobind::module_& module);

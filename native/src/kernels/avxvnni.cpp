@@ -1,1 +1,6 @@
-// kernels: to come
+#define FOREDRAFT_TABLE avxvnni_kernels
+#include "kernels.hpp"
+#include "lanes_avx2.hpp"
+#include "products.inc"
+#include "vectors.inc"
+#include "table.inc"
