@@ -19,7 +19,7 @@ app = typer.Typer(
 )
 
 Model = Annotated[str, typer.Option("-m", "--model", help="known name, GGUF file, Hugging Face directory or hub id")]
-Engine = Annotated[str, typer.Option(help="what runs the model: auto or hf")]
+Engine = Annotated[str, typer.Option(help="what runs the model: auto, native or hf")]
 Threads = Annotated[int | None, typer.Option(help="threads; by default as many as the process may use")]
 Drafter = Annotated[str, typer.Option(help="how to guess, as `foredraft drafters` lists; none for plain decoding")]
 Verifier = Annotated[str, typer.Option(help="how guesses are checked: match or recursive")]

@@ -17,7 +17,9 @@ from foredraft import _native
 from foredraft.core.errors import UsageError, WeightsError
 from foredraft.core.protocols import Ability, About, Query, Scores, Vectors
 from foredraft.core.rules import Logits
-from foredraft.models.native_weights import read_weights
+from foredraft.models.native_weights import Unsupported, read_weights
+
+__all__ = ["NativeCache", "NativeModel", "NativeScores", "Unsupported"]
 
 Activations = Literal["int8", "int16", "f32"]
 
