@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -144,10 +144,13 @@ class Written:
 
 
 def write_gguf(
-    path: Path, name: str = "llama", kind: str = "Q8_0", *, seed: int = 0, size: Size | None = None
+    path: Path, name: str = "llama", kind: str = "Q8_0", *, seed: int = 0, size: Size | None = None, **changes: Any
 ) -> Written:
-    """Writes the case `name` of CASES with matrices of a type of KINDS or a mix of MIXES."""
-    case = CASES[name]
+    """Writes the case `name` of CASES with matrices of a type of KINDS or a mix of MIXES.
+
+    changes: fields of the case to change; the weights stay the same.
+    """
+    case = replace(CASES[name], **changes)
     blocks_of_256 = kind.endswith("K") or kind in ("patchwork", "Q4_K_M", "Q5_K_M")
     shape = case.shapes[size or ("wide" if blocks_of_256 else "narrow")]
     words = tokenizer_metadata()
