@@ -85,12 +85,17 @@ void bind_engine(nb::module_& module) {
           "of",
           [](const std::string& kind, size_t outputs, size_t inputs, Bytes stored, Pool& pool) {
             const Kind named = kind_named(kind);
-            nb::gil_scoped_release release;
-            return pack(named, outputs, inputs, stored.data(), stored.size(), pool);
+            try {
+              nb::gil_scoped_release release;
+              return pack(named, outputs, inputs, stored.data(), stored.size(), pool);
+            } catch (const std::domain_error& error) {
+              PyErr_SetString(PyExc_ArithmeticError, error.what());
+              throw nb::python_error();
+            }
           },
           nb::arg("kind"), nb::arg("outputs"), nb::arg("inputs"), nb::arg("stored"), nb::arg("pool"),
-          "Packs a tensor as a GGUF file stores it. ValueError for what does not fit; a scale that is "
-          "not a finite number is a ValueError too.")
+          "Packs a tensor as a GGUF file stores it. ValueError for what does not fit, ArithmeticError for a scale that is "
+          "not a finite number.")
       .def_prop_ro("nbytes", [](const Packed& p) { return p.data.size(); })
       .def_prop_ro("kind", [](const Packed& p) { return std::string(layout_of(p.kind).name); })
       .def(

@@ -125,6 +125,8 @@ class NativeModel:
         path = Path(path)
         if threads is not None and threads < 1:
             raise UsageError(f"{threads} threads cannot compute anything: ask for at least 1")
+        if context is not None and context < 1:
+            raise UsageError(f"a context of {context} holds nothing: ask for at least 1")
         if kv not in ("f16", "f32"):
             raise UsageError(f"keys and values are kept as f16 or f32, not {kv!r}")
         pool = _native.Pool(threads or 1)
