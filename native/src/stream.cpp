@@ -10,8 +10,6 @@
 #include <stdexcept>
 #include <thread>
 
-#include "isa.hpp"
-
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -19,7 +17,7 @@
 namespace foredraft {
 namespace {
 
-// The unit in which the buffer is cut up: 8 of the widest registers, one turn of a kernel's loop.
+// The unit in which the buffer is cut up: whole turns of every kernel's loop.
 constexpr std::size_t BLOCK = 512;
 
 // Adds up whole blocks; four independent sums keep the loads, not the additions, at the limit.
@@ -60,13 +58,11 @@ __attribute__((target("avx512f"))) std::uint64_t sum_avx512(const std::byte* dat
 }
 #endif
 
-// The widest that this machine has, whatever FOREDRAFT_ISA says of the engine: bandwidth is the machine's.
-Sum widest() {
-  const auto& usable = usable_isas();
-  [[maybe_unused]] auto has = [&](Isa isa) { return std::find(usable.begin(), usable.end(), isa) != usable.end(); };
+// The widest loads of an instruction set.
+Sum widest([[maybe_unused]] Isa isa) {
 #if defined(__x86_64__)
-  if (has(Isa::avx512)) return sum_avx512;
-  if (has(Isa::avx2)) return sum_avx2;
+  if (isa >= Isa::avx512) return sum_avx512;
+  if (isa >= Isa::avx2) return sum_avx2;
 #endif
   return sum_portable;
 }
@@ -100,7 +96,7 @@ void everywhere(int threads, const std::function<void(int)>& work) {
 
 }  // namespace
 
-std::vector<double> read_bandwidth(std::size_t bytes, int threads, int repeats) {
+std::vector<double> read_bandwidth(std::size_t bytes, int threads, int repeats, Isa isa) {
   if (bytes < BLOCK || threads < 1 || repeats < 1)
     throw std::invalid_argument("bandwidth is read of at least 512 bytes, with at least 1 thread, at least once");
   const std::size_t whole = bytes / BLOCK * BLOCK;
@@ -109,7 +105,7 @@ std::vector<double> read_bandwidth(std::size_t bytes, int threads, int repeats) 
     const Part part(whole, number, threads);
     std::memset(data.get() + part.begin, number + 1, part.size);
   });
-  const Sum sum = widest();
+  const Sum sum = widest(isa);
   std::vector<double> found;
   std::vector<std::uint64_t> sums(threads);
   for (int repeat = 0; repeat < repeats; ++repeat) {
