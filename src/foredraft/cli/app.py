@@ -158,6 +158,24 @@ def drafters(json: Annotated[bool, typer.Option("--json", help="as a JSON array"
     list_drafters(json)
 
 
+@app.command()
+def cost(
+    model: Model = "smollm2",
+    engine: Engine = "auto",
+    threads: Threads = None,
+    rows: Annotated[str, typer.Option(help="rows of the passes to time")] = "1,2,4,8,16",
+    context: Annotated[int, typer.Option(help="tokens in the cache before each pass")] = 256,
+    passes: Annotated[int | None, typer.Option(help="passes of every kind; 30 when not given")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="5 passes of every kind: a first look")] = False,
+    shape: Annotated[str, typer.Option(help="rows as chain, as random tree, or both")] = "both",
+    json: Annotated[bool, typer.Option("--json", help="as a JSON object")] = False,
+) -> int:
+    """What a pass of several rows costs here, against the speed of memory."""
+    from foredraft.cli.cost import Job
+
+    return Job(model, engine, threads, rows, context, passes, shape, quick, json).run()
+
+
 def command() -> Callable[..., Any]:
     """The whole command line as one callable."""
     return typer.main.get_command(app)

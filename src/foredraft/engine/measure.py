@@ -60,9 +60,9 @@ class Curve:
         """Seconds of the passes of so many rows, of both shapes unless one is named; may be empty."""
         return [one.seconds for one in self.timings if one.rows == rows and shape in (None, one.shape)]
 
-    def seconds(self, rows: int) -> float:
-        """t(rows): the median over chains and trees."""
-        return statistics.median(self.samples(rows))
+    def seconds(self, rows: int, shape: Shape | None = None) -> float:
+        """t(rows): the median over chains and trees, or over one of them."""
+        return statistics.median(self.samples(rows, shape))
 
     def spread(self, rows: int) -> tuple[float, float]:
         """The quartiles: half of the passes lie between."""
@@ -72,7 +72,7 @@ class Curve:
     @property
     def costs(self) -> Costs:
         """What a policy is told."""
-        return Costs(self.rows, tuple(map(self.seconds, self.rows)))
+        return Costs(self.rows, tuple(self.seconds(rows) for rows in self.rows))
 
 
 @dataclass(frozen=True)
