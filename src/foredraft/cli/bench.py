@@ -125,7 +125,7 @@ def show(result: Json) -> None:
 
     console = Console(width=None if sys.stdout.isatty() else 140, highlight=False)
     base = result["baseline"]
-    where = f"{result['engine']} ({result['isa']}), {result['threads']} threads"
+    where = f"{result['engine']} ({result['isa']}), {result['threads']} thread{'s' if result['threads'] > 1 else ''}"
     what = f"suite {result['suite']}, {result['prompts']} prompts, at most {result['max_tokens']} tokens"
     console.print(f"{result['model']}: {where}, {what}, temperature {result['temperature']:g}", markup=False)
     console.print(f"{PLAIN}: {base['tok_s']:.1f} tok/s, prompts {base['prompt_tok_s']:.0f} tok/s\n", markup=False)
@@ -140,10 +140,10 @@ def show(result: Json) -> None:
         *PARTS,
         "identical",
     )
-    _print(console, Table(title=None), columns, [_row(run) for run in result["runs"]])
+    _print(console, Table(), columns, [_row(run) for run in result["runs"]])
     tasks = list(result["runs"][0]["by_task"])
     rows = [[run["drafter"], *(_times(run["by_task"][task]["speedup"]) for task in tasks)] for run in result["runs"]]
-    _print(console, Table(title=None), ("speed-up by task", *tasks), rows)
+    _print(console, Table(), ("speed-up by task", *tasks), rows)
     for run in result["runs"]:
         if run["acceptance_by_position"]:
             rates = ", ".join(f"{rate:.2f}" for rate in run["acceptance_by_position"])
@@ -157,7 +157,7 @@ def _print(console: Any, table: Any, columns: Sequence[str], rows: Sequence[Sequ
     from rich.text import Text
 
     for index, column in enumerate(columns):
-        table.add_column(Text(column), justify="right" if index else "left")
+        table.add_column(Text(column), justify="right" if index else "left", overflow="fold")
     for row in rows:
         table.add_row(*map(Text, row))
     console.print(table)
