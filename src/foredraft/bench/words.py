@@ -24,7 +24,8 @@ def _run(run: Json, row_invariant: bool) -> str:
     clauses.append(_tasks(run))
     sentences = ["; ".join(clauses) + ".", _identity(run, row_invariant)]
     if run["faults"]:
-        sentences.append(f"It failed {run['faults']} times ({run['first_fault']}): this result does not count.")
+        times = "once" if run["faults"] == 1 else f"{run['faults']} times"
+        sentences.append(f"It failed {times} ({run['first_fault']}): this result does not count.")
     return " ".join(sentences)
 
 
