@@ -5,3 +5,4 @@
 
 void bind_isa(nanobind::module_& module);
 void bind_engine(nanobind::module_& module);
+void bind_stream(nanobind::module_& module);

@@ -7,4 +7,5 @@ NB_MODULE(_native, module) {
   nanobind::set_leak_warnings(false);
   bind_isa(module);
   bind_engine(module);
+  bind_stream(module);
 }
