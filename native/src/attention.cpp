@@ -50,6 +50,8 @@ void AttentionScratch::reserve(const CacheShape& shape, int queries, int deepest
   query.reserve(size_t(queries) * size_t(shape.size) * sizeof(float));
   out.reserve(size_t(queries) * size_t(shape.size) * sizeof(float));
   scores.reserve(size_t(QUERIES) * BLOCK * sizeof(float));
+  most.reserve(size_t(queries) * sizeof(float));
+  sums.reserve(size_t(queries) * 16 * sizeof(float));
   composed.reserve(size_t(deepest / BLOCK + 2) * shape.head_bytes());
   blocks.reserve(size_t(positions / BLOCK + 2));
   first.resize(size_t(queries));
@@ -97,6 +99,8 @@ void attend(const AttentionPlan& plan, const AttentionJob& job, const float* que
   call.last = scratch.last.data();
   call.block = scratch.blocks.data();
   call.out = scratch.out.as<float>();
+  call.most = scratch.most.as<float>();
+  call.sums = scratch.sums.as<float>();
   call.scratch = scratch.scores.as<float>();
   shape.bytes == 2 ? plan.kernels.attend_half(call) : plan.kernels.attend_float(call);
   for (int r = 0; r < job.count; ++r)

@@ -18,15 +18,19 @@ struct AttentionJob {
 
 // What one thread needs to attend.
 struct AttentionScratch {
-  Buffer query, out, scores, composed;
+  Buffer query, out, scores, most, sums, composed;
   std::vector<KeyBlock> blocks;
   std::vector<int> first, last, path;
 
   void reserve(const CacheShape& shape, int queries, int deepest, int positions);
 };
 
-// How many rows of a chain are attended together, so that they share a read of the keys.
-inline int rows_together(int group) { return group >= QUERIES ? 1 : QUERIES / group; }
+// How many rows of a chain one job takes: as many as leave every thread several jobs, for they share a read of the keys,
+// but no more queries than their scores fit beside a block in the nearest cache.
+inline int rows_together(int rows, int kv_heads, int group, int threads) {
+  const int most = 24 / group > 1 ? 24 / group : 1, fair = rows * kv_heads / (threads * 3) + 1;
+  return fair < most ? fair : most;
+}
 
 struct AttentionPlan {
   const CacheShape& shape;

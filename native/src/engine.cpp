@@ -62,7 +62,8 @@ void Engine::plan(const std::vector<Ask>& asks) {
   wanted_.clear();
   logits_at_.clear();
   logit_rows_ = 0;
-  const int together = rows_together(config().heads / config().kv_heads);
+  const int group = config().heads / config().kv_heads;
+  int most_together = 1;
   int deepest = 0, furthest = 0;
   for (size_t a = 0; a < asks.size(); ++a) {
     const Ask& ask = asks[a];
@@ -75,17 +76,20 @@ void Engine::plan(const std::vector<Ask>& asks) {
       furthest = std::max(furthest, rows_.back().position);
     }
     const int chain = ask.cache->chain(), total = int(ask.tokens.size());
-    for (int r = 0; r < total; r += r < chain ? std::min(together, chain - r) : 1)
-      for (int head = 0; head < config().kv_heads; ++head)
-        jobs_.push_back({int(a), head, r, r < chain ? std::min(together, chain - r) : 1, first + size_t(r)});
+    const int together = rows_together(chain, config().kv_heads, group, pool_->threads());
+    most_together = std::max(most_together, together);
+    for (int head = 0; head < config().kv_heads; ++head)
+      for (int r = 0, count; r < total; r += count) {
+        count = r < chain ? std::min(together, chain - r) : 1;
+        jobs_.push_back({int(a), head, r, count, first + size_t(r)});
+      }
     for (int row : ask.wanted) {
       wanted_.push_back(int(first) + row);
       logits_at_.push_back(ask.logits ? int(logit_rows_++) : -1);
     }
   }
   for (Rotation& rotation : rotations_) rotation.reach(furthest);
-  const int group = config().heads / config().kv_heads;
-  for (AttentionScratch& scratch : scratch_) scratch.reserve(shape_, together * group, deepest, furthest);
+  for (AttentionScratch& scratch : scratch_) scratch.reserve(shape_, most_together * group, deepest, furthest);
 }
 
 void Engine::reserve(size_t taps) {
@@ -312,6 +316,7 @@ void Engine::vocabulary(Worker& worker, const float* hidden, const std::vector<i
     if (logits_at_[w] >= 0)
       std::memcpy(logits_->as<float>() + size_t(logits_at_[w]) * size_t(c.vocabulary) + output, out, size_t(count) * 4);
     Best& top = best[w];
+    if (top.token >= 0 && count == PANEL && !kernels_.reaches(out, top.value)) return;
     for (int i = 0; i < count; ++i)
       if (top.token < 0 ? out[i] == out[i] : out[i] > top.value || (out[i] == top.value && int(output) + i < top.token))
         top = {out[i], int(output) + i};

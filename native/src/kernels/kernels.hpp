@@ -10,7 +10,7 @@ namespace foredraft {
 constexpr int TILE = 16;    // rows that a tile holds at most
 constexpr int BLOCK = 64;   // positions that attention folds at a time, beginning at multiples of it
 constexpr int SUB = 16;     // keys in one vector
-constexpr int QUERIES = 8;  // queries that share a read of keys
+constexpr int QUERIES = 8;  // queries that share a read of keys from the registers
 
 // Up to 16 rows of activations as products read them, group by group: [group][rows][32] codes, [group][rows] the rest.
 // zero[z] holds -zero * (sum of the codes) for the zero points 8, 16, 128, and 32 for each half of a group.
@@ -33,7 +33,8 @@ struct KeyBlock {
   int start;  // its first position
 };
 
-// Queries of one head of keys over one path. query, out: [count][size]; a query sees positions first … last.
+// Queries of one head of keys over one path. query, out: [count][size]; a query sees positions first … last. most, sums
+// [count], [count][16]: what online softmax carries from block to block.
 struct Attention {
   int count, size, blocks;
   const float* query;
@@ -41,6 +42,8 @@ struct Attention {
   const int* last;
   const KeyBlock* block;
   float* out;
+  float* most;
+  float* sums;
   float* scratch;  // QUERIES * BLOCK floats
 };
 
@@ -57,6 +60,7 @@ struct Kernels {
   void (*multiply)(float* values, float factor, int64_t count);
   // out = silu(gate) * up or, for gelu, the tanh approximation of it.
   void (*gate)(const float* gate, const float* up, bool gelu, int64_t count, float* out);
+  bool (*reaches)(const float* values, float bound);  // whether one of 16 values is at least the bound
   void (*attend_half)(const Attention& job);
   void (*attend_float)(const Attention& job);
   // Rounded to half precision, nearest even.

@@ -8,6 +8,7 @@ namespace {
 
 constexpr int W = 8;
 constexpr int ROWS = 4;
+constexpr int CHAINS = 8;
 using F = __m256;
 using I = __m256i;
 
@@ -21,6 +22,11 @@ inline F div(F a, F b) { return _mm256_div_ps(a, b); }
 inline F fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
 inline F maximum(F a, F b) { return _mm256_max_ps(a, b); }
 inline F minimum(F a, F b) { return _mm256_min_ps(a, b); }
+inline float largest_lane(F a) {
+  __m128 most = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+  most = _mm_max_ps(most, _mm_movehl_ps(most, most));
+  return _mm_cvtss_f32(_mm_max_ss(most, _mm_movehdup_ps(most)));
+}
 inline F root(F a) { return _mm256_sqrt_ps(a); }
 inline F magnitude(F a) { return _mm256_and_ps(a, _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff))); }
 inline F where_at_least(F x, F y, F a, F b) { return _mm256_blendv_ps(b, a, _mm256_cmp_ps(x, y, _CMP_GE_OQ)); }

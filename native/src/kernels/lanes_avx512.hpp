@@ -6,8 +6,9 @@
 
 namespace {
 
-constexpr int W = 16;     // lanes
-constexpr int ROWS = 8;   // rows that a product holds in registers
+constexpr int W = 16;       // lanes
+constexpr int ROWS = 8;     // rows that a product holds in registers
+constexpr int CHAINS = 16;  // sums that attention holds in registers
 using F = __m512;
 using I = __m512i;
 
@@ -21,6 +22,7 @@ inline F div(F a, F b) { return _mm512_div_ps(a, b); }
 inline F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
 inline F maximum(F a, F b) { return _mm512_max_ps(a, b); }
 inline F minimum(F a, F b) { return _mm512_min_ps(a, b); }
+inline float largest_lane(F a) { return _mm512_reduce_max_ps(a); }
 inline F root(F a) { return _mm512_sqrt_ps(a); }
 inline F magnitude(F a) { return _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(a), _mm512_set1_epi32(0x7fffffff))); }
 // a where x >= y, else b.

@@ -11,6 +11,7 @@ namespace {
 
 constexpr int W = 16;
 constexpr int ROWS = 4;
+constexpr int CHAINS = 8;
 struct F {
   float v[W];
 };
@@ -29,6 +30,7 @@ inline F div(F a, F b) { LANES a.v[i] /= b.v[i]; return a; }
 inline F fma(F a, F b, F c) { LANES a.v[i] = __builtin_fmaf(a.v[i], b.v[i], c.v[i]); return a; }
 inline F maximum(F a, F b) { LANES a.v[i] = a.v[i] > b.v[i] ? a.v[i] : b.v[i]; return a; }
 inline F minimum(F a, F b) { LANES a.v[i] = a.v[i] < b.v[i] ? a.v[i] : b.v[i]; return a; }
+inline float largest_lane(F a) { for (int i = 1; i < W; ++i) a.v[0] = a.v[i] > a.v[0] ? a.v[i] : a.v[0]; return a.v[0]; }
 inline F root(F a) { LANES a.v[i] = __builtin_sqrtf(a.v[i]); return a; }
 inline F magnitude(F a) { LANES a.v[i] = __builtin_fabsf(a.v[i]); return a; }
 inline F where_at_least(F x, F y, F a, F b) { LANES a.v[i] = x.v[i] >= y.v[i] ? a.v[i] : b.v[i]; return a; }
