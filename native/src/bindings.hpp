@@ -3,4 +3,5 @@
 
 #include <nanobind/nanobind.h>
 
+void bind_gguf(nanobind::module_& module);
 void bind_isa(nanobind::module_& module);

@@ -3,5 +3,6 @@
 
 NB_MODULE(_native, module) {
   module.doc() = "The native engine of foredraft, and twins of its hot pure functions.";
+  bind_gguf(module);
   bind_isa(module);
 }
