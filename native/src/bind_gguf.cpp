@@ -66,10 +66,10 @@ nb::tuple entry_of(const gguf::Header& header, const gguf::Tensor& tensor) {
   return nb::make_tuple(text(header.view(tensor.name)), nb::tuple(shape), tensor.kind, tensor.offset);
 }
 
-gguf::Header read(int file, size_t largest) {
+gguf::Header read(int file, size_t largest, size_t most) {
   try {
     nb::gil_scoped_release released;
-    return gguf::read_header(file, largest);
+    return gguf::read_header(file, largest, most);
   } catch (const std::system_error& error) {
     errno = error.code().value();
     PyErr_SetFromErrno(PyExc_OSError);
@@ -77,8 +77,8 @@ gguf::Header read(int file, size_t largest) {
   }
 }
 
-nb::tuple contents(int file, size_t largest) {
-  const gguf::Header header = read(file, largest);
+nb::tuple contents(int file, size_t largest, size_t most) {
+  const gguf::Header header = read(file, largest, most);
   nb::list keys, tensors;
   for (const gguf::Key& key : header.keys)
     keys.append(nb::make_tuple(text(header.view(key.name)), value_of(header, key.value)));
@@ -89,7 +89,7 @@ nb::tuple contents(int file, size_t largest) {
 }  // namespace
 
 void bind_gguf(nb::module_& module) {
-  module.def("gguf_contents", contents, nb::arg("file"), nb::arg("largest"),
+  module.def("gguf_contents", contents, nb::arg("file"), nb::arg("largest"), nb::arg("most"),
              "What the header of a GGUF file holds: [(key, value)], [(name, shape, type, offset)], the bytes it takes."
              " ValueError with the end of a sentence when it is damaged; OSError.");
 }

@@ -17,7 +17,7 @@ namespace {
 constexpr std::string_view MAGIC = "GGUF";
 constexpr size_t FIRST_READ = 1 << 20;
 // The fewest bytes that an entry can take, as the plain reader counts them.
-constexpr size_t LEAST_TENSOR = 24, LEAST_KEY = 12, LEAST_STRING = 8;
+constexpr uint64_t LEAST_TENSOR = 24, LEAST_KEY = 12, LEAST_STRING = 8;
 
 std::system_error failed() { return {errno, std::generic_category()}; }
 
@@ -30,7 +30,8 @@ size_t size_of_file(int file) {
 // Reads values one after another, and the file as far as they go. Invariant: at_ <= bytes_.size() <= size_.
 class Cursor {
  public:
-  Cursor(int file, size_t largest) : file_(file), size_(size_of_file(file)), largest_(std::min(size_, largest)) {}
+  Cursor(int file, size_t largest, size_t most)
+      : file_(file), size_(size_of_file(file)), largest_(std::min(size_, largest)), most_(most) {}
 
   // Moves on by `count` bytes that are there.
   Span take(uint64_t count) {
@@ -54,6 +55,8 @@ class Cursor {
   size_t count(size_t least) {
     const auto count = number<uint64_t>();
     if (count > (size_ - at_) / least) throw Damaged("claims more entries than it has bytes");
+    if (count > most_) throw Damaged("claims more entries than any model has");
+    most_ -= count;
     return count;
   }
 
@@ -84,7 +87,7 @@ class Cursor {
   }
 
   int file_;
-  size_t size_, largest_, at_ = 0;
+  size_t size_, largest_, most_, at_ = 0;
   std::string bytes_;
 };
 
@@ -98,7 +101,9 @@ void check_beginning(Cursor& at) {
 }
 
 Value read_array(Cursor& at) {
-  Value out{.kind = at.number<uint32_t>(), .is_array = true};
+  Value out;
+  out.kind = at.number<uint32_t>();
+  out.is_array = true;
   const size_t size = size_of(out.kind);
   if (!size && out.kind != string)
     throw Damaged("has an array of unsupported type " + std::to_string(out.kind));
@@ -144,8 +149,8 @@ std::string_view next_string(const Header& header, size_t& at) {
   return text;
 }
 
-Header read_header(int file, size_t largest) {
-  Cursor at(file, largest);
+Header read_header(int file, size_t largest, size_t most) {
+  Cursor at(file, largest, most);
   check_beginning(at);
   Header out;
   const size_t tensors = at.count(LEAST_TENSOR), keys = at.count(LEAST_KEY);

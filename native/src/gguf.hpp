@@ -61,8 +61,9 @@ struct Header {
 // The text of the string whose length lies at `at`; moves `at` behind it. For strings that read_header has found.
 std::string_view next_string(const Header& header, size_t& at);
 
-// file: a descriptor, read from its beginning and not beyond `largest` bytes. Reading in place rather than mapping: a
-// file that shrinks meanwhile is an error and not a signal. Throws Damaged, and std::system_error when reading fails.
-Header read_header(int file, size_t largest);
+// file: a descriptor, read from its beginning and not beyond `largest` bytes. most: keys, tensors and items of arrays
+// together. Read rather than mapped: a file that shrinks meanwhile is then an error and not a signal. Throws Damaged,
+// and std::system_error when reading fails.
+Header read_header(int file, size_t largest, size_t most);
 
 }  // namespace foredraft::gguf

@@ -67,13 +67,16 @@ STRING, ARRAY = 8, 9
 ALIGNMENT = 32
 LONGEST_SHOWN = 60  # characters of a name in an error
 DEEPEST = 4  # dimensions of a tensor
-LARGEST_HEADER = 1 << 26
-"""In bytes. A vocabulary of 262,144 tokens with its merges is 16 MB; lists in memory take up to 18 times their bytes."""
+LARGEST_HEADER, MOST_ENTRIES = 1 << 26, 1 << 22
+"""Bytes, and keys, tensors and items of arrays together: ten and three times what a vocabulary of 262,144 tokens takes.
+No file, however large, makes its header take more than half a gigabyte of memory."""
 
 Entry = tuple[str, tuple[int, ...], int, int]
 """A tensor as listed: name, shape, code of its type, offset from where the weights begin."""
 Contents = tuple[list[tuple[str, Any]], list[Entry], int]
 """What a reader finds: keys with their values, tensors, and how many bytes all that takes. Nothing is judged yet."""
+Reader = Callable[[int, int, int], Contents]
+"""Of an open file's descriptor, the most bytes and the most entries. Raises ValueError with the end of a sentence."""
 
 
 @dataclass(frozen=True)
@@ -120,22 +123,22 @@ def read_header_plain(path: Path) -> GGUFHeader:
     return _read(path, _contents)
 
 
-def _native() -> Callable[[int, int], Contents] | None:
+def _native() -> Reader | None:
     """The native reader, None where it was not built."""
     try:
-        reader: Callable[[int, int], Contents] = import_module("foredraft._native").gguf_contents
+        reader: Reader = import_module("foredraft._native").gguf_contents
     except ImportError:
         return None
     return reader
 
 
-def _read(path: Path, contents: Callable[[int, int], Contents]) -> GGUFHeader:
-    """contents: of an open file and the most bytes it may read. It raises ValueError with the end of a sentence."""
+def _read(path: Path, contents: Reader) -> GGUFHeader:
     try:
         if not path.is_file():  # opening a pipe would wait for ever
             raise WeightsError(f"cannot read {path}: there is no such file; check the path")
         with path.open("rb") as file:
-            return _judged(path, os.fstat(file.fileno()).st_size, *contents(file.fileno(), LARGEST_HEADER))
+            found = contents(file.fileno(), LARGEST_HEADER, MOST_ENTRIES)
+            return _judged(path, os.fstat(file.fileno()).st_size, *found)
     except ValueError as bad:
         raise WeightsError(f"{path} {bad}: it is damaged or not a GGUF file; fetch it again") from None
     except OSError as error:
@@ -200,13 +203,11 @@ def _shown(name: str) -> str:
 # --- the plain reader -------------------------------------------------------------------------------------------------
 
 
-def _contents(file: int, largest: int) -> Contents:
-    """file: a descriptor, read from its beginning and not beyond `largest` bytes. Raises ValueError, OSError."""
-    with open(file, "rb", closefd=False) as begins:
-        at = _Cursor(begins.read(largest), os.fstat(file).st_size)
-    if at.data[: len(MAGIC)] != MAGIC:
+def _contents(file: int, largest: int, most: int) -> Contents:
+    size = os.fstat(file).st_size
+    at = _Cursor(os.pread(file, min(size, largest), 0), size, most)
+    if size < len(MAGIC) or at.data[at.take(len(MAGIC)) : at.at] != MAGIC:
         raise ValueError("does not begin as a GGUF file does")
-    at.take(len(MAGIC))
     version = at.u32()
     if version not in VERSIONS:
         swapped = int.from_bytes(version.to_bytes(4, "little"), "big") in VERSIONS
@@ -219,8 +220,8 @@ def _contents(file: int, largest: int) -> Contents:
 class _Cursor:
     """Reads little-endian values one after another. data: the beginning of a file of `size` bytes."""
 
-    def __init__(self, data: bytes, size: int) -> None:
-        self.data, self.size, self.at = data, size, 0
+    def __init__(self, data: bytes, size: int, most: int) -> None:
+        self.data, self.size, self.most, self.at = data, size, most, 0
 
     def take(self, count: int) -> int:
         """Moves on by `count` bytes that are there; returns where they begin."""
@@ -247,6 +248,9 @@ class _Cursor:
         count = self.u64()
         if count * least > self.size - self.at:
             raise ValueError("claims more entries than it has bytes")
+        if count > self.most:
+            raise ValueError("claims more entries than any model has")
+        self.most -= count
         return count
 
     def string(self) -> str:
