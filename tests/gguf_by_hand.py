@@ -8,7 +8,7 @@ from typing import Any
 
 CODES = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 """Value type -> struct code, of the specification."""
-U8, U32, F32, BOOL, STRING, ARRAY = 0, 4, 6, 7, 8, 9
+U8, U32, I32, F32, BOOL, STRING, ARRAY, U64, I64 = 0, 4, 5, 6, 7, 8, 9, 10, 11
 
 Key = tuple[bytes, int, Any]
 """Name, type, value; of an array the value is (type of the items, items)."""
@@ -18,7 +18,8 @@ Tensor = tuple[bytes, tuple[int, ...], int, int]
 
 @dataclass
 class Sheet:
-    """What has been written. numbers: (where, how many bytes) of all counts, lengths, types, sizes and offsets."""
+    """What has been written. numbers: (where, how many bytes) of all counts, lengths, types, sizes and offsets,
+    and of unsigned values."""
 
     content: bytearray = field(default_factory=bytearray)
     numbers: list[tuple[int, int]] = field(default_factory=list)
@@ -34,6 +35,8 @@ class Sheet:
     def item(self, kind: int, value: Any) -> None:
         if kind == STRING:
             self.string(value)
+        elif CODES[kind] in "BHIQ":
+            self.number(CODES[kind], value)
         else:
             self.content += struct.pack("<" + CODES[kind], value)
 

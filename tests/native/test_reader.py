@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from damage import rewrite
 from foredraft import _native
 from foredraft.core.errors import WeightsError
 from foredraft.models import gguf_header
@@ -117,7 +118,7 @@ def test_both_find_what_was_written(
 ) -> None:
     content = sheet(keys, tensors, version=version, alignment=1).content
     path = tmp_path_factory.getbasetemp() / "written.gguf"
-    path.write_bytes(content + bytes(behind))
+    rewrite(path, content + bytes(behind))
     assert same(path) == repr(expected(keys, tensors, len(content)))
 
 
@@ -127,7 +128,7 @@ def test_both_keep_the_same_limits(
 ) -> None:
     content = sheet(keys, tensors).content
     path = tmp_path_factory.getbasetemp() / "limited.gguf"
-    path.write_bytes(content)
+    rewrite(path, content)
     same(path, largest=data.draw(st.integers(0, len(content) + 1)), most=data.draw(st.integers(0, 20)))
 
 
