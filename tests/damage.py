@@ -65,7 +65,7 @@ def rewrite(path: Path, content: bytes) -> None:
 
 @contextmanager
 def memory_for(room: int) -> Iterator[None]:
-    """Lets the process have `room` bytes more than it has: what allocates by a claim alone fails."""
+    """Lets the process take `room` bytes more than it has taken: what allocates by a claim alone fails."""
     resource = pytest.importorskip("resource")
     statm = Path("/proc/self/statm")
     if not statm.exists():

@@ -123,6 +123,7 @@ WRONG = {
     "more dimensions than a tensor has": one("1," * 64 + "2", "0,2", 2),
     "a size beyond 64 bits": one(f"0,{2**63}", "0,0", 0),
     "negative sizes": one("-1,-2", "0,2", 2),
+    "a truth for a size": one("2,true", "0,2", 2),
     "negative offsets": one("2", "-2,0", 2),
     "an end before its begin": one("0", "2,0", 2),
     "overlapping": two(ENTRY.replace("0,2", "1,3"), 3),
