@@ -3,6 +3,7 @@
 
 #include <nanobind/nanobind.h>
 
+void bind_gguf(nanobind::module_& module);
 void bind_isa(nanobind::module_& module);
 void bind_engine(nanobind::module_& module);
 void bind_stream(nanobind::module_& module);
