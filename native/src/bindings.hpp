@@ -4,3 +4,4 @@
 #include <nanobind/nanobind.h>
 
 void bind_isa(nanobind::module_& module);
+void bind_sampling(nanobind::module_& module);

@@ -4,4 +4,5 @@
 NB_MODULE(_native, module) {
   module.doc() = "The native engine of foredraft, and twins of its hot pure functions.";
   bind_isa(module);
+  bind_sampling(module);
 }
