@@ -207,8 +207,14 @@ def main() -> None:
     options = parser.parse_args()
     report = {case: measured(case, options.tokens, options.repeats) for case in CASES}
     line = json.dumps(
-        {"cases": report, "options": vars(options), "machine": platform.processor() or platform.machine(),
-         "python": platform.python_version(), "numpy": np.__version__, "version": foredraft.__version__}
+        {
+            "cases": report,
+            "options": vars(options),
+            "machine": platform.processor() or platform.machine(),
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "version": foredraft.__version__,
+        }
     )
     if options.out:
         Path(options.out).write_text(line + "\n", encoding="utf-8")
