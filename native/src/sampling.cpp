@@ -6,6 +6,8 @@
 #include <cstring>
 #include <functional>
 #include <limits>
+#include <numeric>
+#include <optional>
 #include <utility>
 
 // The loops over a vocabulary in the widest vectors of the processor, chosen when the library is loaded. Nothing is
@@ -136,6 +138,37 @@ template <class T>
   return sum.folded();
 }
 
+// e^y within 1e-5 of it relatively, for y <= 0; never less than 2^-127.
+[[gnu::always_inline]] inline float rough_exp(float y) {
+  constexpr float SHIFT = 0x1.8p23f;
+  const float t = y * 1.44269504f < -126.0f ? -126.0f : y * 1.44269504f;
+  const float shifted = t + SHIFT, f = t - (shifted - SHIFT);
+  const uint32_t exponent = std::bit_cast<uint32_t>(shifted) - std::bit_cast<uint32_t>(SHIFT) + 127;
+  const float p = 1 + f * (0.693147181f + f * (0.240226507f + f * (0.0555041087f + f * (0.00961812911f + f * 0.00133335581f))));
+  return p * std::bit_cast<float>(exponent << 23);
+}
+
+// The total within ROUGH of it, relatively, at a fraction of its cost.
+template <class T>
+[[gnu::always_inline]] inline double find_rough_total(const T* x, size_t size, T peak, float inverse) {
+  using Floats [[gnu::vector_size(64)]] = float;
+  float weights[8 * BLOCK];
+  double sum = 0;
+  for (size_t begin = 0; begin < size; begin += 8 * BLOCK) {
+    const size_t count = std::min(8 * BLOCK, size - begin);
+    for (size_t i = 0; i < count; ++i) weights[i] = rough_exp(float(x[begin + i] - peak) * inverse);
+    size_t i = 0;
+    Floats sums = {}, more;
+    for (; i + 16 <= count; i += 16) {
+      std::memcpy(&more, weights + i, sizeof(more));
+      sums += more;
+    }
+    for (size_t lane = 0; lane < 16; ++lane) sum += double(sums[lane]);
+    for (; i < count; ++i) sum += double(weights[i]);
+  }
+  return sum;
+}
+
 #define FOREDRAFT_PASSES(T)                                                                                 \
   FOREDRAFT_CLONES void peaks_of(const T* x, size_t size, T* peaks) { find_peaks(x, size, peaks); }         \
   FOREDRAFT_CLONES void weights_of(const T* x, size_t size, double peak, double inverse, double* weights) { \
@@ -143,6 +176,9 @@ template <class T>
   }                                                                                                         \
   FOREDRAFT_CLONES double total_of(const T* x, size_t size, double peak, double inverse) {                  \
     return find_total(x, size, peak, inverse);                                                              \
+  }                                                                                                         \
+  FOREDRAFT_CLONES double rough_total_of(const T* x, size_t size, T peak, float inverse) {                  \
+    return find_rough_total(x, size, peak, inverse);                                                        \
   }
 FOREDRAFT_PASSES(float)
 FOREDRAFT_PASSES(double)
@@ -229,8 +265,14 @@ struct Token {
   double weight;
 };
 
-bool less_likely(const Token& a, const Token& b) { return a.weight != b.weight ? a.weight < b.weight : a.id > b.id; }
-bool earlier(const Token& a, const Token& b) { return a.id < b.id; }
+bool likelier(const Token& a, const Token& b) { return a.weight != b.weight ? a.weight > b.weight : a.id < b.id; }
+
+// How far a sum of weights may be off by rounding, and a rough total by its means; with much to spare.
+constexpr double MARGIN = 1e-9, ROUGH = 1e-4;
+
+struct Bounds {
+  double low, high;
+};
 
 // A row of logits with its temperature.
 template <class T>
@@ -254,15 +296,8 @@ struct Row {
     return tokens;
   }
 
-  // At most what the tokens that `from(border)` leaves out weigh together.
-  double rest(double border, const std::vector<Token>& tokens) const {
-    std::vector<double> most(peaks.of.size());
-    weights_of(peaks.of.data(), most.size(), peak, inverse, most.data());
-    const double cap = exp_of(border);
-    double sum = 0;
-    for (double weight : most) sum += std::min(weight, cap) * BLOCK;
-    return std::max(0.0, sum - cap * double(tokens.size()));
-  }
+  double total() const { return total_of(x, size, peak, inverse); }
+  double rough_total() const { return rough_total_of(x, size, peaks.largest(), float(inverse)); }
 };
 
 double mass_of(const std::vector<Token>& tokens) {
@@ -287,55 +322,70 @@ std::vector<Token> top_k_of(const Row<T>& row, size_t k) {
   return tokens;
 }
 
-enum class Found { yes, unsure, no };
-
-// Cuts `tokens` to the fewest, likeliest first, that weigh at least some needed mass between `low` and `high`. The
-// least likely of them comes first. Unsure when it matters where between them the needed mass lies.
-Found cut(std::vector<Token>& tokens, double low, double high) {
-  std::make_heap(tokens.begin(), tokens.end(), less_likely);
-  double mass = 0;
-  for (auto end = tokens.end(); end != tokens.begin();) {
-    mass += tokens.front().weight;
-    std::pop_heap(tokens.begin(), end--, less_likely);
-    if (mass < low) continue;
-    tokens.erase(tokens.begin(), end);
-    return mass >= high ? Found::yes : Found::unsure;
+// The last of the fewest tokens, likeliest first, that weigh as much as is needed. None where the bounds of what is
+// needed, or the rounding of sums in any order, leave it open.
+std::optional<Token> last_of(std::vector<Token> tokens, Bounds needed) {
+  const double low = needed.low * (1 - MARGIN), high = needed.high * (1 + MARGIN);
+  size_t begin = 0, end = tokens.size(), head = 64;
+  double mass = 0;  // of the first `begin`, which are too few; the first `end` are enough, or all
+  while (end - begin > 1) {
+    const size_t middle = begin + std::min(head, (end - begin) / 2);
+    const auto first = tokens.begin() + int64_t(begin), split = tokens.begin() + int64_t(middle);
+    std::nth_element(first, split, tokens.begin() + int64_t(end), likelier);
+    const double more = std::accumulate(first, split, 0.0, [](double sum, const Token& t) { return sum + t.weight; });
+    if (mass + more >= low)
+      end = middle;
+    else
+      mass += more, begin = middle, head *= 8;
   }
-  return Found::no;
+  if (mass + tokens[begin].weight < high) return std::nullopt;
+  return tokens[begin];
 }
 
-// The smallest set with mass >= top_p of the total. Seldom does the mass of the unlikely have to be summed up: bounds
-// from the peaks of blocks nearly always show that it cannot matter. A set is right when no token left out beforehand
-// can weigh as much as its last.
+// The same by the definition: sorted, summed up from the likeliest on.
+Token last_in_order(std::vector<Token> tokens, double needed) {
+  std::sort(tokens.begin(), tokens.end(), likelier);
+  size_t last = 0;
+  double mass = tokens[0].weight;
+  while (mass < needed && last + 1 < tokens.size()) mass += tokens[++last].weight;
+  return tokens[last];
+}
+
+std::vector<Token> until(std::vector<Token> tokens, const Token& last) {
+  std::erase_if(tokens, [&](const Token& token) { return likelier(last, token); });
+  return tokens;
+}
+
+// The smallest set with mass >= top_p of the total. Nearly always a rough total and the few tokens above a border
+// settle it; they do when no token below the border can weigh as much as the last.
 template <class T>
 std::vector<Token> nucleus_of(const Row<T>& row, double top_p) {
-  constexpr double LIKELY = -8.0, MARGIN = 1e-9;
-  const auto settled = [](const std::vector<Token>& tokens, double border) {
-    return tokens.front().weight > exp_of(border) * (1 + MARGIN);
+  std::vector<Token> tokens;
+  const auto settle = [&](double border, Bounds total) -> std::optional<Token> {
+    tokens = row.from(border);
+    const auto last = last_of(tokens, {top_p * total.low, top_p * total.high});
+    return last && last->weight > exp_of(border) * (1 + MARGIN) ? last : std::nullopt;
   };
-  std::vector<Token> tokens = row.from(LIKELY);
-  const double mass = mass_of(tokens), rest = row.rest(LIKELY, tokens);
-  const double low = top_p * mass * (1 - MARGIN), high = top_p * (mass + rest) * (1 + MARGIN);
-  if (cut(tokens, low, high) == Found::yes && settled(tokens, LIKELY)) return tokens;
-  const double needed = top_p * total_of(row.x, row.size, row.peak, row.inverse);
-  // Tokens below this together weigh less than 1 - top_p.
+  if (1e-30 < row.inverse && row.inverse < 1e30) {  // a float, and no infinity times zero
+    const double rough = row.rough_total();
+    if (const auto last = settle(-10.0, {rough * (1 - ROUGH), rough * (1 + ROUGH)})) return until(std::move(tokens), *last);
+  }
+  const double total = row.total();
+  // Tokens below this border together weigh less than 1 - top_p.
   const double border = std::max(LEAST, std::log((1 - top_p) / double(row.size)) - 1);
-  tokens = row.from(border);
-  if (cut(tokens, needed, needed) == Found::yes && settled(tokens, border)) return tokens;
+  if (const auto last = settle(border, {total, total})) return until(std::move(tokens), *last);
   tokens = row.from(-INFINITE<double>);
-  cut(tokens, needed, needed);
-  return tokens;
+  const Token last = last_in_order(tokens, top_p * total);
+  return until(std::move(tokens), last);
 }
 
 std::vector<Token> nucleus_of(std::vector<Token> tokens, double top_p) {
-  const double needed = top_p * mass_of(tokens);
-  cut(tokens, needed, needed);
-  return tokens;
+  const Token last = last_in_order(tokens, top_p * mass_of(tokens));
+  return until(std::move(tokens), last);
 }
 
 Probabilities normalised(std::vector<Token> tokens, size_t size, double min_p) {
   std::erase_if(tokens, [&](const Token& token) { return !(token.weight > 0 && token.weight >= min_p); });
-  std::sort(tokens.begin(), tokens.end(), earlier);
   Probabilities law;
   law.size = tokens.size();
   law.all = law.size == size;
@@ -426,8 +476,7 @@ class Ranking {
     const double u = philox_.uniform(uint64_t(id));
     if (1.0 - u > chance) return;
     const Token found{id, log_of(p) - log_of(-log_of(u))};
-    const auto better = [](const Token& a, const Token& b) { return less_likely(b, a); };
-    best_.insert(std::upper_bound(best_.begin(), best_.end(), found, better), found);
+    best_.insert(std::upper_bound(best_.begin(), best_.end(), found, likelier), found);
     if (best_.size() > count_) best_.pop_back();
     if (best_.size() == count_) reach_ = std::exp(-best_.back().weight) * (1 + 1e-9);
   }
