@@ -3,6 +3,7 @@
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/vector.h>
 
+#include <cmath>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -43,6 +44,7 @@ Array<int64_t> array_of(std::vector<int64_t> ids) {
 template <class T>
 nb::object warp(Values<T> logits, double temperature, int64_t top_k, double top_p, double min_p) {
   const T* x = filled(logits);
+  if (!(temperature > 0 && std::isfinite(temperature))) throw nb::value_error("temperature must be finite and above 0");
   foredraft::Probabilities law;
   {
     nb::gil_scoped_release released;

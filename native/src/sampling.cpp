@@ -1,188 +1,21 @@
 #include "sampling.hpp"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
-#include <cstring>
 #include <functional>
 #include <limits>
 #include <numeric>
 #include <optional>
 #include <utility>
 
-// The loops over a vocabulary in the widest vectors of the processor, chosen when the library is loaded. Nothing is
-// contracted (the build says so), so all clones give the same bits.
-#if defined(__x86_64__) && defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__)
-#define FOREDRAFT_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
-#define FOREDRAFT_CLONES
-#endif
+#include "sampling_passes.hpp"
 
 namespace foredraft {
 namespace {
 
-// --- exp, log, sums: as in core/sampling.py, operation by operation --------------------------------------------------
-
-constexpr double LN2_HIGH = 0x1.62e42fefa38p-1, LN2_LOW = 0x1.ef35793c76730p-45, LOG2E = 0x1.71547652b82fep+0;
-constexpr double SQRT_HALF = 0x1.6a09e667f3bcdp-1, LEAST = -708.0, HOTTEST = 1e300;
-constexpr double EXP_SERIES[] = {1.0,           1.0,           1.0 / 2.0,      1.0 / 6.0,       1.0 / 24.0,
-                                 1.0 / 120.0,   1.0 / 720.0,   1.0 / 5040.0,   1.0 / 40320.0,   1.0 / 362880.0,
-                                 1.0 / 3628800, 1.0 / 39916800, 1.0 / 479001600, 1.0 / 6227020800.0};
-constexpr double ATANH_SERIES[] = {1.0 / 3,  1.0 / 5,  1.0 / 7,  1.0 / 9,  1.0 / 11,
-                                   1.0 / 13, 1.0 / 15, 1.0 / 17, 1.0 / 19, 1.0 / 21};
-constexpr size_t LANES = 8;
-
-template <size_t N>
-[[gnu::always_inline]] inline double series(const double (&coefficients)[N], double x) {
-  double sum = coefficients[N - 1];
-  for (size_t n = N - 1; n-- > 0;) sum = sum * x + coefficients[n];
-  return sum;
-}
-
-// x <= 0. Adding SHIFT rounds to an integer and leaves it in the low bits.
-[[gnu::always_inline]] inline double exp_of(double x) {
-  constexpr double SHIFT = 0x1.8p52;
-  const double y = x < LEAST ? LEAST : x;
-  const double shifted = y * LOG2E + SHIFT;
-  const double k = shifted - SHIFT;
-  const double r = (y - k * LN2_HIGH) - k * LN2_LOW;
-  const uint64_t exponent = std::bit_cast<uint64_t>(shifted) - std::bit_cast<uint64_t>(SHIFT) + 1023;
-  const double power = std::bit_cast<double>(exponent << 52);
-  return x < LEAST ? 0.0 : series(EXP_SERIES, r) * power;
-}
-
-double log_of(double x) {
-  int k;
-  double m = std::frexp(x, &k);
-  if (m < SQRT_HALF) m += m, --k;
-  const double f = m - 1.0, s = f / (m + 1.0), z = s * s;
-  const double beyond = f - 2.0 * (z * series(ATANH_SERIES, z));
-  return k * LN2_HIGH + (f - (s * beyond - k * LN2_LOW));
-}
-
-// --- sums ------------------------------------------------------------------------------------------------------------
-
-using Doubles [[gnu::vector_size(8 * LANES)]] = double;
-
-// Element i is added to lane i mod LANES; `size` is a multiple of LANES but in the last call.
-struct Sum {
-  double lanes[LANES] = {};
-
-  [[gnu::always_inline]] void add(const double* x, size_t size) {
-    Doubles sums, more;
-    std::memcpy(&sums, lanes, sizeof(sums));
-    size_t i = 0;
-    for (; i + LANES <= size; i += LANES) {
-      std::memcpy(&more, x + i, sizeof(more));
-      sums += more;
-    }
-    std::memcpy(lanes, &sums, sizeof(sums));
-    for (; i < size; ++i) lanes[i % LANES] += x[i];
-  }
-
-  double folded() const {
-    const double a = lanes[0] + lanes[4], b = lanes[1] + lanes[5], c = lanes[2] + lanes[6], d = lanes[3] + lanes[7];
-    return (a + c) + (b + d);
-  }
-};
-
-FOREDRAFT_CLONES double total(const double* x, size_t size) {
-  Sum sum;
-  sum.add(x, size);
-  return sum.folded();
-}
-
-// --- passes over a vocabulary -----------------------------------------------------------------------------------------
-
-constexpr size_t BLOCK = 128;
+constexpr double LEAST = -708.0, HOTTEST = 1e300;
 template <class T>
 constexpr T INFINITE = std::numeric_limits<T>::infinity();
-
-// The largest of each block, NaN where there is one.
-template <class T>
-[[gnu::always_inline]] inline void find_peaks(const T* x, size_t size, T* peaks) {
-  constexpr size_t WIDTH = 64 / sizeof(T);
-  using Values [[gnu::vector_size(64)]] = T;
-  for (size_t begin = 0; begin < size; begin += BLOCK) {
-    const size_t end = std::min(begin + BLOCK, size);
-    Values best = Values{} - INFINITE<T>, more;
-    auto odd = best != best;
-    size_t i = begin;
-    for (; i + WIDTH <= end; i += WIDTH) {
-      std::memcpy(&more, x + i, sizeof(more));
-      best = best < more ? more : best;
-      odd |= more != more;
-    }
-    T peak = -INFINITE<T>;
-    bool found = false;
-    for (size_t lane = 0; lane < WIDTH; ++lane) peak = std::max(peak, T(best[lane])), found |= odd[lane] != 0;
-    for (; i < end; ++i) peak = std::max(peak, x[i]), found |= x[i] != x[i];
-    peaks[begin / BLOCK] = found ? std::numeric_limits<T>::quiet_NaN() : peak;
-  }
-}
-
-template <class T>
-[[gnu::always_inline]] inline void find_weights(const T* x, size_t size, double peak, double inverse, double* out) {
-  for (size_t i = 0; i < size; ++i) out[i] = exp_of((double(x[i]) - peak) * inverse);
-}
-
-template <class T>
-[[gnu::always_inline]] inline double find_total(const T* x, size_t size, double peak, double inverse) {
-  double weights[8 * BLOCK];
-  Sum sum;
-  for (size_t begin = 0; begin < size; begin += 8 * BLOCK) {
-    const size_t count = std::min(8 * BLOCK, size - begin);
-    find_weights(x + begin, count, peak, inverse, weights);
-    sum.add(weights, count);
-  }
-  return sum.folded();
-}
-
-// e^y within 1e-5 of it relatively, for y <= 0; never less than 2^-127.
-[[gnu::always_inline]] inline float rough_exp(float y) {
-  constexpr float SHIFT = 0x1.8p23f;
-  const float t = y * 1.44269504f < -126.0f ? -126.0f : y * 1.44269504f;
-  const float shifted = t + SHIFT, f = t - (shifted - SHIFT);
-  const uint32_t exponent = std::bit_cast<uint32_t>(shifted) - std::bit_cast<uint32_t>(SHIFT) + 127;
-  const float p = 1 + f * (0.693147181f + f * (0.240226507f + f * (0.0555041087f + f * (0.00961812911f + f * 0.00133335581f))));
-  return p * std::bit_cast<float>(exponent << 23);
-}
-
-// The total within ROUGH of it, relatively, at a fraction of its cost.
-template <class T>
-[[gnu::always_inline]] inline double find_rough_total(const T* x, size_t size, T peak, float inverse) {
-  using Floats [[gnu::vector_size(64)]] = float;
-  float weights[8 * BLOCK];
-  double sum = 0;
-  for (size_t begin = 0; begin < size; begin += 8 * BLOCK) {
-    const size_t count = std::min(8 * BLOCK, size - begin);
-    for (size_t i = 0; i < count; ++i) weights[i] = rough_exp(float(x[begin + i] - peak) * inverse);
-    size_t i = 0;
-    Floats sums = {}, more;
-    for (; i + 16 <= count; i += 16) {
-      std::memcpy(&more, weights + i, sizeof(more));
-      sums += more;
-    }
-    for (size_t lane = 0; lane < 16; ++lane) sum += double(sums[lane]);
-    for (; i < count; ++i) sum += double(weights[i]);
-  }
-  return sum;
-}
-
-#define FOREDRAFT_PASSES(T)                                                                                 \
-  FOREDRAFT_CLONES void peaks_of(const T* x, size_t size, T* peaks) { find_peaks(x, size, peaks); }         \
-  FOREDRAFT_CLONES void weights_of(const T* x, size_t size, double peak, double inverse, double* weights) { \
-    find_weights(x, size, peak, inverse, weights);                                                          \
-  }                                                                                                         \
-  FOREDRAFT_CLONES double total_of(const T* x, size_t size, double peak, double inverse) {                  \
-    return find_total(x, size, peak, inverse);                                                              \
-  }                                                                                                         \
-  FOREDRAFT_CLONES double rough_total_of(const T* x, size_t size, T peak, float inverse) {                  \
-    return find_rough_total(x, size, peak, inverse);                                                        \
-  }
-FOREDRAFT_PASSES(float)
-FOREDRAFT_PASSES(double)
-
 
 template <class T>
 struct Peaks {
@@ -190,7 +23,7 @@ struct Peaks {
   size_t best = 0;    // the first block with the largest of all
 
   Peaks(const T* x, size_t size) : of((size + BLOCK - 1) / BLOCK) {
-    peaks_of(x, size, of.data());
+    passes<T>().peaks(x, size, of.data());
     for (size_t block = 1; block < of.size(); ++block)
       if (!(of[best] >= of[block]) && of[best] == of[best]) best = block;
   }
@@ -254,7 +87,7 @@ template <class T>
 void find_log_softmax(const T* x, size_t size, double* out) {
   const double peak = double(Peaks<T>(x, size).largest());
   if (!std::isfinite(peak)) return void(std::fill_n(out, size, std::numeric_limits<double>::quiet_NaN()));
-  const double mass = log_of(total_of(x, size, peak, 1.0));
+  const double mass = log_of(passes<T>().total(x, size, peak, 1.0));
   for (size_t i = 0; i < size; ++i) out[i] = (double(x[i]) - peak) - mass;
 }
 
@@ -290,20 +123,28 @@ struct Row {
 
   // Those with a scaled logit of at least `border`, ids ascending.
   std::vector<Token> from(double border) const {
+    const auto open = [&](T largest) { return scaled(largest) >= border; };
     std::vector<Token> tokens;
-    each(x, size, peaks, [&](T value) { return scaled(value) >= border; },
-         [&](size_t i) { tokens.push_back({int64_t(i), exp_of(scaled(x[i]))}); });
+    tokens.reserve(BLOCK * size_t(std::count_if(peaks.of.begin(), peaks.of.end(), open)));
+    double weights[BLOCK];
+    for (size_t block = 0; block < peaks.of.size(); ++block) {
+      if (!open(peaks.of[block])) continue;
+      const size_t begin = block * BLOCK, count = std::min(BLOCK, size - begin);
+      passes<T>().weights(x + begin, count, peak, inverse, weights);
+      for (size_t i = 0; i < count; ++i)
+        if (open(x[begin + i])) tokens.push_back({int64_t(begin + i), weights[i]});
+    }
     return tokens;
   }
 
-  double total() const { return total_of(x, size, peak, inverse); }
-  double rough_total() const { return rough_total_of(x, size, peaks.largest(), float(inverse)); }
+  double total() const { return passes<T>().total(x, size, peak, inverse); }
+  double rough_total() const { return passes<T>().rough_total(x, size, peaks.largest(), float(inverse)); }
 };
 
 double mass_of(const std::vector<Token>& tokens) {
   std::vector<double> weights(tokens.size());
   std::transform(tokens.begin(), tokens.end(), weights.begin(), [](const Token& token) { return token.weight; });
-  return total(weights.data(), weights.size());
+  return sum_of(weights.data(), weights.size());
 }
 
 // Of those equal to the k-th largest the lowest ids.
@@ -326,17 +167,17 @@ std::vector<Token> top_k_of(const Row<T>& row, size_t k) {
 // needed, or the rounding of sums in any order, leave it open.
 std::optional<Token> last_of(std::vector<Token> tokens, Bounds needed) {
   const double low = needed.low * (1 - MARGIN), high = needed.high * (1 + MARGIN);
-  size_t begin = 0, end = tokens.size(), head = 64;
+  size_t begin = 0, end = tokens.size();
   double mass = 0;  // of the first `begin`, which are too few; the first `end` are enough, or all
   while (end - begin > 1) {
-    const size_t middle = begin + std::min(head, (end - begin) / 2);
+    const size_t middle = begin + (end - begin) / 2;
     const auto first = tokens.begin() + int64_t(begin), split = tokens.begin() + int64_t(middle);
     std::nth_element(first, split, tokens.begin() + int64_t(end), likelier);
     const double more = std::accumulate(first, split, 0.0, [](double sum, const Token& t) { return sum + t.weight; });
     if (mass + more >= low)
       end = middle;
     else
-      mass += more, begin = middle, head *= 8;
+      mass += more, begin = middle;
   }
   if (mass + tokens[begin].weight < high) return std::nullopt;
   return tokens[begin];
@@ -405,7 +246,7 @@ Probabilities softmax_of(const Row<T>& row) {
   Probabilities law;
   law.probs = std::make_unique_for_overwrite<double[]>(row.size);
   double* weights = law.probs.get();
-  weights_of(row.x, row.size, row.peak, row.inverse, weights);
+  passes<T>().weights(row.x, row.size, row.peak, row.inverse, weights);
   size_t alive = 0;
   for (size_t i = 0; i < row.size; ++i) alive += weights[i] > 0;
   law.all = alive == row.size;
@@ -415,7 +256,7 @@ Probabilities softmax_of(const Row<T>& row) {
     for (size_t i = 0; i < row.size; ++i)
       if (weights[i] > 0) weights[law.ids.size()] = weights[i], law.ids.push_back(int64_t(i));
   }
-  const double mass = total(weights, alive);
+  const double mass = sum_of(weights, alive);
   for (size_t i = 0; i < alive; ++i) weights[i] /= mass;
   return law;
 }
@@ -464,7 +305,7 @@ class Philox {
   uint64_t block_ = 0, out_[4] = {};
 };
 
-// The best tokens so far. A token of probability p with uniform u gains log p - log(-log u) <= log(p / (1 - u)), so it
+// The best tokens so far, at least one. A token of probability p with uniform u gains log p - log(-log u) <= log(p / (1 - u)), so it
 // can only be among them when 1 - u <= p * reach: most need no logarithm, and those below 2^-53 no noise at all.
 class Ranking {
  public:
@@ -475,13 +316,17 @@ class Ranking {
     if (!(chance >= 0x1p-53)) return;  // p = 0 too
     const double u = philox_.uniform(uint64_t(id));
     if (1.0 - u > chance) return;
-    const Token found{id, log_of(p) - log_of(-log_of(u))};
-    best_.insert(std::upper_bound(best_.begin(), best_.end(), found, likelier), found);
-    if (best_.size() > count_) best_.pop_back();
-    if (best_.size() == count_) reach_ = std::exp(-best_.back().weight) * (1 + 1e-9);
+    best_.push_back({id, log_of(p) - log_of(-log_of(u))});
+    std::push_heap(best_.begin(), best_.end(), likelier);
+    if (best_.size() > count_) {
+      std::pop_heap(best_.begin(), best_.end(), likelier);
+      best_.pop_back();
+    }
+    if (best_.size() == count_) reach_ = std::exp(-best_.front().weight) * (1 + MARGIN);
   }
 
-  std::vector<int64_t> ids() const {
+  std::vector<int64_t> ids() {
+    std::sort_heap(best_.begin(), best_.end(), likelier);
     std::vector<int64_t> ids;
     for (const Token& token : best_) ids.push_back(token.id);
     return ids;
@@ -490,7 +335,7 @@ class Ranking {
  private:
   size_t count_;
   Philox philox_;
-  std::vector<Token> best_;
+  std::vector<Token> best_;  // a heap, the worst in front; weights are perturbed log probabilities
   double reach_ = INFINITE<double>;
 };
 
