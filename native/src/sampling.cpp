@@ -23,7 +23,9 @@ struct Peaks {
   size_t best = 0;    // the first block with the largest of all
 
   Peaks(const T* x, size_t size) : of((size + BLOCK - 1) / BLOCK) {
-    passes<T>().peaks(x, size, of.data());
+    if (passes<T>().peaks(x, size, of.data()))
+      for (size_t i = 0; i < size; ++i)
+        if (x[i] != x[i]) of[i / BLOCK] = x[i];
     for (size_t block = 1; block < of.size(); ++block)
       if (!(of[best] >= of[block]) && of[best] == of[best]) best = block;
   }

@@ -93,25 +93,29 @@ FOREDRAFT_INLINE void load_doubles(typename Vectors<BYTES>::Doubles& to, const f
 // --- the passes -------------------------------------------------------------------------------------------------------
 
 template <size_t BYTES, class T>
-FOREDRAFT_INLINE void find_peaks(const T* x, size_t size, T* peaks) {
+FOREDRAFT_INLINE bool find_peaks(const T* x, size_t size, T* peaks) {
   using V = std::conditional_t<sizeof(T) == 4, typename Vectors<BYTES>::Floats, typename Vectors<BYTES>::Doubles>;
   constexpr size_t WIDTH = BYTES / sizeof(T);
+  auto odd = V{} != V{};
+  bool found = false;
   for (size_t begin = 0; begin < size; begin += BLOCK) {
     const size_t end = std::min(begin + BLOCK, size);
     V best = V{} - std::numeric_limits<T>::infinity(), more;
-    auto odd = best != best;
     size_t i = begin;
     for (; i + WIDTH <= end; i += WIDTH) {
       load(more, x + i);
       best = best < more ? more : best;
       odd |= more != more;
     }
-    T peak = -std::numeric_limits<T>::infinity();
-    bool found = false;
-    for (size_t lane = 0; lane < WIDTH; ++lane) peak = std::max(peak, T(best[lane])), found |= odd[lane] != 0;
-    for (; i < end; ++i) peak = std::max(peak, x[i]), found |= x[i] != x[i];
-    peaks[begin / BLOCK] = found ? std::numeric_limits<T>::quiet_NaN() : peak;
+    T lanes[WIDTH];
+    std::memcpy(lanes, &best, sizeof(best));
+    for (; i < end; ++i) lanes[0] = std::max(lanes[0], x[i]), found |= x[i] != x[i];
+    for (size_t half = WIDTH / 2; half > 0; half /= 2)
+      for (size_t lane = 0; lane < half; ++lane) lanes[lane] = std::max(lanes[lane], lanes[lane + half]);
+    peaks[begin / BLOCK] = lanes[0];
   }
+  for (size_t lane = 0; lane < WIDTH; ++lane) found |= odd[lane] != 0;
+  return found;
 }
 
 template <size_t BYTES, class T>
@@ -172,7 +176,12 @@ FOREDRAFT_INLINE double find_rough_total(const T* x, size_t size, T peak, float 
   while (i + WIDTH <= size) {
     sums = decltype(sums){};  // floats are not added up for long
     for (const size_t end = i + 8 * BLOCK; i + WIDTH <= size && i < end; i += WIDTH) {
-      for (size_t lane = 0; lane < WIDTH; ++lane) weights[lane] = float(x[i + lane] - peak);
+      if constexpr (sizeof(T) == 4) {
+        load(weights, x + i);
+        weights -= peak;
+      } else {
+        for (size_t lane = 0; lane < WIDTH; ++lane) weights[lane] = float(x[i + lane] - peak);
+      }
       weights *= inverse;
       to_rough_exp<decltype(weights), typename Vectors<BYTES>::Ints>(weights);
       sums += weights;
@@ -192,7 +201,7 @@ FOREDRAFT_INLINE double find_rough_total(const T* x, size_t size, T peak, float 
 #define FOREDRAFT_PASSES(NAME, BYTES, TARGET)                                                               \
   template <class T>                                                                                        \
   struct NAME {                                                                                             \
-    TARGET static void peaks(const T* x, size_t size, T* peaks) { find_peaks<BYTES>(x, size, peaks); }      \
+    TARGET static bool peaks(const T* x, size_t size, T* peaks) { return find_peaks<BYTES>(x, size, peaks); } \
     TARGET static void weights(const T* x, size_t size, double peak, double inverse, double* out) {         \
       find_weights<BYTES>(x, size, peak, inverse, out);                                                     \
     }                                                                                                       \

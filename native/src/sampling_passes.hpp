@@ -12,8 +12,8 @@ constexpr size_t BLOCK = 128;
 // T: float or double. Weights are e^((x - peak) * inverse) for x <= peak.
 template <class T>
 struct Passes {
-  // The largest of each BLOCK tokens, NaN where there is one.
-  void (*peaks)(const T* x, size_t size, T* peaks);
+  // The largest number of each BLOCK tokens; true when there is a NaN among all of them.
+  bool (*peaks)(const T* x, size_t size, T* peaks);
   void (*weights)(const T* x, size_t size, double peak, double inverse, double* out);
   // The sum of the weights, as `sum_of` adds.
   double (*total)(const T* x, size_t size, double peak, double inverse);
