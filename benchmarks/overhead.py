@@ -6,7 +6,7 @@ The model says a prepared text whose phrases come back with small changes, so th
 right; its logits are written inside `score`, as an engine would. Two cases: greedy at a vocabulary of 49,152 (argmax
 over the logits included, though an engine finds it in its pass), and sampled (T = 0.7, top-p 0.9) at 152,064. Only
 rounds with 8 drafted nodes count. For a noisy machine: the median of every repeat, and the least of these medians.
-The last line is one JSON object.
+FOREDRAFT_NATIVE=0 measures the numpy twins. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 import foredraft
 from foredraft.core.events import Step
+from foredraft.core.native import TWINS
 from foredraft.core.protocols import About, Query, Request, Scores
 from foredraft.core.rules import Rules
 from foredraft.core.stop import Stop, StopState
@@ -101,7 +102,7 @@ class Recited:
         generator = np.random.default_rng(0)
         noise = generator.normal(scale=WIDTH, size=(16, vocab_size))
         rivals = generator.integers(0, vocab_size, size=(16, RIVALS))
-        behind = np.linspace(0.5, 8.0, 16)[:, None] + generator.exponential(3.0, size=rivals.shape)
+        behind = np.linspace(1.5, 9.0, 16)[:, None] + generator.exponential(3.0, size=rivals.shape)
         np.put_along_axis(noise, rivals, PEAK - behind, axis=1)
         self.about = About("recited", vocab_size, len(text) + 64, 1, 1, row_invariant=True)
         self.text, self.noise, self.seconds = text, noise.astype(np.float32), 0.0
@@ -213,6 +214,7 @@ def main() -> None:
             "machine": platform.processor() or platform.machine(),
             "python": platform.python_version(),
             "numpy": np.__version__,
+            "twins": TWINS.__name__,
             "version": foredraft.__version__,
         }
     )

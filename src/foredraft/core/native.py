@@ -46,7 +46,7 @@ def twins(wanted: str | None) -> Twins:
     if wanted != "0":
         try:
             return cast(Twins, importlib.import_module("foredraft._native"))
-        except ImportError:  # a checkout that was not installed
+        except ModuleNotFoundError:  # a checkout that was not installed
             pass
     return cast(Twins, sampling)
 
