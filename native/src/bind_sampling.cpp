@@ -44,7 +44,8 @@ Array<int64_t> array_of(std::vector<int64_t> ids) {
 template <class T>
 nb::object warp(Values<T> logits, double temperature, int64_t top_k, double top_p, double min_p) {
   const T* x = filled(logits);
-  if (!(temperature > 0 && std::isfinite(temperature))) throw nb::value_error("temperature must be finite and above 0");
+  if (!(temperature > 0 && std::isfinite(temperature)))
+    throw nb::value_error("temperature must be finite and above 0");
   foredraft::Probabilities law;
   {
     nb::gil_scoped_release released;
@@ -63,7 +64,7 @@ void bind_logits(nb::module_& module) {
         nb::gil_scoped_release released;
         return foredraft::argmax(x, logits.size());
       },
-      "logits"_a, "The lowest id among the largest of logits [vocab]; the first that is no number, where there is one.");
+      "logits"_a, "The lowest id among the largest of logits [vocab]; the first that is no number, if any.");
   module.def(
       "top",
       [](Values<T> logits, size_t count) {

@@ -32,7 +32,7 @@ struct Peaks {
   T largest() const { return of[best]; }
 };
 
-// --- the largest ------------------------------------------------------------------------------------------------------
+// --- the largest ---------------------------------------------------------------------------------------------------
 
 template <class T>
 size_t find_argmax(const T* x, size_t size) {
@@ -93,7 +93,7 @@ void find_log_softmax(const T* x, size_t size, double* out) {
   for (size_t i = 0; i < size; ++i) out[i] = (double(x[i]) - peak) - mass;
 }
 
-// --- laws -------------------------------------------------------------------------------------------------------------
+// --- laws ----------------------------------------------------------------------------------------------------------
 
 struct Token {
   int64_t id;
@@ -154,7 +154,8 @@ template <class T>
 std::vector<Token> top_k_of(const Row<T>& row, size_t k) {
   std::vector<T> values;
   const T least = floor_of(row.peaks, k);
-  each(row.x, row.size, row.peaks, [&](T value) { return value >= least; }, [&](size_t i) { values.push_back(row.x[i]); });
+  const auto reaches = [&](T value) { return value >= least; };
+  each(row.x, row.size, row.peaks, reaches, [&](size_t i) { values.push_back(row.x[i]); });
   std::nth_element(values.begin(), values.begin() + int64_t(k - 1), values.end(), std::greater<T>());
   const double border = row.scaled(values[k - 1]);
   std::vector<Token> tokens = row.from(border);
@@ -211,7 +212,8 @@ std::vector<Token> nucleus_of(const Row<T>& row, double top_p) {
   };
   if (1e-30 < row.inverse && row.inverse < 1e30) {  // a float, and no infinity times zero
     const double rough = row.rough_total();
-    if (const auto last = settle(-10.0, {rough * (1 - ROUGH), rough * (1 + ROUGH)})) return until(std::move(tokens), *last);
+    const auto last = settle(-10.0, {rough * (1 - ROUGH), rough * (1 + ROUGH)});
+    if (last) return until(std::move(tokens), *last);
   }
   const double total = row.total();
   // Tokens below this border together weigh less than 1 - top_p.
@@ -277,7 +279,7 @@ Probabilities find_law(const T* x, size_t size, const Warp& by) {
   return softmax_of(row);
 }
 
-// --- noise ------------------------------------------------------------------------------------------------------------
+// --- noise ---------------------------------------------------------------------------------------------------------
 
 // Philox4x64-10 (Salmon et al. 2011): token x reads output x mod 4 of block x / 4 + 1.
 class Philox {
@@ -307,8 +309,9 @@ class Philox {
   uint64_t block_ = 0, out_[4] = {};
 };
 
-// The best tokens so far, at least one. A token of probability p with uniform u gains log p - log(-log u) <= log(p / (1 - u)), so it
-// can only be among them when 1 - u <= p * reach: most need no logarithm, and those below 2^-53 no noise at all.
+// The best `count` > 0 tokens so far. A token of probability p with uniform u gains log p - log(-log u), at most
+// log(p / (1 - u)), so it can only be among them when 1 - u <= p * reach: most need no logarithm, and those with less
+// than 2^-53 no noise at all.
 class Ranking {
  public:
   Ranking(size_t count, const Noise& noise) : count_(count), philox_(noise) {}

@@ -13,14 +13,15 @@
 namespace foredraft {
 namespace {
 
-// --- the constants of core/sampling.py --------------------------------------------------------------------------------
+// --- the constants of core/sampling.py -----------------------------------------------------------------------------
 
 constexpr double LN2_HIGH = 0x1.62e42fefa38p-1, LN2_LOW = 0x1.ef35793c76730p-45, LOG2E = 0x1.71547652b82fep+0;
 constexpr double SQRT_HALF = 0x1.6a09e667f3bcdp-1, LEAST = -708.0;
-constexpr double FACTORIALS[] = {1, 1, 2, 6, 24, 120, 720, 5040, 40320, 362880, 3628800, 39916800, 479001600, 6227020800};
+constexpr double FACTORIALS[] = {1,     1,      2,       6,        24,        120,       720,
+                                 5040,  40320,  362880,  3628800,  39916800,  479001600, 6227020800};
 constexpr size_t LANES = 8;
 
-// --- vectors: BYTES is the width of a register ------------------------------------------------------------------------
+// --- vectors: BYTES is the width of a register ---------------------------------------------------------------------
 
 template <size_t BYTES>
 struct Vectors {
@@ -90,7 +91,7 @@ FOREDRAFT_INLINE void load_doubles(typename Vectors<BYTES>::Doubles& to, const f
   to = __builtin_convertvector(half, typename Vectors<BYTES>::Doubles);
 }
 
-// --- the passes -------------------------------------------------------------------------------------------------------
+// --- the passes ----------------------------------------------------------------------------------------------------
 
 template <size_t BYTES, class T>
 FOREDRAFT_INLINE bool find_peaks(const T* x, size_t size, T* peaks) {
@@ -196,7 +197,7 @@ FOREDRAFT_INLINE double find_rough_total(const T* x, size_t size, T peak, float 
   return total;
 }
 
-// --- one set of them for each width -----------------------------------------------------------------------------------
+// --- one set of them for each width --------------------------------------------------------------------------------
 
 #define FOREDRAFT_PASSES(NAME, BYTES, TARGET)                                                               \
   template <class T>                                                                                        \

@@ -1,5 +1,5 @@
-// The passes of sampling over a whole vocabulary, in the widest vectors of the processor, and the exp and log they share
-// with numpy. No operation is fused (the build says so), so every instruction set gives the same bits.
+// The passes of sampling over a whole vocabulary, in the widest vectors of the processor, and the exp and log they
+// share with numpy. No operation is fused (the build says so), so every instruction set gives the same bits.
 #pragma once
 
 #include <cstddef>
