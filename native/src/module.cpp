@@ -9,4 +9,5 @@ NB_MODULE(_native, module) {
   bind_isa(module);
   bind_engine(module);
   bind_stream(module);
+  bind_sampling(module);
 }
