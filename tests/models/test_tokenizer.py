@@ -269,7 +269,7 @@ def test_a_directory_without_tokenizer_json_says_what_to_do(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
-        ({"model": "llama"}, "kind 'llama': use the model's Hugging Face directory"),
+        ({"model": "t5"}, "kind 't5': use the model's Hugging Face directory"),
         ({"model": None}, "kind None"),
         ({"pre": "novel"}, "cuts text as 'novel'"),
         ({"tokens": None}, "no whole tokenizer"),
