@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 import tokenizers
 from tokenizers import AddedToken, decoders, models, normalizers
@@ -40,7 +40,7 @@ def read(header: GGUFHeader) -> Vocabulary:
     data = header.metadata
     scores, types = data.get("tokenizer.ggml.scores"), data.get("tokenizer.ggml.token_type")
     listed = listing(header)
-    if not _are_numbers(scores) or types is None or len(scores) != len(types):
+    if not _are_numbers(scores) or not types or len(scores) != len(types):
         raise WeightsError(f"{header.path} has no whole tokenizer: fetch it again")
     if data.get("tokenizer.ggml.precompiled_charsmap"):
         raise WeightsError(f"{header.path} rewrites text before it is cut: use the model's Hugging Face directory")
@@ -51,7 +51,7 @@ def read(header: GGUFHeader) -> Vocabulary:
     return Vocabulary(core, listed.size, listed.added, listed.control, add_bos=True, prefix=prefix)
 
 
-def _are_numbers(value: Any) -> bool:
+def _are_numbers(value: Any) -> TypeGuard[list[float]]:
     return isinstance(value, list) and all(isinstance(one, float | int) and math.isfinite(one) for one in value)
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
-import secrets
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -290,7 +290,7 @@ def _without(model: dict[str, Any], hidden: Set[str]) -> dict[str, Any]:
     words = model.get("vocab")
     if isinstance(words, list):  # pairs of a word and its score, found by place: one that nobody can guess takes it
         kept = [
-            [secrets.token_hex(16) if word in hidden and at != model.get("unk_id") else word, score]
+            [os.urandom(16).hex() if word in hidden and at != model.get("unk_id") else word, score]
             for at, (word, score) in enumerate(words)
         ]
         return model | {"vocab": kept}

@@ -56,7 +56,7 @@ def load(path: Path) -> Entry | None:
 
 
 def stamp(path: Path) -> tuple[int, ...]:
-    """What changes when the file does. Zeros when it cannot be told."""
+    """What changes when the file does; nothing when that cannot be told."""
     with suppress(OSError):
         facts = path.stat()
         return facts.st_ino, facts.st_size, facts.st_mtime_ns

@@ -39,14 +39,13 @@ ENDS = frozenset(
     )
 )
 
-TAG = re.compile(r"</?([a-z]+[1-6]?)>")
-ELEMENTS = frozenset(
-    "a abbr b bbox blockquote body br button caption center code dd del div dl dt em figure font footer form h1 h2 h3 h4"
-    " h5 h6 head header hr html i iframe img input ins kbd label li link main mark nav ol option p pre q s samp script"
-    " section select small source span strike strong style sub summary sup svg table tbody td textarea tfoot th thead"
-    " title tr tt u ul var video".split()
+# HTML elements, and `bbox`, which Gemma's vocabulary lists among them.
+TAG = re.compile(
+    r"</?(a|abbr|b|bbox|blockquote|body|br|button|caption|center|code|dd|del|div|dl|dt|em|figure|font|footer|form|h[1-6]"
+    r"|head|header|hr|html|i|iframe|img|input|ins|kbd|label|li|link|main|mark|nav|ol|option|p|pre|q|s|samp|script"
+    r"|section|select|small|source|span|strike|strong|style|sub|summary|sup|svg|table|tbody|td|textarea|tfoot|th|thead"
+    r"|title|tr|tt|u|ul|var|video)>"
 )
-"""HTML elements, and `bbox`, which Gemma's vocabulary lists among them."""
 
 MARKUP = re.compile(r"[<>\[\]{}|\uff5c]")
 
@@ -57,8 +56,7 @@ def is_text(literal: str, template: str) -> bool:
         return True
     if literal in template:
         return False
-    tag = TAG.fullmatch(literal)
-    return tag[1] in ELEMENTS if tag else MARKUP.search(literal) is None
+    return TAG.fullmatch(literal) is not None or MARKUP.search(literal) is None
 
 
 @dataclass(frozen=True, eq=False)
