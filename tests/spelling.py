@@ -12,6 +12,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, cached_property
 from typing import Any
 
 Order = Callable[[str, str], float | None]
@@ -90,10 +91,13 @@ class Pieces:
 
     def text(self, ids: Sequence[int]) -> str:
         """The text of ids that a text was spelt in."""
-        spelt = {token: piece.encode() for piece, token in {**self.ids, **self.words}.items()}
-        bytes_ = {self.ids[f"<0x{byte:02X}>"]: bytes([byte]) for byte in range(256)}
-        text = b"".join((spelt | bytes_)[token] for token in ids).decode().replace("▁", " ")
+        text = b"".join(self._bytes_of[token] for token in ids).decode().replace("▁", " ")
         return text.removeprefix(" ") if self.space else text
+
+    @cached_property
+    def _bytes_of(self) -> dict[int, bytes]:
+        spelt = {token: piece.encode() for piece, token in {**self.ids, **self.words}.items()}
+        return spelt | {self.ids[f"<0x{byte:02X}>"]: bytes([byte]) for byte in range(256)}
 
     def _when(self, left: str, right: str) -> float | None:
         score = self.scores.get(left + right)
@@ -120,6 +124,7 @@ PATTERNS = {
 }
 
 
+@cache
 def alphabet() -> dict[int, str]:
     """The letter that stands for each byte: itself where it is visible, else one from 256 upwards."""
     visible = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
@@ -164,6 +169,10 @@ class Words:
 
     def text(self, ids: Sequence[int]) -> str:
         """The text of ids."""
+        letters = "".join(self._word_of[token] for token in ids)
         byte = {letter: byte for byte, letter in alphabet().items()}
-        spelt = {token: word for word, token in self.ids.items()}
-        return bytes(byte[letter] for token in ids for letter in spelt[token]).decode("utf-8", "replace")
+        return bytes(byte[letter] for letter in letters).decode("utf-8", "replace")
+
+    @cached_property
+    def _word_of(self) -> dict[int, str]:
+        return {token: word for word, token in self.ids.items()}

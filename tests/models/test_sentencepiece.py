@@ -43,7 +43,7 @@ def gemma(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
     return written(tmp_path_factory.mktemp("gemma") / "m.gguf")[0]
 
 
-# --- ids ----------------------------------------------------------------------------------------------------------------
+# --- ids --------------------------------------------------------------------------------------------------------------
 
 
 def test_ids_are_those_of_the_published_algorithm(pair: Pair) -> None:
@@ -119,7 +119,7 @@ def test_what_no_byte_can_spell_is_the_unknown_token(tmp_path: Path) -> None:
         written(tmp_path / "m.gguf", **lists, unknown_token_id=99)
 
 
-# --- spaces -------------------------------------------------------------------------------------------------------------
+# --- spaces -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_space_goes_before_every_piece_of_text_and_is_not_shown(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_without_a_prefix_text_is_as_it_stands(gemma: Tokenizer) -> None:
     assert gemma.decode(plain) == " the"
 
 
-# --- streams --------------------------------------------------------------------------------------------------------------
+# --- streams ----------------------------------------------------------------------------------------------------------
 
 
 def streamed(tokenizer: Tokenizer, ids: list[int]) -> str:
@@ -172,7 +172,7 @@ def test_streams_of_any_tokens_with_whole_characters_add_up(gemma: Tokenizer, pa
     assert streamed(gemma, ids) == gemma.decode(ids)
 
 
-# --- structure ------------------------------------------------------------------------------------------------------------
+# --- structure --------------------------------------------------------------------------------------------------------
 
 
 def test_sizes_stops_and_names(gemma: Tokenizer) -> None:
@@ -234,7 +234,7 @@ def test_a_chat_is_as_the_template_writes_it_and_its_text_stays_text(gemma: Toke
     assert chat_ids(bare, [{"role": "user", "content": "Hi"}])[:2] == [2, 4]
 
 
-# --- files that are not whole ---------------------------------------------------------------------------------------------
+# --- files that are not whole -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -168,7 +168,7 @@ def test_a_folder_that_cannot_be_used_is_done_without(tmp_path: Path, kept: Path
         where.write_text("a file where a folder should be")
     assert told(load(path)) == good
     assert told(load(path)) == good
-    assert not [left for left in tmp_path.rglob("*.part")]
+    assert not list(tmp_path.rglob("*.part"))
 
 
 def test_a_file_that_changes_while_it_is_read_is_not_kept(tmp_path: Path, kept: Path) -> None:
