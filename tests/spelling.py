@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import heapq
 import re
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
+
+from tokenizers.normalizers import NFC
 
 Order = Callable[[str, str], float | None]
 """(left, right) -> when they are joined, the least first; None: never."""
@@ -154,7 +155,7 @@ class Words:
         import regex  # knows classes of characters, which the standard library's does not
 
         if self.family == "qwen2":
-            text = unicodedata.normalize("NFC", text)
+            text = NFC().normalize_str(text)  # not Python's, which knows marks of a later Unicode
         runs = regex.split(r"(\p{N})", text) if self.family == "smollm" else [text]
         letter = alphabet()
         ids: list[int] = []

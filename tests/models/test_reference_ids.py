@@ -148,4 +148,4 @@ def test_transformers_reads_the_same_ids(name: str) -> None:
         if CHOSEN[name](text) and not any(literal in text for literal in tokenizer.added):
             assert tokenizer.encode(text, add_bos=False) == other.encode(text, add_special_tokens=False), text
             compared += 1
-    assert compared > 6_000
+    assert compared > 3_000
