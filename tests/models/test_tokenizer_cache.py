@@ -48,8 +48,8 @@ def load(path: Path) -> Tokenizer:
 
 def told(tokenizer: Tokenizer) -> dict[str, Any]:
     """All that a tokenizer says of itself."""
-    names = ("size", "added", "special", "stop_ids", "bos", "add_bos", "chat_template", "names", "prefix", "strips")
-    return {name: getattr(tokenizer, name) for name in names} | {"rest": tokenizer.rest}
+    names = ("size", "added", "special", "stop_ids", "bos", "add_bos", "chat_template", "names", "words", "prefix")
+    return {name: getattr(tokenizer, name) for name in names} | {"rest": tokenizer.rest, "strips": tokenizer.strips}
 
 
 def mark(path: Path, text: str) -> None:

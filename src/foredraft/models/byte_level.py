@@ -49,7 +49,7 @@ def read(header: GGUFHeader) -> Vocabulary:
     cut = CUTS[pre]
     core = _core(header, cut, {**listed.normal, **listed.bytes, **listed.words}, kept)
     core.add_tokens([AddedToken(word, special=False, normalized=False) for word in listed.words])
-    return Vocabulary(core, listed.size, listed.added, listed.control, cut == "llama3")
+    return Vocabulary(core, listed.size, listed.added, listed.control, cut == "llama3", listed.words)
 
 
 def _core(header: GGUFHeader, cut: str, ids: dict[str, int], merges: list[Any]) -> tokenizers.Tokenizer:

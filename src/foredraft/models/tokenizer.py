@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 import tokenizers
+from tokenizers import decoders
 
 from foredraft.core.errors import UsageError, WeightsError
 from foredraft.models import byte_level, sentencepiece, tokenizer_cache
@@ -40,8 +41,9 @@ RESERVED = re.compile(r"\[PAD\d+\]|<unused_?\d+>|<\|(reserved|dummy|extra|placeh
 class Tokenizer:
     """core: a tokenizer of plain text. added: literal -> id of what is not text, which control=True parses out of it;
     the `special` are left out of decoded text. strips: literal -> does it swallow the white space (before, after) it?
-    stop_ids: every id that ends the model's text. names: what templates call bos_token and eos_token. prefix: what is
-    put before every piece of text. rest: `core` for text that is not the beginning.
+    stop_ids: every id that ends the model's text. names: what templates call bos_token and eos_token. words: literal ->
+    id of added tokens that `core` finds in any text, but cannot decode. prefix: what is put before every piece of
+    text. rest: `core` for text that is not the beginning.
     """
 
     core: tokenizers.Tokenizer
@@ -54,6 +56,7 @@ class Tokenizer:
     chat_template: str | None = None
     names: Mapping[str, str] = field(default_factory=dict)
     strips: Mapping[str, tuple[bool, bool]] = field(default_factory=dict)
+    words: Mapping[str, int] = field(default_factory=dict)
     prefix: str = ""
     rest: tokenizers.Tokenizer | None = None
 
@@ -138,7 +141,7 @@ class Tokenizer:
 
     @cached_property
     def _literal_of(self) -> dict[int, str]:
-        return {token: literal for literal, token in self.added.items()}
+        return {token: literal for literal, token in [*self.words.items(), *self.added.items()]}
 
     @cached_property
     def _structure(self) -> list[str]:
@@ -181,6 +184,7 @@ def from_gguf(header: GGUFHeader) -> Tokenizer:
         add_bos=bool(data.get("tokenizer.ggml.add_bos_token", found.add_bos)) and "bos" in ids,
         chat_template=template if isinstance(template, str) else None,
         names={f"{end}_token": literal_of[ids[end]] for end in ("bos", "eos") if ids.get(end) in literal_of},
+        words=found.words,
         prefix=found.prefix,
     )
 
@@ -239,6 +243,8 @@ def _of_directory(folder: Path) -> Tokenizer:
         chat_template=template,
         names={f"{end}_token": name for end, name in names.items()},
         strips={str(one["content"]): (bool(one.get("lstrip")), bool(one.get("rstrip"))) for one in entries},
+        # Such a decoder takes letters of an added token for bytes.
+        words={str(one["content"]): int(one["id"]) for one in words if isinstance(core.decoder, decoders.ByteLevel)},
         rest=rest,
     )
 

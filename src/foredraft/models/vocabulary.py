@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
 import tokenizers
@@ -62,8 +62,8 @@ def is_text(literal: str, template: str) -> bool:
 @dataclass(frozen=True, eq=False)
 class Vocabulary:
     """core: the tokenizer of plain text. size: ids in use; the padding behind them is not counted. added: literal -> id
-    of what is not text. control: ids that decode to nothing. add_bos: what files that do not say mean. prefix: what
-    is put before every piece of text.
+    of what is not text. control: ids that decode to nothing. add_bos: what files that do not say mean. words: literal
+    -> id of what the core finds but cannot decode. prefix: what is put before every piece of text.
     """
 
     core: tokenizers.Tokenizer
@@ -71,6 +71,7 @@ class Vocabulary:
     added: Mapping[str, int]
     control: frozenset[int]
     add_bos: bool
+    words: Mapping[str, int] = field(default_factory=dict)
     prefix: str = ""
 
 
