@@ -48,7 +48,9 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "native": (),
     "no-amx": (WITHOUT_AMX, WITHOUT_AMX.replace("CXX", "C")),
 }
-LOGITS_SOURCE = Path(__file__).parent.parent / "llama_logits.cpp"
+ROOT = Path(__file__).parents[2]
+LOGITS_SOURCE = ROOT / "benchmarks" / "llama_logits.cpp"
+STREAM_SOURCE = ROOT / "native" / "bench" / "stream.cpp"
 
 
 class BuildError(RuntimeError):
@@ -178,6 +180,16 @@ def _compile_logits(source: Path, place: Path, log: Path) -> Path:
         include = [f"-I{source / part}" for part in ("include", "ggml/include")]
         link = [f"-L{place / 'bin'}", "-lllama", "-lggml", "-lggml-base", f"-Wl,-rpath,{place / 'bin'}"]
         _run(log, "c++", "-std=c++17", "-O2", *include, str(LOGITS_SOURCE), "-o", str(program), *link)
+    return program
+
+
+def compile_stream(folder: Path) -> Path:
+    """The streaming reader, compiled anew when its source changed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    program = folder / "stream"
+    if not program.exists() or program.stat().st_mtime < STREAM_SOURCE.stat().st_mtime:
+        words = ("c++", "-std=c++20", "-O3", "-pthread", str(STREAM_SOURCE), "-o", str(program))
+        _run(folder / "stream.log", *words)
     return program
 
 
