@@ -129,7 +129,7 @@ class Comparison:
                 server.complete(left[0].ids, 4)
                 for prompt in left:
                     answer = server.complete(prompt.ids, self.options.max_tokens)
-                    self._record(("try", arm, prompt.id), arm, prompt, 0, asdict(answer) | {"decoded": answer.decoded})
+                    self._record(("try", arm, prompt.id), arm, prompt, 0, answer)
 
     def answer_prompts(self) -> None:
         chosen = self._chosen()
@@ -156,17 +156,24 @@ class Comparison:
     def _complete(
         self, arm: str, prompt: Prompt, repeat: int, servers: Mapping[str, serve.Server], llms: Mapping[str, LLM]
     ) -> None:
+        answer: serve.Answer | ours.Answer
         if arm in servers:
-            reply = servers[arm].complete(prompt.ids, self.options.max_tokens)
-            figures = asdict(reply) | {"decoded": reply.decoded}
+            answer = servers[arm].complete(prompt.ids, self.options.max_tokens)
         else:
-            own = ours.complete(llms[arm], prompt.ids, self.options.max_tokens)
-            figures = asdict(own) | {"decoded": len(own.tokens)}
-        self._record(("serve", arm, prompt.id, repeat), arm, prompt, repeat, figures)
+            answer = ours.complete(llms[arm], prompt.ids, self.options.max_tokens)
+        self._record(("serve", arm, prompt.id, repeat), arm, prompt, repeat, answer)
 
-    def _record(self, key: tuple[str | int, ...], arm: str, prompt: Prompt, repeat: int, figures: Record) -> None:
-        given = {"prompt": prompt.id, "task": prompt.task, "prompt_tokens": len(prompt.ids)}
-        self.log.add(key, arm=arm, repeat=repeat, generated=len(figures["tokens"]), **given, **figures)
+    def _record(
+        self,
+        key: tuple[str | int, ...],
+        arm: str,
+        prompt: Prompt,
+        repeat: int,
+        answer: serve.Answer | ours.Answer,
+    ) -> None:
+        asked = {"repeat": repeat, "prompt": prompt.id, "task": prompt.task, "prompt_tokens": len(prompt.ids)}
+        counts = {"generated": answer.generated, "decoded": answer.decoded}
+        self.log.add(key, arm=arm, **asked, **(asdict(answer) | counts))
 
     def _servers(self) -> dict[str, tuple[str, ...]]:
         """Every server worth trying: the flags that are best for single rows and for eight, every way of guessing."""

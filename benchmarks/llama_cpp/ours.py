@@ -87,14 +87,24 @@ def _pass(model: Model, cache: Cache, ids: Sequence[int], first: int) -> float:
 
 @dataclass(frozen=True)
 class Answer:
-    """One completion. decode: seconds from the scored prompt to the last token, the drafter's own start included."""
+    """One completion. decode_seconds: from the scored prompt to the last token, the drafter's own start included;
+    seconds: as its caller waited for it."""
 
     tokens: tuple[int, ...]
-    decode: float
+    decode_seconds: float
     seconds: float
     drafted: int
     accepted: int
     faults: int
+
+    @property
+    def generated(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def decoded(self) -> int:
+        """Tokens made in `decode_seconds`: all of them."""
+        return len(self.tokens)
 
 
 def complete(llm: LLM, tokens: tuple[int, ...], max_tokens: int) -> Answer:

@@ -120,7 +120,7 @@ def _totals(records: Sequence[Record]) -> Record:
 
     drafted, accepted = (sum(record[name] for record in records) for name in ("drafted", "accepted"))
     return {
-        "decode_tok_s": speed("decoded", "decode"),
+        "decode_tok_s": speed("decoded", "decode_seconds"),
         "whole_tok_s": speed("generated", "seconds"),
         "draft_acceptance_rate": accepted / drafted if drafted else None,
         "drafted": drafted,

@@ -73,19 +73,21 @@ def server_command(
 
 @dataclass(frozen=True)
 class Answer:
-    """One completion. decode: seconds from the first token to the last, seconds: as its caller waited for it."""
+    """One completion. generated: how many tokens, the end of text included. decode_seconds: from the first token to the
+    last; seconds: as its caller waited for it."""
 
     tokens: tuple[int, ...]
-    decode: float
-    prompt: float
+    generated: int
+    decode_seconds: float
+    prompt_seconds: float
     seconds: float
     drafted: int
     accepted: int
 
     @property
     def decoded(self) -> int:
-        """Tokens made in `decode`: the first one comes with the prompt's pass."""
-        return len(self.tokens) - 1
+        """Tokens made in `decode_seconds`: the first one comes with the prompt's pass."""
+        return self.generated - 1
 
 
 def answer(reply: Mapping[str, Any], seconds: float) -> Answer:
@@ -94,6 +96,7 @@ def answer(reply: Mapping[str, Any], seconds: float) -> Answer:
         timings = reply["timings"]
         return Answer(
             tuple(reply["tokens"]),
+            timings["predicted_n"],
             timings["predicted_ms"] / 1e3,
             timings["prompt_ms"] / 1e3,
             seconds,
