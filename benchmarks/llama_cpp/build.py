@@ -88,7 +88,7 @@ def patched(source: str) -> str:
     """mmq.cpp with the broken call replaced; unchanged when it is replaced already. Raises BuildError otherwise."""
     if source.count(FIXED) == 1 and BROKEN not in source:
         return source
-    if source.count(BROKEN) != 1:
+    if source.count(BROKEN) != 1 or FIXED in source:
         raise BuildError(
             f"{PATCHED} of {PACKAGE} {VERSION} has no single line {BROKEN.strip()!r}: look what became of it and "
             "adapt the fix in benchmarks/llama_cpp/build.py"
