@@ -1,10 +1,11 @@
 """How far the next-token laws of fast paths are from those of a reference path with float activations.
 
-    accuracy.py [--model smollm2] [--prompts FILE.jsonl] [--reference f32] [--candidates int8 llama.cpp]
+    accuracy.py [--model smollm2] [--prompts FILE.jsonl] [--reference f32] [--candidates int8 …]
                 [--positions 2000] [--length 256] [--threads N] [--llama-cpp FOLDER] [--out FILE.json] [--json]
 
 Paths: `f32`, `int16`, `int8`: the native engine with these activations (and keys and values of f32 with `f32`, of f16
-otherwise); `hf`: transformers on torch in float32; `llama.cpp`: its usual flags, built by llama_cpp/build.py.
+otherwise); `hf`: transformers on torch in float32; `llama.cpp`: its usual flags, built by llama_cpp/build.py, and
+`llama.cpp:fa=0`: those without flash attention.
 
 The positions are the first --length tokens of chat-formatted prompts, tasks in turn, without those whose whole prefix
 an earlier prompt has had. For every position the divergence KL(reference, candidate) in nats, and whether the likeliest
@@ -49,6 +50,7 @@ NATIVE: dict[str, tuple[Literal["f32", "int16", "int8"], Literal["f32", "f16"]]]
     "int16": ("int16", "f16"),
     "int8": ("int8", "f16"),
 }
+LLAMA = {"llama.cpp": Flags(), "llama.cpp:fa=0": Flags(flash_attention=False)}
 RESAMPLES = 2000
 
 
@@ -71,12 +73,13 @@ def _log_softmax(logits: Logits) -> NDArray[np.float64]:
     return shifted
 
 
-def clustered_error(values: NDArray[np.float64], cluster: NDArray[np.int64]) -> float:
-    """The standard error of the mean when values of one cluster depend on each other."""
-    sums = np.bincount(cluster, values - values.mean())
+def clustered_error(values: NDArray[np.float64], cluster: NDArray[np.int64]) -> float | None:
+    """The standard error of the mean when values of one cluster depend on each other; None for a single cluster."""
     groups = len(np.unique(cluster))
-    correction = groups / (groups - 1) if groups > 1 else 1.0
-    return float(np.sqrt(correction * (sums**2).sum()) / len(values))
+    if groups < 2:
+        return None
+    sums = np.bincount(cluster, values - values.mean())
+    return float(np.sqrt(groups / (groups - 1) * (sums**2).sum()) / len(values))
 
 
 def ratio_interval(
@@ -165,9 +168,9 @@ def transformers(source: Source, threads: int, vocab_size: int) -> Iterator[Next
 
 
 @contextmanager
-def llama_cpp(built: Build, source: Source, threads: int) -> Iterator[NextLogits]:
-    """llama.cpp through llama-logits, which answers on its standard output."""
-    command = [str(built.program("llama-logits")), "logits", str(source.path), *logits_words(threads, Flags())]
+def llama_cpp(built: Build, flags: Flags, source: Source, threads: int, vocab_size: int) -> Iterator[NextLogits]:
+    """llama.cpp through llama-logits, which answers on its standard output; padding of the vocabulary is cut off."""
+    command = [str(built.program("llama-logits")), "logits", str(source.path), *logits_words(threads, flags)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdin is not None
     assert process.stdout is not None
@@ -177,7 +180,9 @@ def llama_cpp(built: Build, source: Source, threads: int) -> Iterator[NextLogits
         to.write(np.array([len(ids), *ids], np.int32).tobytes())
         to.flush()
         rows, vocab = np.frombuffer(_exactly(back, 8), np.int32)
-        return np.frombuffer(_exactly(back, 4 * int(rows) * int(vocab)), np.float32).reshape(rows, vocab)
+        return np.frombuffer(_exactly(back, 4 * int(rows) * int(vocab)), np.float32).reshape(rows, vocab)[
+            :, :vocab_size
+        ]
 
     try:
         yield logits
@@ -199,11 +204,22 @@ def _exactly(stream: IO[bytes], count: int) -> bytes:
 
 @dataclass(frozen=True)
 class Distances:
-    """One candidate's: KL and agreement of every position, and the prompt each is of."""
+    """One candidate's: KL and agreement of every position, the prompt it is of and its place there.
+
+    After a text's very first token, hidden states of some models are a thousand times larger than anywhere else, and
+    one position can outweigh a thousand: figures are given with and without it.
+    """
 
     kl: NDArray[np.float64]
     same_top: NDArray[np.float64]
     prompt: NDArray[np.int64]
+    place: NDArray[np.int64]
+
+    @property
+    def past_first(self) -> Distances:
+        """Without first tokens."""
+        rest = self.place > 0
+        return Distances(self.kl[rest], self.same_top[rest], self.prompt[rest], self.place[rest])
 
     @property
     def as_json(self) -> dict[str, Any]:
@@ -212,6 +228,7 @@ class Distances:
             "prompts": len(np.unique(self.prompt)),
             "kl": float(self.kl.mean()),
             "kl_error": clustered_error(self.kl, self.prompt),
+            "kl_past_first": float(self.past_first.kl.mean()),
             "kl_median": float(np.median(self.kl)),
             "kl_p95": float(np.quantile(self.kl, 0.95)),
             "kl_max": float(self.kl.max()),
@@ -240,8 +257,9 @@ def distances(
             parts[name].append((divergences(expected, found), same))
         _say(f"{number}/{len(texts)}")
     prompt = np.repeat(np.arange(len(texts)), [len(ids) - first for ids, first in texts])
+    place = np.concatenate([np.arange(first, len(ids)) for ids, first in texts])
     return {
-        name: Distances(np.concatenate([kl for kl, _ in own]), np.concatenate([same for _, same in own]), prompt)
+        name: Distances(np.concatenate([kl for kl, _ in own]), np.concatenate([same for _, same in own]), prompt, place)
         for name, own in parts.items()
     }
 
@@ -258,7 +276,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     tokenizer = Tokenizer.from_source(source)
     threads = options.threads or available_threads()
     names = [options.reference, *options.candidates]
-    built = build(options.llama_cpp, "native") if "llama.cpp" in names else None
+    built = build(options.llama_cpp, "native") if LLAMA.keys() & set(names) else None
     texts = texts_of(tokenizer, options.prompts, options.length, options.positions)
     with ExitStack() as stack:
         paths = {}
@@ -269,7 +287,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
                 paths[name] = stack.enter_context(transformers(source, threads, tokenizer.size))
             else:
                 assert built is not None
-                paths[name] = stack.enter_context(llama_cpp(built, source, threads))
+                paths[name] = stack.enter_context(llama_cpp(built, LLAMA[name], source, threads, tokenizer.size))
         found = distances(paths[options.reference], {name: paths[name] for name in options.candidates}, texts)
     return {
         "model": options.model,
@@ -279,46 +297,59 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "reference": options.reference,
         "candidates": {name: one.as_json for name, one in found.items()},
         "kl_ratio_to_llama_cpp": _ratios(found),
-        "llama_cpp": {**built.about, "flags": Flags().name} if built is not None else None,
+        "llama_cpp": built.about if built is not None else None,
         "machine": machine(),
         "commit": commit(),
     }
 
 
 def _ratios(found: dict[str, Distances]) -> dict[str, Any]:
-    """KL of each candidate over that of llama.cpp, with 95% of what other prompts might give."""
-    if "llama.cpp" not in found:
-        return {}
-    theirs = found["llama.cpp"]
+    """KL of each other candidate over that of each of llama.cpp's, with 95% of what other prompts might give."""
     return {
         name: {
-            "ratio": float(own.kl.mean() / theirs.kl.mean()),
-            "interval": ratio_interval(own.kl, theirs.kl, own.prompt),
+            theirs: {
+                "all": _ratio(own, found[theirs]),
+                "past_first": _ratio(own.past_first, found[theirs].past_first),
+            }
+            for theirs in found.keys() & LLAMA.keys()
         }
         for name, own in found.items()
-        if name != "llama.cpp"
+        if name not in LLAMA
     }
+
+
+def _ratio(one: Distances, other: Distances) -> dict[str, Any]:
+    interval = ratio_interval(one.kl, other.kl, one.prompt)
+    return {"ratio": float(one.kl.mean() / other.kl.mean()), "interval": interval}
 
 
 def _print(found: dict[str, Any]) -> None:
     print(f"{found['model']}, against {found['reference']}:")
     for name, own in found["candidates"].items():
         print(
-            f"{name:10} KL {own['kl']:.5f} +- {own['kl_error']:.5f} (median {own['kl_median']:.5f}, 95% below "
-            f"{own['kl_p95']:.4f}), top-1 {own['top1']:.2%} +- {own['top1_error']:.2%}, {own['positions']} positions"
+            f"{name:14} KL {own['kl']:.5f} +- {_known(own['kl_error']):.5f} (past first tokens "
+            f"{own['kl_past_first']:.5f}, median {own['kl_median']:.5f}), "
+            f"top-1 {own['top1']:.2%} +- {_known(own['top1_error']):.2%}, "
+            f"{own['positions']} positions"
         )
-    for name, ratio in found["kl_ratio_to_llama_cpp"].items():
-        low, high = ratio["interval"]
-        print(f"KL of {name} / llama.cpp: {ratio['ratio']:.3f} (95% of {low:.3f} to {high:.3f})")
+    for name, ratios in found["kl_ratio_to_llama_cpp"].items():
+        for theirs, scopes in sorted(ratios.items()):
+            for scope, ratio in scopes.items():
+                low, high = ratio["interval"]
+                print(f"KL of {name} / {theirs}, {scope}: {ratio['ratio']:.3f} (95% of {low:.3f} to {high:.3f})")
+
+
+def _known(error: float | None) -> float:
+    return math.nan if error is None else error
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    known = (*NATIVE, "hf", "llama.cpp")
+    known = (*NATIVE, "hf", *LLAMA)
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--prompts", type=Path, default=ROOT / "benchmarks" / "prompts" / "copy.jsonl")
     parser.add_argument("--reference", choices=known, default="f32")
-    parser.add_argument("--candidates", nargs="+", choices=known, default=["int8", "llama.cpp"])
+    parser.add_argument("--candidates", nargs="+", choices=known, default=["int8", *LLAMA])
     parser.add_argument("--positions", type=int, default=2000)
     parser.add_argument("--length", type=int, default=256)
     parser.add_argument("--threads", type=int)

@@ -50,6 +50,7 @@ def test_positions_of_one_prompt_count_as_one() -> None:
     once = accuracy.clustered_error(values, np.arange(20))
     thrice = accuracy.clustered_error(np.repeat(values, 3), np.repeat(np.arange(20), 3))
     assert thrice == pytest.approx(once)
+    assert accuracy.clustered_error(values, np.zeros(20, np.int64)) is None
 
 
 def test_the_interval_of_a_constant_ratio_is_that_ratio() -> None:
@@ -92,6 +93,8 @@ def test_distances_are_collected_by_prompt() -> None:
     assert found["same"].kl.tolist() == [0.0] * 4
     assert found["other"].same_top.tolist() == [1, 0, 0, 1]
     assert found["other"].prompt.tolist() == [0, 0, 1, 1]
+    assert found["other"].place.tolist() == [1, 2, 0, 1]
+    assert found["other"].past_first.same_top.tolist() == [1, 0, 1]
     assert found["other"].as_json["top1"] == 0.5
     assert found["other"].as_json["raw"]["other_top1_at"] == [1, 2]
     with pytest.raises(UsageError, match="other files"):
