@@ -18,8 +18,9 @@ from foredraft.core.errors import UsageError, WeightsError
 from foredraft.core.protocols import Ability, About, Query, Scores, Vectors
 from foredraft.core.rules import Logits
 from foredraft.models.native_parts import Unsupported
-from foredraft.models.native_safetensors import Quantize, read_directory
+from foredraft.models.native_safetensors import read_directory
 from foredraft.models.native_weights import read_weights
+from foredraft.models.quantise import Quantize
 
 __all__ = ["NativeCache", "NativeModel", "NativeScores", "Unsupported"]
 

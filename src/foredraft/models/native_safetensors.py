@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +20,7 @@ from foredraft.core.errors import UnknownName, WeightsError
 from foredraft.models.directories import check_directory, read_json, safetensors_header, shards_of
 from foredraft.models.native_config import architecture_of, is_tied, names_of, shape_of
 from foredraft.models.native_parts import Names, Shape, Unsupported, assemble, sentences
-from foredraft.models.quantise import quantise
-
-Quantize = Literal["int8", "int4"]
+from foredraft.models.quantise import QUANTIZATIONS, Quantize, quantise
 
 NUMPY: dict[str, Any] = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16}
 # What matrices become: those of layers, then the embedding and the head, which are more easily hurt.
@@ -57,8 +55,8 @@ def read_directory(
     Vectors stay float32. vocab_size: the tokenizer's, where the tables are padded beyond it. Raises WeightsError for
     what is damaged, Unsupported for what is sound and not computed here, UnknownName for an unknown quantisation.
     """
-    if quantize not in KINDS:
-        raise UnknownName("quantisation", str(quantize), get_args(Quantize))
+    if quantize not in (None, *QUANTIZATIONS):
+        raise UnknownName("quantisation", str(quantize), QUANTIZATIONS)
     check_directory(folder)
     name, told = folder.resolve().name, read_json(folder / "config.json")
     kind = architecture_of(told, name)

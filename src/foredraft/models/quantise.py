@@ -9,12 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
+Quantize = Literal["int8", "int4"]
+QUANTIZATIONS: tuple[Quantize, ...] = get_args(Quantize)
+"""What may be asked for when a model is loaded."""
 
 GROUP = 32
 CHUNK = 4096  # groups at a time: few enough for a cache, many enough to hide Python
