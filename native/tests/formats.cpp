@@ -1,6 +1,5 @@
 #include "formats.hpp"
 
-#include <algorithm>
 #include <cmath>
 
 namespace check {
@@ -137,7 +136,7 @@ uint16_t half_of(float x) {
   if (size >= 65520) return uint16_t(sign | 0x7c00);
   int exponent = 0;
   std::frexp(size, &exponent);  // size = [0.5, 1) * 2^exponent
-  const int unit = std::max(exponent - 11, -24);  // the last of eleven bits, or of a subnormal
+  const int unit = size < std::ldexp(1.0, -14) ? -24 : exponent - 11;  // a subnormal's, or the last of eleven bits
   // The bits of a half count its units from zero on; a carry into the exponent is right as it is.
   const int units = int(std::nearbyint(std::ldexp(size, -unit)));
   return uint16_t(sign | (units + (unit + 24) * 1024));

@@ -36,7 +36,7 @@ std::vector<float> random_row(size_t inputs, Random& random) {
   return row;
 }
 
-// activations, weights: that the largest sums there can be are among them, half the rows and outputs are extreme.
+// With the largest sums that there can be among them: row 1 is -127 throughout, output 0 of 8-bit codes -128.
 Case make(Kind kind, size_t inputs, Pool& pool, Random& random) {
   Case c{kind, inputs, nullptr, {}, {}, {}, {}};
   std::vector<uint8_t> stored = random_stored(kind, OUTPUTS, inputs, random);
