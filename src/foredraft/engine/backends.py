@@ -7,6 +7,7 @@ runs, what the target cannot give or what does not fit its vocabulary.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 from foredraft.core.errors import UnknownName, UsageError
 from foredraft.core.protocols import AnyDrafter, Model, Needs
@@ -15,7 +16,7 @@ from foredraft.engine.threads import available_threads
 from foredraft.models.sources import Progress, Source, resolve
 from foredraft.models.tokenizer import Tokenizer, same_vocabulary
 
-ENGINES = ("auto", "hf")
+ENGINES = ("auto", "native", "hf")
 
 
 @dataclass(frozen=True)
@@ -39,11 +40,26 @@ def load_model(
         raise UsageError(f"threads must be at least 1, not {threads}")
     source = resolve(name, progress)
     tokenizer = Tokenizer.from_source(source)
+    count = threads if threads is not None else available_threads()
+    chosen, model = _model(source, engine, tokenizer.size, count)
+    return Loaded(source, chosen, model, tokenizer, count)
+
+
+def _model(source: Source, engine: str, vocab_size: int, threads: int) -> tuple[str, Model]:
+    """The model on the engine asked for; by default GGUF files run natively where the engine computes them."""
+    if engine == "native" and source.kind != "gguf":
+        raise UsageError(f"the native engine reads GGUF files, and {source.name!r} is none: choose --engine hf")
+    if engine != "hf" and source.kind == "gguf":
+        from foredraft.models.native import NativeModel, Unsupported
+
+        try:
+            return "native", NativeModel.load(source.path, threads=threads, vocab_size=vocab_size)
+        except Unsupported:
+            if engine == "native" or not find_spec("torch"):
+                raise
     from foredraft.models.hf import HFModel  # heavy: torch is imported only when a model is to run on it
 
-    count = threads if threads is not None else available_threads()
-    model = HFModel.load(source.path, source.kind, vocab_size=tokenizer.size, threads=count)
-    return Loaded(source, "hf", model, tokenizer, count)
+    return "hf", HFModel.load(source.path, source.kind, vocab_size=vocab_size, threads=threads)
 
 
 @dataclass(frozen=True)
