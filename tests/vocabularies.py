@@ -82,6 +82,49 @@ def write_gguf(path: Path, family: str, *, padding: int = 0, **metadata: Any) ->
     return write_metadata(path, {f"tokenizer.ggml.{key}": value for key, value in (fields | metadata).items()})
 
 
+GEMMA = ("<pad>", "<eos>", "<bos>", "<unk>", "<start_of_turn>", "<end_of_turn>")
+GEMMA_WORDS = ("\n", "\n\n", "\n\n\n", "  ", "   ", "\t", "<b>", "</b>", "<s>", "</s>", "<table>")
+GEMMA_MARKUP = ("<start_of_image>", "[multimodal]")
+GEMMA_CHAT = (
+    "{{ bos_token }}{% for message in messages %}{{ '<start_of_turn>' }}"
+    "{{ 'model' if message.role == 'assistant' else message.role }}\n"
+    "{{ message.content | trim }}{{ '<end_of_turn>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}"
+)
+
+
+@cache
+def pieces() -> tuple[str, ...]:
+    """What a BPE of characters finds in the corpus, in the order of its merges; then the characters themselves."""
+    tokenizer = tokenizers.Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace("▁", prepend_scheme="never")
+    trainer = trainers.BpeTrainer(vocab_size=420, show_progress=False)
+    tokenizer.train_from_iterator(CORPUS * 3, trainer)
+    merges = [left + right for left, right in json.loads(tokenizer.to_str())["model"]["merges"]]
+    letters = sorted(word for word in tokenizer.get_vocab() if len(word) == 1)
+    return tuple(piece for piece in dict.fromkeys([*merges, *letters]) if piece not in GEMMA_WORDS)
+
+
+def sentencepiece_metadata(**metadata: Any) -> dict[str, Any]:
+    """GGUF metadata of a small vocabulary as Gemma's: control, user-defined, bytes, pieces. metadata: None to drop."""
+    spelt = tuple(f"<0x{byte:02X}>" for byte in range(256))
+    sorts = [(GEMMA, 3), (GEMMA_WORDS + GEMMA_MARKUP, 4), (spelt, 6), (pieces(), 1), (("[PAD1]", "[PAD2]"), 5)]
+    types = [kind for words, kind in sorts for _ in words]
+    fields: dict[str, Any] = {
+        "model": "llama",
+        "pre": "default",
+        "tokens": [word for words, _ in sorts for word in words],
+        "token_type": types,
+        "scores": [-float(at) if kind == 1 else 0.0 if kind == 6 else -1000.0 for at, kind in enumerate(types)],
+        "bos_token_id": 2,
+        "eos_token_id": 1,
+        "unknown_token_id": 3,
+        "add_space_prefix": False,
+    }
+    named = {f"tokenizer.ggml.{key}": value for key, value in (fields | metadata).items()}
+    return {key: value for key, value in named.items() if value is not None}
+
+
 def write_metadata(path: Path, metadata: dict[str, Any], architecture: str = "llama") -> Path:
     """A GGUF file with these keys (None: left out) and one tensor of 4 by 32 zeros."""
     import numpy as np

@@ -10,4 +10,7 @@ NB_MODULE(_native, module) {
   bind_sampling(module);
   bind_engine(module);
   bind_stream(module);
+  bind_engine(module);
+  bind_stream(module);
+  bind_sampling(module);
 }

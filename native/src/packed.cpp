@@ -260,7 +260,8 @@ std::shared_ptr<Packed> pack(Kind kind, size_t outputs, size_t inputs, const uin
   const Layout& layout = layout_of(kind);
   if (!outputs || !inputs || inputs % size_t(layout.block) || inputs > (size_t(1) << 31) || outputs > (size_t(1) << 31))
     throw std::invalid_argument("a matrix of such a shape cannot be packed");
-  if (inputs / size_t(layout.block) * size_t(layout.block_bytes) * outputs != bytes)
+  const size_t row_bytes = inputs / size_t(layout.block) * size_t(layout.block_bytes);
+  if (bytes % row_bytes || bytes / row_bytes != outputs)  // no product, which may overflow
     throw std::invalid_argument("a tensor does not have as many bytes as its shape and type need");
   auto packed = std::make_shared<Packed>();
   packed->kind = kind;

@@ -3,6 +3,9 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <stdexcept>
+#include <string>
+#include <system_error>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -13,6 +16,7 @@ namespace {
 
 constexpr auto SPIN = std::chrono::microseconds(50);
 constexpr unsigned COUNTERS = 4;
+constexpr int MOST_THREADS = 1024;
 
 void pause() {
 #if defined(__x86_64__)
@@ -75,29 +79,48 @@ struct Pool::Team {
     worker.phase_ = 0;
     (*body)(worker);
   }
+
+  void end() {
+    stop = true;
+    region.fetch_add(1, std::memory_order_release);
+    region.notify_all();
+    for (std::thread& thread : threads) thread.join();
+  }
 };
 
-Pool::Pool(int threads) : threads_(threads < 1 ? 1 : threads) { start(); }
+Pool::Pool(int threads) : threads_(threads < 1 ? 1 : threads) {
+  if (threads > MOST_THREADS)
+    throw std::invalid_argument(std::to_string(threads) + " threads are too many: ask for at most " +
+                                std::to_string(MOST_THREADS));
+  start();
+}
 
 void Pool::start() {
-  process_ = int(getpid());
-  team_ = std::make_unique<Team>();
-  Team* team = team_.get();
+  auto fresh = std::make_unique<Team>();
+  Team* team = fresh.get();
   team->workers.resize(size_t(threads_));
+  team->threads.reserve(size_t(threads_));
   for (int i = 0; i < threads_; ++i) {
     team->workers[size_t(i)].index = i;
     team->workers[size_t(i)].count = threads_;
     team->workers[size_t(i)].pool_ = this;
   }
-  for (int i = 1; i < threads_; ++i)
-    team->threads.emplace_back([team, i] {
-      for (uint32_t seen = 0;; ++seen) {
-        wait_while(team->region, seen);
-        if (team->stop) return;
-        team->work(team->workers[size_t(i)]);
-        team->workers[size_t(i)].barrier();
-      }
-    });
+  auto follow = [team](Worker& worker) {
+    for (uint32_t seen = 0;; ++seen) {
+      wait_while(team->region, seen);
+      if (team->stop) return;
+      team->work(worker);
+      worker.barrier();
+    }
+  };
+  try {
+    for (int i = 1; i < threads_; ++i) team->threads.emplace_back(follow, std::ref(team->workers[size_t(i)]));
+  } catch (const std::system_error&) {
+    team->end();
+    throw std::runtime_error("the system does not give " + std::to_string(threads_) + " threads: ask for fewer");
+  }
+  team_ = std::move(fresh);
+  process_ = int(getpid());
 }
 
 Pool::~Pool() {
@@ -105,10 +128,7 @@ Pool::~Pool() {
     team_.release();  // a fork has no such threads: there is nothing to join
     return;
   }
-  team_->stop = true;
-  team_->region.fetch_add(1, std::memory_order_release);
-  team_->region.notify_all();
-  for (std::thread& thread : team_->threads) thread.join();
+  team_->end();
 }
 
 void Pool::run(const std::function<void(Worker&)>& body) {

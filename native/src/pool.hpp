@@ -44,6 +44,7 @@ class Worker {
 
 class Pool {
  public:
+  // Throws std::invalid_argument for more than 1024, std::runtime_error where the system does not give so many.
   explicit Pool(int threads);
   ~Pool();
   Pool(const Pool&) = delete;

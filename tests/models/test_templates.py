@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from foredraft.core.errors import PromptError, UsageError
 from foredraft.models.gguf_header import read_header
+from foredraft.models.sandbox import render
 from foredraft.models.sources import models_folder
-from foredraft.models.templates import chat_ids, render
+from foredraft.models.templates import chat_ids
 from foredraft.models.tokenizer import Tokenizer, from_directory, from_gguf
 from vocabularies import CONTROL, MARKUP, write_directory, write_gguf
 

@@ -230,6 +230,28 @@ def test_unigram_pieces_that_are_control_tokens_are_not_made_of_text(tmp_path: P
     assert ours.decode([6, 1], skip_special=False).replace(" ", "") == "a</s>"
 
 
+@pytest.mark.parametrize("normalized", [False, True])
+def test_added_tokens_that_are_text_are_found_in_any_text(tmp_path: Path, normalized: bool) -> None:
+    library = tokenizers.Tokenizer.from_str(trained("gpt-2"))
+    words = ("   ", "\n\n\n\n", "<table>", "</h1>", "brown fox", "\u2581\u2581", "é")
+    library.add_tokens([AddedToken(word, special=False, normalized=normalized) for word in words])
+    library.save(str(tmp_path / "tokenizer.json"))
+    ours = from_directory(tmp_path)
+    assert set(ours.added) == {*CONTROL, *MARKUP}
+    assert ours.size == library.get_vocab_size()
+    for text in (
+        *CORPUS,
+        *words,
+        "a   \n\n\n\n\n<table><h1>quick brown fox</h1>\u2581\u2581\u2581é",
+        "<table>",
+        "<ta ble>",
+    ):
+        ids = ours.encode(text)
+        assert ids == library.encode(text).ids
+        assert ours.decode(ids) == text
+    assert [ours.piece(token) for token in ours.encode("<table>\n")][0] == "<table>"
+
+
 def test_settings_add_what_the_tokenizer_file_lacks(tmp_path: Path) -> None:
     extra = {"500": {"content": "<|eot_id|>", "special": True}, "2": {"content": "ignored"}}
     write_directory(tmp_path, "qwen2", added_tokens_decoder=extra, chat_template="old")
@@ -269,7 +291,7 @@ def test_a_directory_without_tokenizer_json_says_what_to_do(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
-        ({"model": "llama"}, "kind 'llama': use the model's Hugging Face directory"),
+        ({"model": "t5"}, "kind 't5': use the model's Hugging Face directory"),
         ({"model": None}, "kind None"),
         ({"pre": "novel"}, "cuts text as 'novel'"),
         ({"tokens": None}, "no whole tokenizer"),
@@ -303,6 +325,21 @@ def test_a_merge_never_makes_a_control_token(tmp_path: Path) -> None:
     assert ours.encode("abc", add_bos=False) == [1, 4]
     assert ours.encode("ab", control=True, add_bos=False) == [0]
     assert ours.bos is None  # 9 is no id
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_user_defined_text_is_found_in_any_text_and_markup_is_not(tmp_path: Path, family: str) -> None:
+    small = read_header(write_gguf(tmp_path / "m.gguf", family)).metadata
+    tokens, types = (small[f"tokenizer.ggml.{key}"] for key in ("tokens", "token_type"))
+    fields = {"tokens": [*tokens, "   ", "é è", "[INST]"], "token_type": [*types, 4, 4, 4]}
+    ours = from_gguf(read_header(write_gguf(tmp_path / "m.gguf", family, **fields)))
+    first = len(tokens)
+    assert ours.size == first + 3
+    assert ours.encode("   é è", add_bos=False) == [first, first + 1]
+    assert first + 2 not in ours.encode("[INST]")
+    for text in ("a   é è    é\n", "[INST]   "):
+        assert ours.decode(ours.encode(text)) == text
+    assert ours.encode("[INST]   ", control=True, add_bos=False) == [first + 2, first]
 
 
 # --- same_vocabulary --------------------------------------------------------------------------------------------------

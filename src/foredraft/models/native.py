@@ -17,7 +17,10 @@ from foredraft import _native
 from foredraft.core.errors import UsageError, WeightsError
 from foredraft.core.protocols import Ability, About, Query, Scores, Vectors
 from foredraft.core.rules import Logits
-from foredraft.models.native_weights import Unsupported, read_weights
+from foredraft.models.native_parts import Unsupported
+from foredraft.models.native_safetensors import read_directory
+from foredraft.models.native_weights import read_weights
+from foredraft.models.quantise import Quantize
 
 __all__ = ["NativeCache", "NativeModel", "NativeScores", "Unsupported"]
 
@@ -109,6 +112,7 @@ class NativeModel:
     def load(
         path: str | Path,
         *,
+        quantize: Quantize | None = None,
         threads: int | None = None,
         isa: str = "",
         activations: Activations = "int8",
@@ -116,8 +120,9 @@ class NativeModel:
         context: int | None = None,
         vocab_size: int | None = None,
     ) -> NativeModel:
-        """Reads and packs a GGUF file.
+        """Reads and packs a GGUF file, or a Hugging Face directory.
 
+        quantize: int8 or int4 for the matrices of a directory, by default as they are stored; GGUF files always are.
         isa: an instruction set by name; by default FOREDRAFT_ISA, or the best there is. activations: int8 per group of
         32, two such planes (int16), or f32, the slow reference. context: fewer positions than the model's own.
         Raises WeightsError for a damaged file or one the engine does not compute, UsageError for what cannot be.
@@ -130,14 +135,19 @@ class NativeModel:
         if kv not in ("f16", "f32"):
             raise UsageError(f"keys and values are kept as f16 or f32, not {kv!r}")
         pool = _native.Pool(threads or 1)
-        weights, shape = read_weights(path, pool, vocab_size, context)
+        if path.is_dir():
+            weights, shape = read_directory(path, pool, quantize, vocab_size, context)
+        elif quantize is not None:
+            raise UsageError(f"{path.name} is computed as it is stored: leave out quantize, or give a directory")
+        else:
+            weights, shape = read_weights(path, pool, vocab_size, context)
         try:
             engine = _native.Engine(weights, list(range(shape.layers)), pool, isa, activations, kv == "f16")
         except ValueError as error:
             raise UsageError(str(error)) from error
         config = shape.config
         about = About(
-            path.stem,
+            path.resolve().name if path.is_dir() else path.stem,
             config.vocabulary,
             config.context,
             shape.layers,

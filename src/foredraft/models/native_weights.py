@@ -7,7 +7,6 @@ by name, so nothing that would change the result is dropped.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,25 +17,30 @@ from numpy.typing import NDArray
 from foredraft import _native
 from foredraft.core.errors import WeightsError
 from foredraft.models.gguf_header import GGUFHeader, TensorInfo, read_header
+from foredraft.models.native_parts import LARGEST_HEAD, Names, Shape, Unsupported, assemble, rotations, sentences
 
-# Tensors of a layer: their name in a file -> their name in the engine.
+# Tensors of a layer: the engine's part -> its name in a file.
 MATRICES = {
-    "attn_q": "query",
-    "attn_k": "key",
-    "attn_v": "value",
-    "attn_output": "out",
-    "ffn_gate": "gate",
-    "ffn_up": "up",
-    "ffn_down": "down",
+    "query": "attn_q.weight",
+    "key": "attn_k.weight",
+    "value": "attn_v.weight",
+    "out": "attn_output.weight",
+    "gate": "ffn_gate.weight",
+    "up": "ffn_up.weight",
+    "down": "ffn_down.weight",
 }
-NORMS = {
-    "attn_norm": "attention_norm",
-    "ffn_norm": "hidden_norm",
-    "attn_q_norm": "query_norm",
-    "attn_k_norm": "key_norm",
+VECTORS = {
+    "attention_norm": "attn_norm.weight",
+    "hidden_norm": "ffn_norm.weight",
+    "query_norm": "attn_q_norm.weight",
+    "key_norm": "attn_k_norm.weight",
+    "query_bias": "attn_q.bias",
+    "key_bias": "attn_k.bias",
+    "value_bias": "attn_v.bias",
+    "out_bias": "attn_output.bias",
 }
-GEMMA_NORMS = {"post_attention_norm": "after_attention_norm", "post_ffw_norm": "after_hidden_norm"}
-BIASES = {"attn_q": "query_bias", "attn_k": "key_bias", "attn_v": "value_bias", "attn_output": "out_bias"}
+GEMMA_NORMS = {"after_attention_norm": "post_attention_norm.weight", "after_hidden_norm": "post_ffw_norm.weight"}
+EMBEDDING, NORM, HEAD = "token_embd.weight", "output_norm.weight", "output.weight"
 FACTORS = "rope_freqs.weight"
 # The settings of an architecture that are understood; a file with any other is refused.
 SETTINGS = frozenset(
@@ -49,10 +53,6 @@ SETTINGS = frozenset(
 GEMMA_PATTERN = 6  # every sixth layer of Gemma 3 sees everything
 GEMMA_LOCAL_BASE = 10000.0
 SMOLLM3_PATTERN = 4  # every fourth layer of SmolLM3 has no positions
-
-
-class Unsupported(WeightsError):
-    """A sound file that the native engine does not compute; another engine may."""
 
 
 @dataclass(frozen=True)
@@ -71,18 +71,6 @@ ARCHITECTURES = {
     "gemma3": Architecture(halves=True, gemma=True),
 }
 
-Report = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Shape:
-    """The settings of a file. bases: the base of the rotations of each layer, None where positions play no part."""
-
-    config: Any
-    layers: int
-    windows: tuple[int, ...]
-    frequencies: tuple[tuple[float, ...], ...]
-
 
 def read_weights(path: Path, pool: Any, vocab_size: int | None = None, context: int | None = None) -> tuple[Any, Shape]:
     """The packed weights of a GGUF file. vocab_size: the tokenizer's, where the tables are padded beyond it.
@@ -97,13 +85,9 @@ def read_weights(path: Path, pool: Any, vocab_size: int | None = None, context: 
         shape = _shape(header, infos, reader, vocab_size, context)
     except (KeyError, TypeError, ValueError, OverflowError, ZeroDivisionError) as error:
         raise WeightsError(f"{path.name} lacks or garbles its settings ({error}): fetch it again") from error
-    layers = [_layer(number, shape, reader) for number in range(shape.layers)]
-    embedding = reader.matrix("token_embd")
-    head = reader.matrix("output") if "output.weight" in infos else embedding
-    try:
-        return _native.Weights(shape.config, layers, reader.vector("output_norm.weight"), embedding, head), shape
-    except ValueError as error:
-        raise Unsupported(f"{path.name}: {error}; choose --engine hf") from error
+    parts = VECTORS | (GEMMA_NORMS if ARCHITECTURES[header.architecture].gemma else {})
+    matrices, vectors = ({part: f"blk.{{}}.{name}" for part, name in own.items()} for own in (MATRICES, parts))
+    return assemble(shape, reader, Names(matrices, vectors, EMBEDDING, NORM, HEAD)), shape
 
 
 def _check_known(header: GGUFHeader, infos: dict[str, TensorInfo]) -> None:
@@ -119,12 +103,10 @@ def _check_known(header: GGUFHeader, infos: dict[str, TensorInfo]) -> None:
         raise Unsupported(f"{name} has a setting {unknown[0]!r} unknown to the native engine: choose --engine hf")
     if scaling not in ("none", "linear"):
         raise Unsupported(f"{name} stretches its positions by {scaling!r}, unknown here: load it from safetensors")
-    layer = {f"{leaf}.weight" for leaf in (*MATRICES, *NORMS)} | {f"{leaf}.bias" for leaf in BIASES}
+    layer = {*MATRICES.values(), *VECTORS.values()}
     if ARCHITECTURES[architecture].gemma:
-        layer |= {f"{leaf}.weight" for leaf in GEMMA_NORMS}
-    outer = {"token_embd.weight", "output_norm.weight", "output.weight"} | (
-        {FACTORS} if architecture == "llama" else set()
-    )
+        layer |= {*GEMMA_NORMS.values()}
+    outer = {EMBEDDING, NORM, HEAD} | ({FACTORS} if architecture == "llama" else set())
     for tensor in infos:
         parts = tensor.split(".", 2)
         if tensor not in outer and not (parts[0] == "blk" and len(parts) == 3 and parts[2] in layer):
@@ -140,6 +122,8 @@ def _shape(
         _count(own(key), key)
         for key in ("embedding_length", "block_count", "attention.head_count", "feed_forward_length")
     )
+    if layers > len(infos):  # before anything is made for each of them
+        raise WeightsError(f"{header.path.name} lacks tensors of its {layers} layers: fetch it again, whole")
     config.kv_heads = _count(own("attention.head_count_kv", config.heads), "attention.head_count_kv")
     rotated = own("rope.dimension_count")
     config.head_size = _count(own("attention.key_length") or rotated or config.width // config.heads, "key_length")
@@ -149,7 +133,9 @@ def _shape(
     config.context = _count(own("context_length"), "context_length")
     if context is not None:
         config.context = min(config.context, context)
-    rows = infos["token_embd.weight"].shape[1]
+    if max(config.head_size, config.rotated) > LARGEST_HEAD:
+        raise Unsupported(f"{header.path.name} has heads of more than {LARGEST_HEAD}: choose --engine hf")
+    rows = infos[EMBEDDING].shape[1]
     config.vocabulary = min(rows, vocab_size) if vocab_size else rows
     config.epsilon = float(own("attention.layer_norm_rms_epsilon", 1e-6))
     config.halves, config.gelu = kind.halves, kind.gemma
@@ -176,49 +162,31 @@ def _frequencies(header: GGUFHeader, layers: int, rotated: int, reader: _Reader)
     if header.setting("rope.scaling.type", "none") == "linear":
         stretch = float(header.setting("rope.scaling.factor", 1.0))
     factors = reader.vector(FACTORS) if FACTORS in reader.infos else [1.0] * (rotated // 2)
-    if len(factors) != rotated // 2:
-        raise ValueError(f"{len(factors)} factors for {rotated // 2} rotations")
-    full = _rotations(base, rotated, [stretch * factor for factor in factors])
+    full = rotations(base, rotated, [stretch * factor for factor in factors])
     if header.architecture == "smollm3":
         still = (0.0,) * (rotated // 2)
         return tuple(still if (layer + 1) % SMOLLM3_PATTERN == 0 else full for layer in range(layers))
     if not ARCHITECTURES[header.architecture].gemma:
         return (full,) * layers
     local_base = float(header.setting("rope.freq_base_swa", GEMMA_LOCAL_BASE))
-    local = _rotations(local_base, rotated, [1.0] * (rotated // 2))
+    local = rotations(local_base, rotated, [1.0] * (rotated // 2))
     return tuple(full if (layer + 1) % GEMMA_PATTERN == 0 else local for layer in range(layers))
-
-
-def _rotations(base: float, rotated: int, factors: Sequence[float]) -> tuple[float, ...]:
-    plain = (np.float32(1.0 / base ** (2 * pair / rotated)) for pair in range(rotated // 2))
-    return tuple(float(np.float32(one) / np.float32(factor)) for one, factor in zip(plain, factors, strict=True))
-
-
-def _layer(number: int, shape: Shape, reader: _Reader) -> Any:
-    layer, prefix = _native.Layer(), f"blk.{number}."
-    for stored, name in MATRICES.items():
-        setattr(layer, name, reader.matrix(prefix + stored))
-    for stored, name in (NORMS | GEMMA_NORMS).items():
-        if f"{prefix}{stored}.weight" in reader.infos:
-            setattr(layer, name, reader.vector(f"{prefix}{stored}.weight"))
-    for stored, name in BIASES.items():
-        if f"{prefix}{stored}.bias" in reader.infos:
-            setattr(layer, name, reader.vector(f"{prefix}{stored}.bias"))
-    layer.window, layer.frequencies = shape.windows[number], list(shape.frequencies[number])
-    return layer
 
 
 class _Reader:
     """Tensors of one mapped file, packed one after another."""
 
     def __init__(self, path: Path, infos: dict[str, TensorInfo], pool: Any) -> None:
-        self.path, self.infos, self.pool = path, infos, pool
+        self.name, self.infos, self.pool = path.name, infos, pool
         self.data: NDArray[np.uint8] = np.memmap(path, dtype=np.uint8, mode="r")
 
+    def __contains__(self, name: str) -> bool:
+        return name in self.infos
+
     def matrix(self, name: str) -> Any:
-        info = self._info(f"{name}.weight")
+        info = self._info(name)
         if len(info.shape) != 2:
-            raise WeightsError(f"{self.path.name}: {info.name} is no matrix: fetch the file again")
+            raise WeightsError(f"{self.name}: {info.name} is no matrix: fetch the file again")
         return self._packed(info, info.shape[1], info.shape[0])
 
     def vector(self, name: str) -> list[float]:
@@ -228,17 +196,13 @@ class _Reader:
 
     def _info(self, name: str) -> TensorInfo:
         if name not in self.infos:
-            raise WeightsError(f"{self.path.name} lacks its tensor {name}: fetch it again, whole")
+            raise WeightsError(f"{self.name} lacks its tensor {name}: fetch it again, whole")
         return self.infos[name]
 
     def _packed(self, info: TensorInfo, outputs: int, inputs: int) -> Any:
-        stored = self.data[info.offset : info.offset + info.nbytes]
-        try:
+        with sentences(f"{self.name}: {info.name}"):
+            stored = self.data[info.offset : info.offset + info.nbytes]
             return _native.Packed.of(info.kind, outputs, inputs, stored, self.pool)
-        except ArithmeticError as error:
-            raise WeightsError(f"{self.path.name}: in {info.name} {error}: fetch it again") from error
-        except ValueError as error:
-            raise Unsupported(f"{self.path.name}: {info.name}: {error}; choose --engine hf") from error
 
 
 def _count(value: Any, key: str) -> int:

@@ -7,9 +7,10 @@ never become structure, whatever the tokenizer library does with its added token
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
 import re
-import secrets
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,29 +18,20 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 import tokenizers
+from tokenizers import decoders
 
 from foredraft.core.errors import UsageError, WeightsError
-from foredraft.models import vocabulary
+from foredraft.models import byte_level, sentencepiece, tokenizer_cache
 from foredraft.models.directories import read_json
 from foredraft.models.gguf_header import GGUFHeader, read_header
 from foredraft.models.sources import Source
+from foredraft.models.vocabulary import ENDS, is_text
 
-# Control tokens that end a turn or a text in the families in use, by their literal.
-ENDS = frozenset(
-    (
-        "<|im_end|>",
-        "<|endoftext|>",
-        "<|eot_id|>",
-        "<|eom_id|>",
-        "<|end_of_text|>",
-        "<end_of_turn>",
-        "<eos>",
-        "<|end|>",
-        "<|return|>",
-        "</s>",
-    )
-)
+KINDS = {"gpt2": byte_level.read, "llama": sentencepiece.read}
+"""`tokenizer.ggml.model` -> what reads such a vocabulary."""
 
+WORTH_KEEPING = 10_000
+"""Tokens that a vocabulary must have to be kept on disk: smaller ones are built as fast as they are read."""
 
 # Ids that were put by for later: padding of the vocabulary to a round size, and control tokens without a use yet.
 RESERVED = re.compile(r"\[PAD\d+\]|<unused_?\d+>|<\|(reserved|dummy|extra|placeholder|unused)\w*\|>")
@@ -47,10 +39,11 @@ RESERVED = re.compile(r"\[PAD\d+\]|<unused_?\d+>|<\|(reserved|dummy|extra|placeh
 
 @dataclass(frozen=True, eq=False)
 class Tokenizer:
-    """core: a tokenizer of plain text, without added tokens. added: literal -> id of those, which control=True parses
-    out of text; the `special` are left out of decoded text, and `spaces`, runs of white space, are words of any text.
-    strips: literal -> does it swallow the white space (before, after) it? stop_ids: every id that ends the model's
-    text. names: what templates call bos_token and eos_token. rest: `core` for text that is not the beginning.
+    """core: a tokenizer of plain text. added: literal -> id of what is not text, which control=True parses out of it;
+    the `special` are left out of decoded text. strips: literal -> does it swallow the white space (before, after) it?
+    stop_ids: every id that ends the model's text. names: what templates call bos_token and eos_token. words: literal ->
+    id of added tokens that `core` finds in any text, but cannot decode. prefix: what is put before every piece of
+    text. rest: `core` for text that is not the beginning.
     """
 
     core: tokenizers.Tokenizer
@@ -62,14 +55,15 @@ class Tokenizer:
     add_bos: bool = False
     chat_template: str | None = None
     names: Mapping[str, str] = field(default_factory=dict)
-    spaces: Mapping[str, int] = field(default_factory=dict)
     strips: Mapping[str, tuple[bool, bool]] = field(default_factory=dict)
+    words: Mapping[str, int] = field(default_factory=dict)
+    prefix: str = ""
     rest: tokenizers.Tokenizer | None = None
 
     @staticmethod
     def from_source(source: Source) -> Tokenizer:
-        """The tokenizer that belongs to a model."""
-        return from_directory(source.path) if source.kind == "hf" else from_gguf(read_header(source.path))
+        """The tokenizer that belongs to a model; that of a GGUF file is kept once built (`tokenizer_cache`)."""
+        return from_directory(source.path) if source.kind == "hf" else _kept(source.path)
 
     def encode(self, text: str, *, control: bool = False, add_bos: bool | None = None) -> list[int]:
         """Token ids of `text`. control: literals of added tokens become ids. add_bos: None does as the model wants.
@@ -126,16 +120,11 @@ class Tokenizer:
         return self._literal_of.get(token) or self.core.id_to_token(token)
 
     def _plain(self, text: str, core: tokenizers.Tokenizer | None) -> list[int]:
-        core = core or self.core
+        if not text:
+            return []
         if not text.isascii():  # half of a surrogate pair is no character, and the library takes none
             text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-        if not self.spaces:
-            return list(core.encode(text, add_special_tokens=False).ids)
-        ids: list[int] = []
-        for index, piece in enumerate(_pattern(self.spaces).split(text)):
-            ids += [self.spaces[piece]] if index % 2 else core.encode(piece, add_special_tokens=False).ids
-            core = self.rest or self.core
-        return ids
+        return list((core or self.core).encode(self.prefix + text, add_special_tokens=False).ids)
 
     def _run(self, run: list[int], inside: bool) -> str:
         """Text of plain tokens. Some decoders drop a space at the beginning, which is none when text came before."""
@@ -152,12 +141,12 @@ class Tokenizer:
 
     @cached_property
     def _literal_of(self) -> dict[int, str]:
-        return {token: literal for literal, token in self.added.items()}
+        return {token: literal for literal, token in [*self.words.items(), *self.added.items()]}
 
     @cached_property
     def _structure(self) -> list[str]:
         # A single character cannot be broken by a marker, so it is never structure.
-        return [literal for literal in self.added if len(literal) > 1 and literal not in self.spaces]
+        return [literal for literal in self.added if len(literal) > 1]
 
     @cached_property
     def _literals(self) -> re.Pattern[str] | None:
@@ -175,9 +164,12 @@ def _pattern(literals: Iterable[str]) -> re.Pattern[str]:
 
 
 def from_gguf(header: GGUFHeader) -> Tokenizer:
-    """The tokenizer in a GGUF file's metadata. Raises WeightsError for kinds that are not byte-level BPE."""
-    found = vocabulary.read(header)
+    """The tokenizer in a GGUF file's metadata. Raises WeightsError for kinds that are not known here."""
     data = header.metadata
+    kind = data.get("tokenizer.ggml.model")
+    if kind not in KINDS:
+        raise WeightsError(f"{header.path} has a tokenizer of kind {kind!r}: use the model's Hugging Face directory")
+    found = KINDS[kind](header)
     named = {end: data.get(f"tokenizer.ggml.{end}_token_id") for end in ("bos", "eos", "eot", "eom")}
     ids = {end: token for end, token in named.items() if _is_id(token, found.size)}
     literal_of = {token: literal for literal, token in found.added.items()}
@@ -192,8 +184,27 @@ def from_gguf(header: GGUFHeader) -> Tokenizer:
         add_bos=bool(data.get("tokenizer.ggml.add_bos_token", found.add_bos)) and "bos" in ids,
         chat_template=template if isinstance(template, str) else None,
         names={f"{end}_token": literal_of[ids[end]] for end in ("bos", "eos") if ids.get(end) in literal_of},
-        spaces=_spaces(found.added, found.control),
+        words=found.words,
+        prefix=found.prefix,
     )
+
+
+def _kept(path: Path) -> Tokenizer:
+    """The tokenizer of a GGUF file, from the cache where it is there, put there where it is not."""
+    entry = tokenizer_cache.load(path)
+    if entry is not None:
+        sets = {name: frozenset(entry.fields[name]) for name in ("special", "stop_ids")}
+        return Tokenizer(entry.core, **(entry.fields | sets))
+    before = tokenizer_cache.stamp(path)
+    header = read_header(path)
+    made = from_gguf(header)
+    if made.size >= WORTH_KEEPING and header.tensors:
+        fields = {one.name: getattr(made, one.name) for one in dataclasses.fields(made)}
+        del fields["core"], fields["rest"], fields["strips"]  # a GGUF file has none of the last two
+        fields |= {name: sorted(fields[name]) for name in ("special", "stop_ids")}
+        length = min(tensor.offset for tensor in header.tensors)
+        tokenizer_cache.save(path, before, length, tokenizer_cache.Entry(made.core, fields))
+    return made
 
 
 def from_directory(folder: Path) -> Tokenizer:
@@ -209,12 +220,14 @@ def from_directory(folder: Path) -> Tokenizer:
 def _of_directory(folder: Path) -> Tokenizer:
     data = read_json(folder / "tokenizer.json")
     settings = _optional(folder / "special_tokens_map.json") | _optional(folder / "tokenizer_config.json")
-    entries = _entries(data, settings)
+    template = _template(folder, settings)
+    listed = _entries(data, settings)
+    words = [one for one in listed if not one["special"] and is_text(str(one["content"]), template or "")]
+    entries = [one for one in listed if one not in words]
     added = {str(entry["content"]): int(entry["id"]) for entry in entries}
-    special = frozenset(int(entry["id"]) for entry in entries if entry.get("special"))
+    special = frozenset(int(entry["id"]) for entry in entries if entry["special"])
     adds_bos = _begins_with_bos(data.get("post_processor"), settings)
-    spaces = _spaces(added, special)
-    core, rest = _cores(folder, data, added.keys() - spaces.keys())
+    core, rest = _cores(folder, data, added.keys(), words)
     names = {end: name for end in ("bos", "eos") if (name := _name(settings.get(f"{end}_token"))) is not None}
     ids = {end: added.get(name, core.token_to_id(name)) for end, name in names.items()}
     named = {ids.get("eos"), *_named_ends(folder)} - {None}
@@ -227,10 +240,11 @@ def _of_directory(folder: Path) -> Tokenizer:
         _ends(added, special) | {token for token in named if _is_id(token, size)},
         bos=ids.get("bos"),
         add_bos=adds_bos and ids.get("bos") is not None,
-        chat_template=_template(folder, settings),
+        chat_template=template,
         names={f"{end}_token": name for end, name in names.items()},
-        spaces=spaces,
         strips={str(one["content"]): (bool(one.get("lstrip")), bool(one.get("rstrip"))) for one in entries},
+        # Such a decoder takes letters of an added token for bytes.
+        words={str(one["content"]): int(one["id"]) for one in words if isinstance(core.decoder, decoders.ByteLevel)},
         rest=rest,
     )
 
@@ -249,15 +263,20 @@ def _entries(data: Mapping[str, Any], settings: Mapping[str, Any]) -> list[dict[
 
 
 def _cores(
-    folder: Path, data: dict[str, Any], hidden: Set[str]
+    folder: Path, data: dict[str, Any], hidden: Set[str], words: list[dict[str, Any]]
 ) -> tuple[tokenizers.Tokenizer, tokenizers.Tokenizer | None]:
     """The tokenizer of plain text, which makes none of the `hidden` tokens, and the one for later pieces if it differs.
+    words: added tokens that are found in any text.
 
     Both neither cut, pad nor add anything, whatever the file asks for.
     """
     model: dict[str, Any] = data["model"] if isinstance(data.get("model"), dict) else {}
-    plain = data | {"added_tokens": [], "truncation": None, "padding": None, "post_processor": None}
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized", "special"), False)
+    plain = data | {"added_tokens": [flags | word for word in words]}
+    plain |= {"truncation": None, "padding": None, "post_processor": None}
     plain["model"] = _without(model, hidden - {model.get("unk_token")})
+    if isinstance(plain["model"].get("vocab"), dict):  # where an added token is no word of it, it may get another id
+        plain["model"]["vocab"] |= {word["content"]: word["id"] for word in words}
     # Some vocabularies write a space before the first word only, so a piece after a control token gets none.
     rest = json.loads(json.dumps(plain["pre_tokenizer"])) if plain.get("pre_tokenizer") else None
     stages = rest.get("pretokenizers", [rest]) if isinstance(rest, dict) else []
@@ -277,7 +296,7 @@ def _without(model: dict[str, Any], hidden: Set[str]) -> dict[str, Any]:
     words = model.get("vocab")
     if isinstance(words, list):  # pairs of a word and its score, found by place: one that nobody can guess takes it
         kept = [
-            [secrets.token_hex(16) if word in hidden and at != model.get("unk_id") else word, score]
+            [os.urandom(16).hex() if word in hidden and at != model.get("unk_id") else word, score]
             for at, (word, score) in enumerate(words)
         ]
         return model | {"vocab": kept}
@@ -317,10 +336,6 @@ def _ends(added: Mapping[str, int], special: Set[int]) -> frozenset[int]:
     # Where a turn ends with <|return|>, <|end|> merely ends one message of it.
     known = ENDS - {"<|end|>"} if "<|return|>" in added else ENDS
     return frozenset(token for literal, token in added.items() if literal in known and token in special)
-
-
-def _spaces(added: Mapping[str, int], special: Set[int]) -> dict[str, int]:
-    return {literal: token for literal, token in added.items() if literal.isspace() and token not in special}
 
 
 def _template(folder: Path, settings: Mapping[str, Any]) -> str | None:

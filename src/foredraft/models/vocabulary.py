@@ -1,47 +1,69 @@
-"""Byte-level BPE vocabularies from GGUF metadata: of the gpt2, smollm, qwen2 and llama3 kinds.
+"""Vocabularies as GGUF metadata lists them: which tokens are text, which are structure, and which are both.
 
-The file names how text is cut before merging (`tokenizer.ggml.pre`); the patterns are those the models were trained
-with, as their published tokenizer.json files state them. Tokens that are not text (control, user-defined, unused) are
-left out of the tokenizer that is built, so no text can become one.
+Tokens of the file's kinds control, unknown and user-defined are found as literals. Most are structure: they are kept
+apart, so no text can become one. User-defined ones that are plain text (runs of white space, HTML tags in a vocabulary
+made of web pages) are words: they are found in any text, before it is cut further, as the model was trained.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
 import tokenizers
-from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers
 
 from foredraft.core.errors import WeightsError
 from foredraft.models.gguf_header import GGUFHeader
 
 # Token types of the format.
-UNKNOWN, CONTROL, USER_DEFINED, UNUSED = 2, 3, 4, 5
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 
-# The names that llama.cpp gives to cuts that are the same.
-CUTS = {
-    "default": "gpt-2",
-    "gpt-2": "gpt-2",
-    "smollm": "smollm",
-    "qwen2": "qwen2",
-    "deepseek-r1-qwen": "qwen2",
-    "llama-bpe": "llama3",
-    "llama3": "llama3",
-    "llama-v3": "llama3",
-}
+SPACE = "\u2581"
+"""How SentencePiece spells a space."""
 
-# One word, with the contractions and the runs of space that its pattern lets through; digits singly or up to three.
-CUT = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}%s| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+# Control tokens that end a turn or a text in the families in use, by their literal.
+ENDS = frozenset(
+    (
+        "<|im_end|>",
+        "<|endoftext|>",
+        "<|eot_id|>",
+        "<|eom_id|>",
+        "<|end_of_text|>",
+        "<end_of_turn>",
+        "<eos>",
+        "<|end|>",
+        "<|return|>",
+        "</s>",
+    )
 )
+
+# HTML elements, and `bbox`, which Gemma's vocabulary lists among them.
+TAG = re.compile(
+    r"</?(a|abbr|b|bbox|blockquote|body|br|button|caption|center|code|dd|del|div|dl|dt|em|figure|font|footer|form|h[1-6]"
+    r"|head|header|hr|html|i|iframe|img|input|ins|kbd|label|li|link|main|mark|nav|ol|option|p|pre|q|s|samp|script"
+    r"|section|select|small|source|span|strike|strong|style|sub|summary|sup|svg|table|tbody|td|textarea|tfoot|th|thead"
+    r"|title|tr|tt|u|ul|var|video)>"
+)
+
+MARKUP = re.compile(r"[<>\[\]{}|\uff5c]")
+
+
+def is_text(literal: str, template: str) -> bool:
+    """Whether a user-defined token is a word of any text, and not structure that only a chat `template` may write."""
+    if len(literal) == 1 or literal.replace(SPACE, " ").isspace():
+        return True
+    if literal in template:
+        return False
+    return TAG.fullmatch(literal) is not None or MARKUP.search(literal) is None
 
 
 @dataclass(frozen=True, eq=False)
 class Vocabulary:
     """core: the tokenizer of plain text. size: ids in use; the padding behind them is not counted. added: literal -> id
-    of all that is not plain text. control: ids that decode to nothing. add_bos: what files that do not say mean.
+    of what is not text. control: ids that decode to nothing. add_bos: what files that do not say mean. words: literal
+    -> id of what the core finds but cannot decode. prefix: what is put before every piece of text.
     """
 
     core: tokenizers.Tokenizer
@@ -49,59 +71,53 @@ class Vocabulary:
     added: Mapping[str, int]
     control: frozenset[int]
     add_bos: bool
+    words: Mapping[str, int] = field(default_factory=dict)
+    prefix: str = ""
 
 
-def read(header: GGUFHeader) -> Vocabulary:
-    """The vocabulary in the metadata. Raises WeightsError for what is missing or of another kind."""
+@dataclass(frozen=True, eq=False)
+class Listing:
+    """The tokens of a file by what they are, each literal -> id: normal, bytes, words (user-defined, but text), added
+    (not text). control: ids of added that decode to nothing. hidden: literals of added and unused tokens.
+    """
+
+    size: int
+    normal: Mapping[str, int]
+    bytes: Mapping[str, int]
+    words: Mapping[str, int]
+    added: Mapping[str, int]
+    control: frozenset[int]
+    hidden: frozenset[str]
+
+
+def listing(header: GGUFHeader) -> Listing:
+    """Sorts the tokens of a file. Raises WeightsError for what is missing or does not fit together."""
     data = header.metadata
-    kind, pre = data.get("tokenizer.ggml.model"), str(data.get("tokenizer.ggml.pre", "default"))
-    if kind != "gpt2":
-        raise WeightsError(f"{header.path} has a tokenizer of kind {kind!r}: use the model's Hugging Face directory")
-    if pre not in CUTS:
-        raise WeightsError(f"{header.path} cuts text as {pre!r}, unknown here: use the model's Hugging Face directory")
-    words, merges = data.get("tokenizer.ggml.tokens"), data.get("tokenizer.ggml.merges")
-    if not _texts(words) or not _texts(merges) or not words:
+    tokens = data.get("tokenizer.ggml.tokens")
+    if not are_texts(tokens) or not tokens:
         raise WeightsError(f"{header.path} has no whole tokenizer: fetch it again")
-    types = data.get("tokenizer.ggml.token_type") or [1] * len(words)
-    if not isinstance(types, list) or len(types) != len(words):
+    types = data.get("tokenizer.ggml.token_type") or [NORMAL] * len(tokens)
+    if not isinstance(types, list) or len(types) != len(tokens):
         count = len(types) if isinstance(types, list) else "no list of"
-        raise WeightsError(f"{header.path} has {len(words)} tokens and {count} token types: fetch it again")
-    size = next((last for last in range(len(words), 0, -1) if types[last - 1] != UNUSED), 0)
-    ids = {word: token for token, word in enumerate(words[:size])}
+        raise WeightsError(f"{header.path} has {len(tokens)} tokens and {count} token types: fetch it again")
+    size = next((last for last in range(len(tokens), 0, -1) if types[last - 1] != UNUSED), 0)
+    ids = {literal: token for token, literal in enumerate(tokens[:size])}
     if len(ids) != size:
         raise WeightsError(f"{header.path} has the same token twice: fetch it again")
-    added = {word: token for word, token in ids.items() if types[token] in (CONTROL, USER_DEFINED, UNKNOWN)}
-    control = frozenset(token for token in added.values() if types[token] != USER_DEFINED)
-    plain = {word: token for word, token in ids.items() if word not in added and types[token] != UNUSED}
-    # A merge that makes a token which is not text would make it of text, so it goes too.
-    hidden = set(words) - plain.keys()
-    pairs = [tuple(merge.split(" ", 1)) for merge in merges]
-    core = _core(header, CUTS[pre], plain, [pair for pair in pairs if hidden.isdisjoint((*pair, "".join(pair)))])
-    return Vocabulary(core, size, added, control, CUTS[pre] == "llama3")
+    sorts: dict[int, dict[str, int]] = {kind: {} for kind in (NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE)}
+    for (literal, token), kind in zip(ids.items(), types):
+        sorts.get(kind, sorts[NORMAL])[literal] = token
+    named = {data.get(f"tokenizer.ggml.{end}_token_id") for end in ("bos", "eos", "eot", "eom", "unknown", "padding")}
+    template = str(data.get("tokenizer.chat_template", ""))
+    users = sorts[USER_DEFINED]
+    words = {word: token for word, token in users.items() if token not in named and is_text(word, template)}
+    markup = {literal: token for literal, token in users.items() if literal not in words}
+    added = sorts[UNKNOWN] | sorts[CONTROL] | markup
+    control = frozenset(added.values()) - {token for literal, token in markup.items() if literal not in ENDS}
+    hidden = frozenset(added) | frozenset(sorts[UNUSED]) | frozenset(tokens[size:])
+    return Listing(size, sorts[NORMAL], sorts[BYTE], words, added, control, hidden)
 
 
-def _texts(value: Any) -> TypeGuard[list[str]]:
+def are_texts(value: Any) -> TypeGuard[list[str]]:
+    """Whether `value` is a list of strings."""
     return isinstance(value, list) and all(isinstance(text, str) for text in value)
-
-
-def _core(header: GGUFHeader, cut: str, ids: dict[str, int], merges: list[Any]) -> tokenizers.Tokenizer:
-    try:
-        core = tokenizers.Tokenizer(models.BPE(vocab=ids, merges=merges, ignore_merges=cut == "llama3"))
-    except Exception as error:  # the library raises bare Exception
-        raise WeightsError(f"{header.path} has a tokenizer that is not whole ({error}): fetch it again") from None
-    core.decoder = decoders.ByteLevel()
-    core.pre_tokenizer = _cutter(cut)
-    if cut == "qwen2":
-        core.normalizer = normalizers.NFC()
-    return core
-
-
-def _cutter(cut: str) -> pre_tokenizers.PreTokenizer:
-    """What cuts text into words and spells them in bytes."""
-    if cut == "gpt-2":
-        return pre_tokenizers.ByteLevel(add_prefix_space=False)
-    if cut == "smollm":
-        digits = pre_tokenizers.Digits(individual_digits=True)
-        return pre_tokenizers.Sequence([digits, pre_tokenizers.ByteLevel(add_prefix_space=False)])
-    words = pre_tokenizers.Split(Regex(CUT % ("" if cut == "qwen2" else "{1,3}")), behavior="isolated")
-    return pre_tokenizers.Sequence([words, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
