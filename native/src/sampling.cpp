@@ -22,10 +22,10 @@ struct Peaks {
   std::vector<T> of;  // each block's largest; NaN where there is one
   size_t best = 0;    // the first block with the largest of all
 
-  Peaks(const T* x, size_t size) : of((size + BLOCK - 1) / BLOCK) {
+  Peaks(const T* x, size_t size) : of((size + BLOCK_SIZE - 1) / BLOCK_SIZE) {
     if (passes<T>().peaks(x, size, of.data()))
       for (size_t i = 0; i < size; ++i)
-        if (x[i] != x[i]) of[i / BLOCK] = x[i];
+        if (x[i] != x[i]) of[i / BLOCK_SIZE] = x[i];
     for (size_t block = 1; block < of.size(); ++block)
       if (!(of[best] >= of[block]) && of[best] == of[best]) best = block;
   }
@@ -38,7 +38,7 @@ template <class T>
 size_t find_argmax(const T* x, size_t size) {
   const Peaks<T> peaks(x, size);
   const T largest = peaks.largest();
-  size_t i = peaks.best * BLOCK;
+  size_t i = peaks.best * BLOCK_SIZE;
   if (largest != largest) {
     while (x[i] == x[i]) ++i;
   } else {
@@ -63,7 +63,7 @@ template <class T, class Wanted, class Visit>
 void each(const T* x, size_t size, const Peaks<T>& peaks, Wanted wanted, Visit visit) {
   for (size_t block = 0; block < peaks.of.size(); ++block)
     if (wanted(peaks.of[block]))
-      for (size_t i = block * BLOCK, end = std::min(i + BLOCK, size); i < end; ++i)
+      for (size_t i = block * BLOCK_SIZE, end = std::min(i + BLOCK_SIZE, size); i < end; ++i)
         if (wanted(x[i])) visit(i);
 }
 
@@ -127,11 +127,11 @@ struct Row {
   std::vector<Token> from(double border) const {
     const auto open = [&](T largest) { return scaled(largest) >= border; };
     std::vector<Token> tokens;
-    tokens.reserve(BLOCK * size_t(std::count_if(peaks.of.begin(), peaks.of.end(), open)));
-    double weights[BLOCK];
+    tokens.reserve(BLOCK_SIZE * size_t(std::count_if(peaks.of.begin(), peaks.of.end(), open)));
+    double weights[BLOCK_SIZE];
     for (size_t block = 0; block < peaks.of.size(); ++block) {
       if (!open(peaks.of[block])) continue;
-      const size_t begin = block * BLOCK, count = std::min(BLOCK, size - begin);
+      const size_t begin = block * BLOCK_SIZE, count = std::min(BLOCK_SIZE, size - begin);
       passes<T>().weights(x + begin, count, peak, inverse, weights);
       for (size_t i = 0; i < count; ++i)
         if (open(x[begin + i])) tokens.push_back({int64_t(begin + i), weights[i]});

@@ -99,8 +99,8 @@ FOREDRAFT_INLINE bool find_peaks(const T* x, size_t size, T* peaks) {
   constexpr size_t WIDTH = BYTES / sizeof(T);
   auto odd = V{} != V{};
   bool found = false;
-  for (size_t begin = 0; begin < size; begin += BLOCK) {
-    const size_t end = std::min(begin + BLOCK, size);
+  for (size_t begin = 0; begin < size; begin += BLOCK_SIZE) {
+    const size_t end = std::min(begin + BLOCK_SIZE, size);
     V best = V{} - std::numeric_limits<T>::infinity(), more;
     size_t i = begin;
     for (; i + WIDTH <= end; i += WIDTH) {
@@ -113,7 +113,7 @@ FOREDRAFT_INLINE bool find_peaks(const T* x, size_t size, T* peaks) {
     for (; i < end; ++i) lanes[0] = std::max(lanes[0], x[i]), found |= x[i] != x[i];
     for (size_t half = WIDTH / 2; half > 0; half /= 2)
       for (size_t lane = 0; lane < half; ++lane) lanes[lane] = std::max(lanes[lane], lanes[lane + half]);
-    peaks[begin / BLOCK] = lanes[0];
+    peaks[begin / BLOCK_SIZE] = lanes[0];
   }
   for (size_t lane = 0; lane < WIDTH; ++lane) found |= odd[lane] != 0;
   return found;
@@ -159,9 +159,9 @@ double folded(const double (&lanes)[LANES]) {
 
 template <size_t BYTES, class T>
 FOREDRAFT_INLINE double find_total(const T* x, size_t size, double peak, double inverse) {
-  double weights[8 * BLOCK], lanes[LANES] = {};
-  for (size_t begin = 0; begin < size; begin += 8 * BLOCK) {
-    const size_t count = std::min(8 * BLOCK, size - begin);
+  double weights[8 * BLOCK_SIZE], lanes[LANES] = {};
+  for (size_t begin = 0; begin < size; begin += 8 * BLOCK_SIZE) {
+    const size_t count = std::min(8 * BLOCK_SIZE, size - begin);
     find_weights<BYTES>(x + begin, count, peak, inverse, weights);
     add_to<BYTES>(lanes, weights, count);
   }
@@ -176,7 +176,7 @@ FOREDRAFT_INLINE double find_rough_total(const T* x, size_t size, T peak, float 
   size_t i = 0;
   while (i + WIDTH <= size) {
     sums = decltype(sums){};  // floats are not added up for long
-    for (const size_t end = i + 8 * BLOCK; i + WIDTH <= size && i < end; i += WIDTH) {
+    for (const size_t end = i + 8 * BLOCK_SIZE; i + WIDTH <= size && i < end; i += WIDTH) {
       if constexpr (sizeof(T) == 4) {
         load(weights, x + i);
         weights -= peak;

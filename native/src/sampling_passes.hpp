@@ -7,12 +7,13 @@
 
 namespace foredraft {
 
-constexpr size_t BLOCK = 128;
+// Tokens of a block: what a peak is of.
+constexpr size_t BLOCK_SIZE = 128;
 
 // T: float or double. Weights are e^((x - peak) * inverse) for x <= peak.
 template <class T>
 struct Passes {
-  // The largest number of each BLOCK tokens; true when there is a NaN among all of them.
+  // The largest number of each BLOCK_SIZE tokens; true when there is a NaN among all of them.
   bool (*peaks)(const T* x, size_t size, T* peaks);
   void (*weights)(const T* x, size_t size, double peak, double inverse, double* out);
   // The sum of the weights, as `sum_of` adds.
