@@ -34,6 +34,8 @@ docs: $(VENV)/.dev
 
 # After a change in native/ alone: seconds instead of a whole installation.
 native: $(VENV)/.dev
+	$(BIN)/pip install -q nanobind scikit-build-core ninja
+	$(BIN)/pip install -q --no-build-isolation --no-deps -e .
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

@@ -3,5 +3,11 @@
 
 NB_MODULE(_native, module) {
   module.doc() = "The native engine of foredraft, and twins of its hot pure functions.";
+  // Python drops what is still alive at its end without a word, and so do we.
+  nanobind::set_leak_warnings(false);
+  bind_gguf(module);
   bind_isa(module);
+  bind_engine(module);
+  bind_stream(module);
+  bind_sampling(module);
 }

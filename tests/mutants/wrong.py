@@ -429,10 +429,10 @@ class CausalRows(TreeRows):
 class KeyedByRound(KeyedStream):
     """The target's own noise depends on the round it is drawn in."""
 
-    def _uniforms(self, count: int, purpose: Purpose, lane: int, wanted: Any = slice(None)) -> Array:
+    def _key(self, purpose: Purpose, lane: int) -> tuple[int, int, int, int, int]:
         if purpose is Purpose.TARGET:
             purpose, lane = Purpose.CORRECTION, lane + 1000
-        return super()._uniforms(count, purpose, lane, wanted)
+        return super()._key(purpose, lane)
 
 
 class OneUniform(KeyedStream):

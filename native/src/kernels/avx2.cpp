@@ -1,1 +1,10 @@
-// kernels: to come
+#include "kernels.hpp"
+#include "lanes_avx2.hpp"
+#include "products.inc"
+#include "vectors.inc"
+#include "table.inc"
+
+const foredraft::Kernels& foredraft::avx2_kernels() {
+  static const Kernels kernels = table();
+  return kernels;
+}

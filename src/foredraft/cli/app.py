@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -19,7 +20,7 @@ app = typer.Typer(
 )
 
 Model = Annotated[str, typer.Option("-m", "--model", help="known name, GGUF file, Hugging Face directory or hub id")]
-Engine = Annotated[str, typer.Option(help="what runs the model: auto or hf")]
+Engine = Annotated[str, typer.Option(help="what runs the model: auto, native or hf")]
 Threads = Annotated[int | None, typer.Option(help="threads; by default as many as the process may use")]
 Drafter = Annotated[str, typer.Option(help="how to guess, as `foredraft drafters` lists; none for plain decoding")]
 Verifier = Annotated[str, typer.Option(help="how guesses are checked: match or recursive")]
@@ -156,6 +157,64 @@ def drafters(json: Annotated[bool, typer.Option("--json", help="as a JSON array"
     from foredraft.cli.drafters import list_drafters
 
     list_drafters(json)
+
+
+@app.command()
+def cost(
+    model: Model = "smollm2",
+    engine: Engine = "auto",
+    threads: Threads = None,
+    rows: Annotated[str, typer.Option(help="rows of the passes to time")] = "1,2,4,8,16",
+    context: Annotated[int, typer.Option(help="tokens in the cache before each pass")] = 256,
+    passes: Annotated[int | None, typer.Option(help="passes of every kind; 30 when not given")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="5 passes of every kind: a first look")] = False,
+    shape: Annotated[str, typer.Option(help="rows as chain, as random tree, or both")] = "both",
+    json: Annotated[bool, typer.Option("--json", help="as a JSON object")] = False,
+) -> int:
+    """What a pass of several rows costs here, against the speed of memory."""
+    from foredraft.cli.cost import Job
+
+    return Job(model, engine, threads, rows, context, passes, shape, quick, json).run()
+
+
+@app.command()
+def bench(
+    model: Model = "smollm2",
+    engine: Engine = "auto",
+    threads: Threads = None,
+    drafters: Annotated[
+        str, typer.Option(help="which to compare, as in lookup,lookup:n=4,branches=2; all for every one that can run")
+    ] = "lookup",
+    suite: Annotated[str, typer.Option(help="builtin, or a file of JSON lines {id, task, turns}")] = "builtin",
+    limit_per_task: Annotated[int | None, typer.Option(help="prompts of every task; all when not given")] = None,
+    max_tokens: MaxTokens = 128,
+    temperature: Temperature = 0.0,
+    seed: Annotated[int, typer.Option(help="each prompt has its own seed, made from this one and its id")] = 0,
+    raw: Annotated[bool, typer.Option("--raw", help="no chat template: continue the prompts as they stand")] = False,
+    aa: Annotated[bool, typer.Option("--aa", help="plain decoding against itself too: how much is noise")] = False,
+    out: Annotated[str | None, typer.Option(help="folder for the raw steps; the same command goes on there")] = None,
+    json: Annotated[bool, typer.Option("--json", help="the last line is one JSON object, in place of tables")] = False,
+) -> int:
+    """Drafters against plain decoding, prompt by prompt."""
+    from foredraft.cli.bench import Job
+
+    job = Job(
+        model=model,
+        engine=engine,
+        threads=threads,
+        drafters=drafters,
+        suite=suite,
+        limit_per_task=limit_per_task,
+        max_tokens=max_tokens,
+        temperature=temperature,
+        seed=seed,
+        raw=raw,
+        aa=aa,
+        out=out,
+        json=json,
+        arguments=tuple(sys.argv[1:]),
+    )
+    return job.run()
 
 
 def command() -> Callable[..., Any]:

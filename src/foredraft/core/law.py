@@ -118,12 +118,14 @@ def of_weights(ids: Ids, weights: Probs, size: int) -> Law:
     alive = weights > 0
     if not alive.all():
         ids, weights = ids[alive], weights[alive]
-    if len(ids) == 1:
-        return Point(int(ids[0]), size)
-    probs = weights / weights.sum()
-    if len(ids) == size:
-        return Dense(probs)
-    return Sparse(ids, probs, size)
+    return of_probs(ids, weights / weights.sum(), size)
+
+
+def of_probs(ids: Ids | None, probs: Probs, size: int) -> Law:
+    """The law that gives `probs` > 0, summing to 1, to ascending `ids`; None stands for all tokens."""
+    if len(probs) == 1:
+        return Point(0 if ids is None else int(ids[0]), size)
+    return Dense(probs) if ids is None or len(probs) == size else Sparse(ids, probs, size)
 
 
 def residual(p: Law, q: Law) -> Law:

@@ -16,12 +16,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
-import numpy as np
-
 from foredraft.core import stop, tree
 from foredraft.core.errors import DraftError, RuleError
 from foredraft.core.events import Step, Times, TokenLogprob
 from foredraft.core.law import Law, Point
+from foredraft.core.native import TWINS
 from foredraft.core.protocols import (
     Ahead,
     Ask,
@@ -286,11 +285,9 @@ def _logprobs(
         return ()
     found = []
     for node, token in zip(emitting, tokens, strict=True):
-        logits = scores.logits(first_node + node).astype(np.float64)
-        logprobs = logits - logits.max()
-        logprobs -= np.log(np.exp(logprobs).sum())
-        best = np.argsort(-logprobs, kind="stable")[:count]
-        top = tuple((int(other), float(logprobs[other])) for other in best)
+        logits = scores.logits(first_node + node)
+        logprobs = TWINS.log_softmax(logits)
+        top = tuple((int(other), float(logprobs[other])) for other in TWINS.top(logits, count))
         found.append(TokenLogprob(token, float(logprobs[token]), top))
     return tuple(found)
 

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foredraft.core.errors import RuleError, UsageError, WeightsError
-from foredraft.core.law import Law, Point, of_weights
+from foredraft.core.law import Law, Point, of_probs
+from foredraft.core.native import TWINS
 from foredraft.core.params import SamplingParams
-
-Logits = NDArray[np.floating]
+from foredraft.core.sampling import Logits as Logits
 
 # Tokens said since the counts were last folded: small enough to scan, large enough to fold seldom.
 FOLD = 64
@@ -69,63 +69,22 @@ class Rules:
         """The law of the next token from logits [vocab]. Raises RuleError when no token is left."""
         for step in self.steps:
             logits = step.apply(logits)
-        best = int(np.argmax(logits))
+        if self.temperature > 0:
+            law = warp(logits, self.temperature, self.top_k, self.top_p, self.min_p)
+            if law is not None:
+                return law
+        best = TWINS.argmax(logits)
         if np.isnan(logits[best]) or logits[best] == np.inf:
             raise WeightsError("the model's logits are not numbers: its weights are damaged, or its type is too narrow")
         if logits[best] == -np.inf:
             raise RuleError("the rules leave no token that may follow: relax bad words, allowed tokens or the grammar")
-        if self.temperature == 0:
-            return Point(best, len(logits))
-        return warp(logits, self.temperature, self.top_k, self.top_p, self.min_p)
+        return Point(best, len(logits))
 
 
-def warp(logits: Logits, temperature: float, top_k: int, top_p: float, min_p: float) -> Law:
-    """Temperature > 0, top-k, top-p, min-p and softmax, in float64. Ties at a border go to the lower id."""
-    scaled = logits.astype(np.float64)
-    with np.errstate(over="ignore"):  # a tiny temperature sends all but the likeliest to -inf
-        scaled = (scaled - scaled.max()) / temperature
-    ids = _top_k(scaled, top_k) if 0 < top_k < len(scaled) else None
-    kept = scaled if ids is None else scaled[ids]
-    weights = np.exp(kept - kept.max())
-    if ids is None and top_p == 1 and min_p == 0:
-        return of_weights(np.arange(len(scaled)), weights, len(scaled))
-    if ids is None:
-        ids = np.arange(len(scaled))
-    if top_p < 1:
-        inside = _nucleus(weights, top_p)
-        ids, weights = ids[inside], weights[inside]
-    if min_p > 0:
-        inside = weights >= min_p * weights.max()
-        ids, weights = ids[inside], weights[inside]
-    return of_weights(ids, weights, len(scaled))
-
-
-def _top_k(scaled: NDArray[np.float64], k: int) -> NDArray[np.int64]:
-    """Ids of the k largest, ascending; of those equal to the k-th largest the lowest ids."""
-    border = np.partition(scaled, -k)[-k]
-    above = np.flatnonzero(scaled > border)
-    level = np.flatnonzero(scaled == border)[: k - len(above)]
-    return np.sort(np.concatenate([above, level]))
-
-
-def _nucleus(weights: NDArray[np.float64], top_p: float) -> NDArray[np.int64]:
-    """Indices, ascending, of the smallest set with mass >= top_p of the total, likeliest first, never empty.
-
-    Sorting the whole vocabulary is the cost, so only a head that surely contains the nucleus is sorted.
-    """
-    needed = top_p * weights.sum()
-    head = 64
-    while True:
-        if head >= len(weights):
-            candidates = np.arange(len(weights))
-        else:
-            border = np.partition(weights, -head)[-head]
-            candidates = np.flatnonzero(weights >= border)
-        order = candidates[np.argsort(-weights[candidates], kind="stable")]
-        mass = np.cumsum(weights[order])
-        if mass[-1] >= needed or head >= len(weights):
-            return np.sort(order[: int(np.searchsorted(mass, needed)) + 1])
-        head *= 16
+def warp(logits: Logits, temperature: float, top_k: int, top_p: float, min_p: float) -> Law | None:
+    """The law after temperature > 0, top-k, top-p and min-p, in float64; None when the largest logit is not finite."""
+    ids, probs = TWINS.warp(logits, temperature, top_k, top_p, min_p)
+    return of_probs(ids, probs, len(logits)) if len(probs) else None
 
 
 @dataclass(frozen=True)

@@ -73,14 +73,20 @@ def stop_of(params: SamplingParams, eos_ids: Iterable[int], room: int, text: Tex
 
 def trim(state: StopState, block: Sequence[int]) -> tuple[tuple[int, ...], StopState]:
     """The tokens of `block` that belong to the text, and the state after them."""
-    state = replace(state, released="")
-    kept = 0
-    for token in block:
-        if state.finish is not None or state.remaining <= 0:
-            break
-        state = _push(state, token)
-        kept += 1
-    return tuple(block[:kept]), state
+    rules, text, held, released, remaining = state.rules, state.text, state.held, "", state.remaining
+    room = 0 if state.finish is not None else max(0, min(len(block), remaining))
+    for said, token in enumerate(block[:room], 1):
+        stops, string = token in rules.ids, None
+        if text is not None and not stops:
+            text, piece = text.push(token)
+            free, held, string = _freed(rules, held + piece)
+            released += free
+        if stops or string is not None or said == remaining:
+            after = StopState(rules, text, state.count + said, held, released)
+            if string is not None:
+                return tuple(block[:said]), replace(after, finish="stop", reason=string)
+            return tuple(block[:said]), _end(after, "stop", token) if stops else _end(after, "length", None)
+    return tuple(block[:room]), StopState(rules, text, state.count + room, held, released, state.finish, state.reason)
 
 
 def fail(state: StopState, why: str) -> StopState:
@@ -88,30 +94,14 @@ def fail(state: StopState, why: str) -> StopState:
     return _end(replace(state, released=""), "error", why)
 
 
-def _push(state: StopState, token: int) -> StopState:
-    rules = state.rules
-    state = replace(state, count=state.count + 1)
-    if token in rules.ids:
-        return _end(state, "stop", token)
-    if state.text is not None:
-        text, piece = state.text.push(token)
-        state = _release(replace(state, text=text, held=state.held + piece))
-    if state.finish is None and state.remaining <= 0:
-        return _end(state, "length", None)
-    return state
-
-
-def _release(state: StopState) -> StopState:
-    """Frees the held text that no stop string can claim, or ends the text at the first stop string in it."""
-    strings, held = state.rules.strings, state.held
-    found = [(held.find(string), string) for string in strings if string in held]
+def _freed(rules: Stop, held: str) -> tuple[str, str, str | None]:
+    """What no stop string can claim, what one still may, and the first stop string found: the text ends before it."""
+    found = [(held.find(string), string) for string in rules.strings if string in held]
     if found:
         at, string = min(found, key=lambda match: match[0])
-        end = at + len(string) if state.rules.include_string else at
-        return replace(state, finish="stop", reason=string, released=state.released + held[:end], held="")
-    keep = max((_claim(held, string) for string in strings), default=0)
-    free = len(held) - keep
-    return replace(state, released=state.released + held[:free], held=held[free:])
+        return held[: at + len(string) if rules.include_string else at], "", string
+    free = len(held) - max((_claim(held, string) for string in rules.strings), default=0)
+    return held[:free], held[free:], None
 
 
 def _claim(held: str, string: str) -> int:
@@ -124,8 +114,8 @@ def _claim(held: str, string: str) -> int:
 
 def _end(state: StopState, finish: Finish, reason: int | str | None) -> StopState:
     """Ends the text: what was held back is released, a half character included, unless a stop string is in it."""
-    if state.text is not None:
-        state = _release(replace(state, held=state.held + state.text.flush()))
-        if state.finish is not None:
-            return state
-    return replace(state, finish=finish, reason=reason, released=state.released + state.held, held="")
+    flushed = state.text.flush() if state.text is not None else ""
+    free, held, string = _freed(state.rules, state.held + flushed)
+    if string is not None:
+        return replace(state, finish="stop", reason=string, released=state.released + free, held="")
+    return replace(state, finish=finish, reason=reason, released=state.released + free + held, held="")

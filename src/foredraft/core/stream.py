@@ -5,7 +5,7 @@ noise whatever the drafter, the tree, the batch or the round (drafter-invariant 
 A token is drawn by the Gumbel-max rule, argmax of log p + G, so a drafter that shares the noise tends to propose what
 the target will say, and noise at a token does not depend on which other tokens survive.
 
-Layout, for native twins: Philox4x64-10, key (seed, choice), counter (block, position, purpose + 256 * lane, origin +
+Layout: Philox4x64-10, key (seed, choice), counter (block, position, purpose + 256 * lane, origin +
 2^32 * branch). Token x reads output x % 4 (64 bits) of block x // 4 + 1: u = ((output >> 12) + 0.5) / 2^52,
 G = -log(-log u).
 """
@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from foredraft.core.law import Law, Point
+from foredraft.core.law import Dense, Law, Point
+from foredraft.core.native import TWINS
+from foredraft.core.sampling import uniforms
 
 
 class Purpose(enum.IntEnum):
@@ -71,42 +73,33 @@ class KeyedStream:
     branch: int = 0
 
     def at(self, position: int) -> KeyedStream:
-        return replace(self, position=position, origin=position)
+        return self._moved(position, position)
 
     def ahead(self, by: int) -> KeyedStream:
-        return replace(self, position=self.position + by)
+        return self._moved(self.position + by, self.origin)
+
+    def _moved(self, position: int, origin: int) -> Self:
+        # Once for every token: a good deal faster than `replace`.
+        return type(self)(self.seed, self.choice, position, origin, self.branch)
 
     def independent(self, lane: int) -> KeyedStream:
         # The origin joins the key of the branch: its TARGET noise, too, is fresh in every round.
         return replace(self, branch=(self.branch * 0x9E3779B1 + self.origin * 0x85EBCA77 + lane + 1) & 0xFFFFFFFF)
 
     def draw(self, law: Law, purpose: Purpose, lane: int = 0) -> int:
-        if isinstance(law, Point):
-            return law.token
-        ids, _ = law.support()
-        return int(ids[np.argmax(self._perturbed(law, purpose, lane))])
+        return law.token if isinstance(law, Point) else self.rank(law, 1, purpose, lane)[0]
 
     def rank(self, law: Law, count: int, purpose: Purpose, lane: int = 0) -> list[int]:
-        ids, _ = law.support()
-        order = np.argsort(-self._perturbed(law, purpose, lane), kind="stable")
-        return [int(token) for token in ids[order[:count]]]
+        ids, probs = (None, law.probs) if isinstance(law, Dense) else law.support()
+        return TWINS.rank(ids, probs, count, *self._key(purpose, lane))
 
     def flip(self, p: float, q: float, lane: int) -> bool:
         return bool(self._uniforms(1, Purpose.ACCEPT, lane)[0] * q < p)
 
-    def _perturbed(self, law: Law, purpose: Purpose, lane: int) -> NDArray[np.float64]:
-        ids, probs = law.support()
-        uniforms = self._uniforms(int(ids[-1]) + 1, purpose, lane, ids)
-        return np.asarray(np.log(probs) - np.log(-np.log(uniforms)), dtype=np.float64)
+    def _uniforms(self, count: int, purpose: Purpose, lane: int) -> NDArray[np.float64]:
+        return uniforms(count, *self._key(purpose, lane))
 
-    def _uniforms(
-        self, count: int, purpose: Purpose, lane: int, wanted: slice | NDArray[np.int64] = slice(None)
-    ) -> NDArray[np.float64]:
-        """Uniforms strictly inside (0, 1), those `wanted` of `count` tokens; 52 bits, so that none rounds to 1."""
+    def _key(self, purpose: Purpose, lane: int) -> tuple[int, int, int, int, int]:
+        """What names a draw: Philox's key, and its counter but for the block."""
         origin = 0 if purpose is Purpose.TARGET else self.origin
-        counter = [0, self.position, int(purpose) + (lane << 8), origin + (self.branch << 32)]
-        # A list of Python ints above 2^63 would become float64 inside numpy and lose its low bits.
-        bits = np.random.Philox(
-            key=np.array([self.seed, self.choice], dtype=np.uint64), counter=np.array(counter, dtype=np.uint64)
-        )
-        return np.asarray(((bits.random_raw(count)[wanted] >> np.uint64(12)) + 0.5) * 2.0**-52, dtype=np.float64)
+        return self.seed, self.choice, self.position, int(purpose) + (lane << 8), origin + (self.branch << 32)

@@ -143,9 +143,10 @@ EMPTY = DraftTree()
 def check(tree: DraftTree, vocab_size: int, rows: int, depth: int, needs_laws: bool) -> None:
     """Raises DraftError unless `tree` is a tree over the vocabulary within its budget (drafts are untrusted input)."""
     fields = (tree.tokens, tree.parents, tree.score, tree.sources, tree.laws, tree.probes)
-    if not all(type(field) is tuple for field in fields) or len({len(field) for field in fields}) != 1:
+    if {*map(type, fields)} != {tuple} or len({*map(len, fields)}) != 1:
         raise DraftError("the fields of the draft tree are not tuples of one length")
-    if not all(isinstance(source, str) for source in tree.sources) or any(math.isnan(score) for score in tree.score):
+    named = all(issubclass(kind, str) for kind in {*map(type, tree.sources)})
+    if not named or any(map(math.isnan, tree.score)):
         raise DraftError("the draft tree has sources that are no names or scores that are no numbers")
     if len(tree) > rows:
         raise DraftError(f"{len(tree)} nodes were drafted where {rows} were asked for")

@@ -7,15 +7,17 @@ runs, what the target cannot give or what does not fit its vocabulary.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 from foredraft.core.errors import UnknownName, UsageError
 from foredraft.core.protocols import AnyDrafter, Model, Needs
 from foredraft.draft.family import Provided, Spec
 from foredraft.engine.threads import available_threads
+from foredraft.models.quantise import QUANTIZATIONS, Quantize
 from foredraft.models.sources import Progress, Source, resolve
 from foredraft.models.tokenizer import Tokenizer, same_vocabulary
 
-ENGINES = ("auto", "hf")
+ENGINES = ("auto", "native", "hf")
 
 
 @dataclass(frozen=True)
@@ -30,20 +32,50 @@ class Loaded:
 
 
 def load_model(
-    name: str, *, engine: str = "auto", threads: int | None = None, progress: Progress | None = None
+    name: str,
+    *,
+    engine: str = "auto",
+    quantize: Quantize | None = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
 ) -> Loaded:
-    """Resolves (and fetches, if it must) `name` and loads it. Raises SourceError, WeightsError or UsageError."""
+    """Resolves (and fetches, if it must) `name` and loads it. Raises SourceError, WeightsError or UsageError.
+
+    quantize: int8 or int4, for the matrices of a Hugging Face directory, which the native engine then runs.
+    """
     if engine not in ENGINES:
         raise UnknownName("engine", engine, ENGINES)
+    if quantize not in (None, *QUANTIZATIONS):
+        raise UnknownName("quantisation", str(quantize), QUANTIZATIONS)
+    if quantize is not None and engine == "hf":
+        raise UsageError("the hf engine does not quantise: choose --engine native, or leave quantize out")
     if threads is not None and threads < 1:
         raise UsageError(f"threads must be at least 1, not {threads}")
     source = resolve(name, progress)
     tokenizer = Tokenizer.from_source(source)
+    count = threads if threads is not None else available_threads()
+    chosen, model = _model(source, engine, quantize, tokenizer.size, count)
+    return Loaded(source, chosen, model, tokenizer, count)
+
+
+def _model(source: Source, engine: str, quantize: Quantize | None, vocab_size: int, threads: int) -> tuple[str, Model]:
+    """The model on the engine asked for.
+
+    By default GGUF files run natively where the engine computes them, and directories where they are to be quantised
+    or there is no torch.
+    """
+    must = engine == "native" or quantize is not None or not find_spec("torch")
+    if engine != "hf" and (must or source.kind == "gguf"):
+        from foredraft.models.native import NativeModel, Unsupported
+
+        try:
+            return "native", NativeModel.load(source.path, quantize=quantize, threads=threads, vocab_size=vocab_size)
+        except Unsupported:
+            if must:
+                raise
     from foredraft.models.hf import HFModel  # heavy: torch is imported only when a model is to run on it
 
-    count = threads if threads is not None else available_threads()
-    model = HFModel.load(source.path, source.kind, vocab_size=tokenizer.size, threads=count)
-    return Loaded(source, "hf", model, tokenizer, count)
+    return "hf", HFModel.load(source.path, source.kind, vocab_size=vocab_size, threads=threads)
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from foredraft.core.errors import UsageError
 from foredraft.core.events import Step
 from foredraft.core.params import SamplingParams
+from foredraft.core.protocols import Cache
 from foredraft.engine.llm import DEFAULT_VERIFIER, LLM
 from foredraft.engine.loop import generate, prefill
 from foredraft.engine.outputs import Completion
@@ -24,10 +25,14 @@ WARM_UP = 4
 
 @dataclass(frozen=True)
 class Arm:
-    """One timed generation. seconds: from the scored prompt to the last token, and the drafter's opening."""
+    """One timed generation. seconds: from the scored prompt to the last token, and the drafter's opening.
+
+    opening: the part of `seconds` before the first round: the drafter's opening and its own work on the prompt.
+    """
 
     completion: Completion
     seconds: float
+    opening: float = 0.0
 
     @property
     def tok_s(self) -> float:
@@ -52,11 +57,15 @@ class Comparison:
 
     def first_difference(self) -> int | None:
         """The first output position that differs; None when identical."""
-        ours, theirs = self.speculative.completion.token_ids, self.plain.completion.token_ids
-        if ours == theirs:
-            return None
-        pairs = zip(ours, theirs, strict=False)
-        return next((at for at, (one, other) in enumerate(pairs) if one != other), min(len(ours), len(theirs)))
+        return first_difference(self.speculative.completion.token_ids, self.plain.completion.token_ids)
+
+
+def first_difference(ours: Sequence[int], theirs: Sequence[int]) -> int | None:
+    """The first position at which two texts differ, an early end included; None when they are the same."""
+    if tuple(ours) == tuple(theirs):
+        return None
+    shorter = min(len(ours), len(theirs))
+    return next((at for at in range(shorter) if ours[at] != theirs[at]), shorter)
 
 
 def compare(
@@ -81,13 +90,35 @@ def compare(
     return Comparison(timed(llm, prompt, params, show), timed(plain, prompt, params))
 
 
+def scored(llm: LLM, prompt: tuple[int, ...], params: SamplingParams) -> tuple[Cache, float]:
+    """A cache that holds the prompt up to its last token, to be forked for several arms, and the seconds it took."""
+    plain = LLM(llm.loaded, "none")
+    sequence = plain.open(prompt, params)
+    try:
+        begun = time.perf_counter()
+        for _ in prefill(llm.loaded.model, plain.policy, sequence):
+            pass
+        return sequence.release(), time.perf_counter() - begun
+    except BaseException:
+        sequence.close()
+        raise
+
+
 def timed(
-    llm: LLM, prompt: tuple[int, ...], params: SamplingParams, show: Callable[[Step], None] = lambda step: None
+    llm: LLM,
+    prompt: tuple[int, ...],
+    params: SamplingParams,
+    show: Callable[[Step], None] = lambda step: None,
+    *,
+    cache: Cache | None = None,
 ) -> Arm:
-    """One generation, timed as this module says; `show` is told its steps."""
+    """One generation, timed as this module says; `show` is told its steps.
+
+    cache: one that holds the prompt up to its last token already (`scored`); it is closed here.
+    """
     model = llm.loaded.model
     begun = time.perf_counter()
-    sequence = llm.open(prompt, params)
+    sequence = llm.open(prompt, params, cache=cache)
     opening = time.perf_counter() - begun
     try:
         opening += sum(step.seconds.draft for step in prefill(model, llm.policy, sequence))
@@ -96,6 +127,6 @@ def timed(
             pause = time.perf_counter()
             show(step)
             showing += time.perf_counter() - pause
-        return Arm(Completion.of(sequence), opening + time.perf_counter() - begun - showing)
+        return Arm(Completion.of(sequence), opening + time.perf_counter() - begun - showing, opening)
     finally:
         sequence.close()

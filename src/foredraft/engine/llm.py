@@ -22,6 +22,7 @@ from foredraft.engine.backends import Loaded, given_drafting, load_model, make_d
 from foredraft.engine.loop import generate, prefill
 from foredraft.engine.outputs import Chunk, Completion, Output
 from foredraft.engine.sequence import check_prompt, fork, open_sequence
+from foredraft.models.quantise import Quantize
 from foredraft.models.sources import Progress
 from foredraft.models.templates import chat_ids
 from foredraft.models.text import TextState
@@ -217,6 +218,7 @@ def load(
     drafter: str | AnyDrafter = DEFAULT_DRAFTER,
     *,
     engine: str = "auto",
+    quantize: Quantize | None = None,
     verifier: str = DEFAULT_VERIFIER,
     num_speculative_tokens: int | None = None,
     threads: int | None = None,
@@ -226,13 +228,14 @@ def load(
     """A model ready to generate.
 
     model: a known name, a path (GGUF file or Hugging Face directory) or a hub id. drafter: how to guess, as on the
-    command line, `none` for plain decoding; or an object of one's own. progress: told (bytes done, bytes in all) while
+    command line, `none` for plain decoding; or an object of one's own. quantize: int8 or int4, for the weights of a
+    Hugging Face directory; GGUF files are computed as they are. progress: told (bytes done, bytes in all) while
     weights are fetched.
     """
     if isinstance(drafter, str):
         specify(drafter)  # wrong names are told before weights are fetched or loaded
     make_verifier(verifier)
-    loaded = load_model(model, engine=engine, threads=threads, progress=progress)
+    loaded = load_model(model, engine=engine, quantize=quantize, threads=threads, progress=progress)
     try:
         return LLM(
             loaded,

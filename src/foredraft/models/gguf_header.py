@@ -1,17 +1,21 @@
 """The header of a GGUF file: its metadata and where each tensor lies. Reads no weights.
 
-Every count and length is checked against what is left of the file before anything is allocated, so a truncated, corrupt
-or hostile file is one sentence (`WeightsError`) and never a crash. Source: the GGUF specification, versions 2 and 3.
+Two readers find the same contents: the native one (`native/src/gguf.cpp`), which is used where it is built, and the one
+below, its specification. Both check every count and length against what is left of the file before anything is
+allocated. What the contents mean is judged once, in `_judged`. So a truncated, corrupt or hostile file is one sentence
+(`WeightsError`) and never a crash. Source: the GGUF specification, versions 2 and 3.
 """
 
 from __future__ import annotations
 
 import math
-import mmap
+import os
 import struct
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from foredraft.core.errors import WeightsError
 
@@ -61,8 +65,18 @@ SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "
 
 STRING, ARRAY = 8, 9
 ALIGNMENT = 32
+LONGEST_SHOWN = 60  # characters of a name in an error
 DEEPEST = 4  # dimensions of a tensor
-U32, U64 = struct.Struct("<I"), struct.Struct("<Q")
+LARGEST_HEADER, MOST_ENTRIES = 1 << 26, 1 << 22
+"""Bytes, and keys, tensors and items of arrays together: ten and three times what a vocabulary of 262,144 tokens takes.
+No file, however large, makes its header take more than half a gigabyte of memory."""
+
+Entry = tuple[str, tuple[int, ...], int, int]
+"""A tensor as listed: name, shape, code of its type, offset from where the weights begin."""
+Contents = tuple[list[tuple[str, Any]], list[Entry], int]
+"""What a reader finds: keys with their values, tensors, and how many bytes all that takes. Nothing is judged yet."""
+Reader = Callable[[int, int, int], Contents]
+"""Of an open file's descriptor, the most bytes and the most entries. Raises ValueError with the end of a sentence."""
 
 
 @dataclass(frozen=True)
@@ -99,125 +113,175 @@ class GGUFHeader:
         return self.metadata.get(f"{self.architecture}.{key}", default)
 
 
-class _Bad(Exception):
-    """What is wrong with the file, as the end of a sentence."""
-
-
 def read_header(path: Path) -> GGUFHeader:
     """Reads and checks the header. Raises WeightsError for anything that is not a whole GGUF file."""
+    return _read(path, _native() or _contents)
+
+
+def read_header_plain(path: Path) -> GGUFHeader:
+    """The same without the native reader, and its specification: equal headers, equal sentences."""
+    return _read(path, _contents)
+
+
+def _native() -> Reader | None:
+    """The native reader, None where it was not built."""
     try:
+        reader: Reader = import_module("foredraft._native").gguf_contents
+    except ImportError:
+        return None
+    return reader
+
+
+def _read(path: Path, contents: Reader) -> GGUFHeader:
+    try:
+        if not path.is_file():  # opening a pipe would wait for ever
+            raise WeightsError(f"cannot read {path}: there is no such file; check the path")
         with path.open("rb") as file:
-            if file.read(len(MAGIC)) != MAGIC:
-                raise _Bad("does not begin as a GGUF file does")
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                return _header(path, _Cursor(data))
-    except struct.error:
-        raise WeightsError(f"{path} ends in the middle of its header: it is damaged; fetch it again") from None
-    except _Bad as bad:
+            found = contents(file.fileno(), LARGEST_HEADER, MOST_ENTRIES)
+            return _judged(path, os.fstat(file.fileno()).st_size, *found)
+    except ValueError as bad:
         raise WeightsError(f"{path} {bad}: it is damaged or not a GGUF file; fetch it again") from None
     except OSError as error:
         raise WeightsError(f"cannot read {path}: {error.strerror}; check the path") from None
 
 
-def _header(path: Path, at: _Cursor) -> GGUFHeader:
+# --- what the contents mean -------------------------------------------------------------------------------------------
+
+
+def _judged(path: Path, size: int, keys: list[tuple[str, Any]], listed: list[Entry], end: int) -> GGUFHeader:
+    """size: of the whole file. Raises ValueError, and WeightsError for one part of several."""
+    metadata = dict(keys)
+    if len(metadata) != len(keys):
+        raise ValueError("has a key twice")
+    if not _is_count(parts := metadata.get("split.count", 1)):
+        raise ValueError("does not say of how many parts it is one")
+    if parts > 1:
+        raise WeightsError(f"{path} is one of several parts: join them with llama-gguf-split --merge")
+    alignment = metadata.get("general.alignment", ALIGNMENT)
+    if not _is_count(alignment) or alignment.bit_count() != 1:
+        raise ValueError("has an alignment that is not a power of two")
+    begin = -(-end // alignment) * alignment
+    tensors = tuple(_tensor(begin, *entry) for entry in listed)
+    if len({tensor.name for tensor in tensors}) != len(tensors):
+        raise ValueError("names a tensor twice")
+    _check_places(tensors, alignment, size)
+    return GGUFHeader(path, metadata, tensors)
+
+
+def _is_count(value: Any) -> TypeGuard[int]:
+    return type(value) is int and value >= 0  # True is an int too
+
+
+def _tensor(begin: int, name: str, shape: tuple[int, ...], code: int, offset: int) -> TensorInfo:
+    """begin: where the weights begin."""
+    if code not in KINDS:
+        raise ValueError(f"has a tensor {_shown(name)} of unknown type {code}")
+    kind, block, size = KINDS[code]
+    if 0 in shape or shape[0] % block:
+        raise ValueError(f"has a tensor {_shown(name)} of impossible shape {shape}")
+    return TensorInfo(name, shape, kind, begin + offset, math.prod(shape) // block * size)
+
+
+def _check_places(tensors: tuple[TensorInfo, ...], alignment: int, size: int) -> None:
+    """Raises ValueError unless each lies in the file where a tensor may begin, and no two share a byte."""
+    before: TensorInfo | None = None
+    for tensor in sorted(tensors, key=lambda tensor: tensor.offset):
+        if tensor.offset % alignment:
+            raise ValueError(f"has a tensor {_shown(tensor.name)} that is not aligned to {alignment} bytes")
+        if tensor.offset + tensor.nbytes > size:
+            raise ValueError(f"ends before its tensor {_shown(tensor.name)}")
+        if before is not None and before.offset + before.nbytes > tensor.offset:
+            raise ValueError(f"has tensors {_shown(before.name)} and {_shown(tensor.name)} that overlap")
+        before = tensor
+
+
+def _shown(name: str) -> str:
+    """A name from a file as it may stand in a sentence: short, and nothing in it acts on a terminal."""
+    return repr(name if len(name) <= LONGEST_SHOWN else name[:LONGEST_SHOWN] + "...")
+
+
+# --- the plain reader -------------------------------------------------------------------------------------------------
+
+
+def _contents(file: int, largest: int, most: int) -> Contents:
+    size = os.fstat(file).st_size
+    at = _Cursor(os.pread(file, min(size, largest), 0), size, most)
+    if size < len(MAGIC) or at.data[at.take(len(MAGIC)) : at.at] != MAGIC:
+        raise ValueError("does not begin as a GGUF file does")
     version = at.u32()
     if version not in VERSIONS:
         swapped = int.from_bytes(version.to_bytes(4, "little"), "big") in VERSIONS
-        raise _Bad("is big-endian" if swapped else f"is of version {version}, and only 2 and 3 are known")
-    tensor_count, key_count = at.count(24), at.count(12)  # the fewest bytes that a tensor and a key can take
-    metadata: dict[str, Any] = {}
-    for _ in range(key_count):
-        key = at.string()
-        metadata[key] = at.value(at.u32())
-    parts = metadata.get("split.count", 1)
-    if isinstance(parts, int) and parts > 1:
-        raise WeightsError(f"{path} is one of several parts: join them with llama-gguf-split --merge")
-    alignment = metadata.get("general.alignment", ALIGNMENT)
-    if not isinstance(alignment, int) or alignment < 1:
-        raise _Bad(f"has an alignment of {alignment}")
-    listed = [_tensor(at) for _ in range(tensor_count)]
-    start = -(-at.at // alignment) * alignment
-    placed = tuple(replace(tensor, offset=start + tensor.offset) for tensor in listed)
-    for tensor in placed:
-        if tensor.offset + tensor.nbytes > at.size:
-            raise _Bad(f"ends before its tensor {tensor.name!r}")
-    if len({tensor.name for tensor in placed}) != len(placed):
-        raise _Bad("names a tensor twice")
-    return GGUFHeader(path, metadata, placed)
-
-
-def _tensor(at: _Cursor) -> TensorInfo:
-    """One entry of the tensor list, its offset still relative to where the weights begin."""
-    name, dimensions = at.string(), at.u32()
-    if not 1 <= dimensions <= DEEPEST:
-        raise _Bad(f"has a tensor {name!r} of {dimensions} dimensions")
-    shape = tuple(at.u64() for _ in range(dimensions))
-    code, offset = at.u32(), at.u64()
-    if code not in KINDS:
-        raise _Bad(f"has a tensor {name!r} of unknown type {code}")
-    kind, block, size = KINDS[code]
-    if 0 in shape or shape[0] % block:
-        raise _Bad(f"has a tensor {name!r} of impossible shape {shape}")
-    return TensorInfo(name, shape, kind, offset, math.prod(shape) // block * size)
+        raise ValueError("is big-endian" if swapped else f"is of version {version}, and only 2 and 3 are known")
+    tensors, keys = at.count(24), at.count(12)  # the fewest bytes that a tensor and a key can take
+    metadata = [(at.string(), at.value()) for _ in range(keys)]
+    return metadata, [at.tensor() for _ in range(tensors)], at.at
 
 
 class _Cursor:
-    """Reads little-endian values one after another; running past the end is a struct.error."""
+    """Reads little-endian values one after another. data: the beginning of a file of `size` bytes."""
 
-    def __init__(self, data: mmap.mmap) -> None:
-        self.data, self.size, self.at = data, len(data), len(MAGIC)
+    def __init__(self, data: bytes, size: int, most: int) -> None:
+        self.data, self.size, self.most, self.at = data, size, most, 0
+
+    def take(self, count: int) -> int:
+        """Moves on by `count` bytes that are there; returns where they begin."""
+        begin = self.at
+        if count > self.size - begin:
+            raise ValueError("ends in the middle of its header")
+        if count > len(self.data) - begin:
+            raise ValueError("has a header that is too large")
+        self.at += count
+        return begin
+
+    def scalars(self, code: str, count: int) -> list[Any]:
+        layout = struct.Struct(f"<{count}{code}")
+        return list(layout.unpack_from(self.data, self.take(layout.size)))
 
     def u32(self) -> int:
-        (value,) = U32.unpack_from(self.data, self.at)
-        self.at += 4
-        return int(value)
+        return int(self.scalars("I", 1)[0])
 
     def u64(self) -> int:
-        (value,) = U64.unpack_from(self.data, self.at)
-        self.at += 8
-        return int(value)
+        return int(self.scalars("Q", 1)[0])
 
     def count(self, least: int) -> int:
         """A number of items of at least `least` bytes each."""
         count = self.u64()
         if count * least > self.size - self.at:
-            raise _Bad("claims more entries than it has bytes")
+            raise ValueError("claims more entries than it has bytes")
+        if count > self.most:
+            raise ValueError("claims more entries than any model has")
+        self.most -= count
         return count
 
     def string(self) -> str:
-        return self.strings(1)[0]
+        length = self.u64()
+        if length > self.size - self.at:
+            raise ValueError("claims a string longer than itself")
+        begin = self.take(length)
+        return str(self.data[begin : self.at], "utf-8", "replace")
 
-    def strings(self, count: int) -> list[str]:
-        # Local names: a vocabulary is some 300,000 strings, and this loop is all the time a header takes.
-        data, end, at, length_at = self.data, self.size, self.at, U64.unpack_from
-        out = []
-        for _ in range(count):
-            (length,) = length_at(data, at)
-            at += 8
-            if length > end - at:
-                raise _Bad("claims a string longer than itself")
-            out.append(str(data[at : at + length], "utf-8", "replace"))
-            at += length
-        self.at = at
-        return out
-
-    def value(self, kind: int) -> Any:
-        """One metadata value of the given type."""
+    def value(self) -> Any:
+        """One metadata value: its type, and what is of that type."""
+        kind = self.u32()
+        if kind == ARRAY:
+            return self.array()
         if kind == STRING:
             return self.string()
-        if kind in SCALARS:
-            return self.scalars(kind, 1)[0]
-        if kind != ARRAY:
-            raise _Bad(f"has a value of unknown type {kind}")
-        item = self.u32()
-        if item == STRING:
-            return self.strings(self.count(8))
-        if item not in SCALARS:
-            raise _Bad(f"has an array of unsupported type {item}")
-        return self.scalars(item, self.count(struct.calcsize("<" + SCALARS[item])))
+        if kind not in SCALARS:
+            raise ValueError(f"has a value of unknown type {kind}")
+        return self.scalars(SCALARS[kind], 1)[0]
 
-    def scalars(self, kind: int, count: int) -> list[Any]:
-        layout = struct.Struct(f"<{count}{SCALARS[kind]}")
-        values = layout.unpack_from(self.data, self.at)
-        self.at += layout.size
-        return list(values)
+    def array(self) -> list[Any]:
+        """Arrays of arrays are in the specification and in no model: refused."""
+        kind = self.u32()
+        if kind == STRING:
+            return [self.string() for _ in range(self.count(8))]
+        if kind not in SCALARS:
+            raise ValueError(f"has an array of unsupported type {kind}")
+        return self.scalars(SCALARS[kind], self.count(struct.calcsize("<" + SCALARS[kind])))
+
+    def tensor(self) -> Entry:
+        name, dimensions = self.string(), self.u32()
+        if not 1 <= dimensions <= DEEPEST:
+            raise ValueError(f"has a tensor of {dimensions} dimensions")
+        return name, tuple(self.scalars("Q", dimensions)), self.u32(), self.u64()

@@ -1,0 +1,183 @@
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/shared_ptr.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/unique_ptr.h>
+#include <nanobind/stl/vector.h>
+
+#include <memory>
+#include <stdexcept>
+
+#include "bindings.hpp"
+#include "engine.hpp"
+
+namespace nb = nanobind;
+using namespace foredraft;
+
+namespace {
+
+using Bytes = nb::ndarray<const uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Floats = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using Asked = std::tuple<Cache*, std::vector<int>, std::vector<int>, std::vector<int>, bool>;
+
+// A numpy view that keeps its memory alive.
+template <size_t N>
+nb::ndarray<nb::numpy, float> view(const std::shared_ptr<Buffer>& memory, const size_t (&shape)[N]) {
+  nb::capsule owner(new std::shared_ptr<Buffer>(memory), [](void* p) noexcept { delete static_cast<std::shared_ptr<Buffer>*>(p); });
+  return nb::ndarray<nb::numpy, float>(memory->as<float>(), N, shape, owner);
+}
+
+Activations activations_named(const std::string& name) {
+  if (name == "int8") return Activations::int8;
+  if (name == "int16") return Activations::int16;
+  if (name == "f32") return Activations::f32;
+  throw std::invalid_argument("activations are int8, int16 or f32, not " + name);
+}
+
+void check_ask(const Engine& engine, const Ask& ask) {
+  const size_t rows = ask.tokens.size();
+  if (!ask.cache || ask.cache->closed() || !(ask.cache->shape() == engine.shape()))
+    throw std::invalid_argument("a model scores its own open caches only");
+  if (!rows || rows != ask.parents.size()) throw std::invalid_argument("tokens and parents of a query differ in number");
+  std::vector<int> depths(rows);
+  for (size_t row = 0; row < rows; ++row) {
+    const int parent = ask.parents[row], token = ask.tokens[row];
+    if (parent < -1 || parent >= int(row)) throw std::invalid_argument("a row's parent does not come before it");
+    if (token < 0 || token >= engine.config().vocabulary) throw std::invalid_argument("a token lies outside the vocabulary");
+    depths[row] = parent < 0 ? 0 : depths[size_t(parent)] + 1;
+    if (ask.cache->length() + depths[row] >= engine.config().context)
+      throw std::invalid_argument("position " + std::to_string(ask.cache->length() + depths[row]) +
+                                  " lies outside the context of " + std::to_string(engine.config().context));
+  }
+  for (int row : ask.wanted)
+    if (row < 0 || size_t(row) >= rows) throw std::invalid_argument("there is no such row whose logits could be had");
+}
+
+nb::tuple score(Engine& engine, const nb::list& asked, const std::vector<int>& taps) {
+  std::vector<Ask> asks;
+  for (nb::handle one : asked) {
+    const nb::tuple t = nb::cast<nb::tuple>(one);
+    asks.push_back({nb::cast<Cache*>(t[0]), nb::cast<std::vector<int>>(t[1]), nb::cast<std::vector<int>>(t[2]),
+                    nb::cast<std::vector<int>>(t[3]), nb::cast<bool>(t[4])});
+    check_ask(engine, asks.back());
+    for (size_t i = 0; i + 1 < asks.size(); ++i)
+      if (asks[i].cache == asks.back().cache) throw std::invalid_argument("one pass scores a cache once: two queries share one");
+  }
+  for (int tap : taps)
+    if (tap < 0 || size_t(tap) > engine.layers().size()) throw std::invalid_argument("there is no such layer to tap");
+  Result result;
+  {
+    nb::gil_scoped_release release;
+    result = engine.score(asks, taps);
+  }
+  return nb::make_tuple(result.best, view(result.logits, {result.logit_rows, size_t(engine.config().vocabulary)}),
+                        view(result.taps, {taps.size(), result.rows, size_t(engine.config().width)}));
+}
+
+}  // namespace
+
+void bind_engine(nb::module_& module) {
+  nb::class_<Pool>(module, "Pool", "Threads of the engine's own.")
+      .def(nb::init<int>(), nb::arg("threads"))
+      .def_prop_ro("threads", &Pool::threads);
+
+  nb::class_<Packed>(module, "Packed", "A matrix as the kernels read it.")
+      .def_static(
+          "of",
+          [](const std::string& kind, size_t outputs, size_t inputs, Bytes stored, Pool& pool) {
+            const Kind named = kind_named(kind);
+            try {
+              nb::gil_scoped_release release;
+              return pack(named, outputs, inputs, stored.data(), stored.size(), pool);
+            } catch (const std::domain_error& error) {
+              PyErr_SetString(PyExc_ArithmeticError, error.what());
+              throw nb::python_error();
+            }
+          },
+          nb::arg("kind"), nb::arg("outputs"), nb::arg("inputs"), nb::arg("stored"), nb::arg("pool"),
+          "Packs a tensor as a GGUF file stores it. ValueError for what does not fit, ArithmeticError for a scale that is "
+          "not a finite number.")
+      .def_prop_ro("nbytes", [](const Packed& p) { return p.data.size(); })
+      .def_prop_ro("kind", [](const Packed& p) { return std::string(layout_of(p.kind).name); })
+      .def(
+          "expand",
+          [](const Packed& p) {
+            auto out = std::make_shared<Buffer>(p.outputs * p.inputs * 4);
+            for (size_t o = 0; o < p.outputs; ++o) p.row(o, out->as<float>() + o * p.inputs);
+            return view(out, {p.outputs, p.inputs});
+          },
+          "The weights as f32, [outputs, inputs]: exactly what the file's format says they are.");
+
+  nb::class_<Layer>(module, "Layer", "The tensors of one layer; parts a model does not have stay empty.")
+      .def(nb::init<>())
+#define PART(name) .def_rw(#name, &Layer::name)
+      PART(query) PART(key) PART(value) PART(out) PART(gate) PART(up) PART(down) PART(attention_norm) PART(hidden_norm)
+      PART(query_norm) PART(key_norm) PART(after_attention_norm) PART(after_hidden_norm) PART(query_bias) PART(key_bias)
+      PART(value_bias) PART(out_bias) PART(frequencies) PART(window);
+#undef PART
+
+  nb::class_<Config>(module, "Config", "Sizes and choices of an architecture.")
+      .def(nb::init<>())
+#define PART(name) .def_rw(#name, &Config::name)
+      PART(width) PART(heads) PART(kv_heads) PART(head_size) PART(hidden) PART(vocabulary) PART(context) PART(epsilon)
+      PART(embedding_scale) PART(score_scale) PART(gelu) PART(halves) PART(rotated);
+#undef PART
+
+  nb::class_<Weights>(module, "Weights", "A model's packed tensors.")
+      .def("__init__",
+           [](Weights* self, const Config& config, std::vector<Layer> layers, Vector norm, Matrix embedding, Matrix head) {
+             new (self) Weights{config, std::move(layers), std::move(norm), std::move(embedding), std::move(head)};
+             check(*self);
+           })
+      .def_prop_ro("nbytes", &Weights::nbytes);
+
+  nb::class_<Cache>(module, "Cache", "Keys and values of one sequence.")
+      .def_prop_ro("length", &Cache::length)
+      .def_prop_ro("nbytes", &Cache::nbytes)
+      .def("keep", &Cache::keep)
+      .def("trim", &Cache::trim)
+      .def("fork", &Cache::fork)
+      .def("close", &Cache::close)
+      .def("at", [](const Cache& cache, int position) {
+        const std::vector<uint8_t> raw = cache.at(position);
+        return nb::bytes(raw.data(), raw.size());
+      });
+
+  nb::class_<Engine>(module, "Engine", "The forward pass.")
+      .def("__init__",
+           [](Engine* self, std::shared_ptr<Weights> weights, std::vector<int> layers, std::shared_ptr<Pool> pool,
+              const std::string& isa, const std::string& activations, bool half_cache) {
+             new (self) Engine(weights, std::move(layers), pool, isa.empty() ? choose_isa() : isa_named(isa),
+                               activations_named(activations), half_cache);
+           })
+      .def_prop_ro("isa", [](const Engine& e) { return std::string(name_of(e.isa())); })
+      .def("open", [](const Engine& e) { return Cache(e.shape()); })
+      .def("view",
+           [](const Engine& e, const std::vector<int>& places) {
+             std::vector<int> layers;
+             for (int place : places) layers.push_back(e.layers().at(size_t(place)));
+             const bool half = e.shape().bytes == 2;
+             return std::make_unique<Engine>(e.weights(), layers, e.pool(), e.isa(), e.activations(), half);
+           },
+           "The same weights and threads with some of the layers, caches of its own.")
+      .def("score", &score, nb::arg("asks"), nb::arg("taps"),
+           "One pass. asks: (cache, tokens, parents, rows wanted, their logits too) each. -> (best token of each wanted "
+           "row, logits, taps): views that the next pass writes over. ValueError for what breaks the contract.")
+      .def("embed",
+           [](const Engine& e, const std::vector<int>& tokens) {
+             for (int token : tokens)
+               if (token < 0 || token >= e.config().vocabulary) throw std::invalid_argument("a token lies outside the vocabulary");
+             auto out = std::make_shared<Buffer>(std::max<size_t>(1, tokens.size()) * size_t(e.config().width) * 4);
+             e.embed(tokens, out->as<float>());
+             return view(out, {tokens.size(), size_t(e.config().width)});
+           })
+      .def("head", [](Engine& e, Floats hidden) {
+        if (hidden.shape(1) != size_t(e.config().width)) throw std::invalid_argument("hidden states are not as wide as the model");
+        const size_t rows = hidden.shape(0);
+        auto out = std::make_shared<Buffer>(std::max<size_t>(1, rows) * size_t(e.config().vocabulary) * 4);
+        if (rows) {
+          nb::gil_scoped_release release;
+          e.head(hidden.data(), rows, out->as<float>());
+        }
+        return view(out, {rows, size_t(e.config().vocabulary)});
+      });
+}

@@ -1,0 +1,56 @@
+// Memory in whole cache lines, zeroed, that the operating system may back with large pages.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <utility>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+namespace foredraft {
+
+class Buffer {
+ public:
+  Buffer() = default;
+  explicit Buffer(size_t bytes) : bytes_(bytes) {
+    if (!bytes) return;
+    const bool large = bytes >= LARGE;
+    const size_t align = large ? LARGE : 64;
+    data_ = static_cast<uint8_t*>(std::aligned_alloc(align, (bytes + align - 1) / align * align));
+    if (!data_) throw std::bad_alloc();
+#if defined(__linux__)
+    if (large) madvise(data_, bytes, MADV_HUGEPAGE);
+#endif
+    std::memset(data_, 0, bytes);
+  }
+  Buffer(Buffer&& other) noexcept : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+  Buffer& operator=(Buffer&& other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(bytes_, other.bytes_);
+    return *this;
+  }
+  ~Buffer() { std::free(data_); }
+
+  uint8_t* data() const { return data_; }
+  size_t size() const { return bytes_; }
+  template <class T>
+  T* as() const {
+    return reinterpret_cast<T*>(data_);
+  }
+  // At least so many bytes; what was there is lost when it must grow.
+  void reserve(size_t bytes) {
+    if (bytes > bytes_) *this = Buffer(bytes + bytes / 4);
+  }
+
+ private:
+  static constexpr size_t LARGE = size_t(2) << 20;
+  uint8_t* data_ = nullptr;
+  size_t bytes_ = 0;
+};
+
+}  // namespace foredraft

@@ -1,0 +1,351 @@
+#include "engine.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <stdexcept>
+
+namespace foredraft {
+
+const Kernels& kernels_of(Isa isa) {
+  switch (isa) {
+#if defined(__x86_64__)
+    case Isa::avx2: return avx2_kernels();
+    case Isa::avxvnni: return avxvnni_kernels();
+    case Isa::avx512: return avx512_kernels();
+    case Isa::amx: return amx_kernels();
+#endif
+    default: return portable_kernels();
+  }
+}
+
+namespace {
+
+bool any(const Weights& weights, bool integers) {
+  auto is = [&](const Matrix& m) { return (layout_of(m->kind).bits != 0) == integers; };
+  return is(weights.head) || std::any_of(weights.layers.begin(), weights.layers.end(), [&](const Layer& l) {
+           return is(l.query) || is(l.key) || is(l.value) || is(l.out) || is(l.gate) || is(l.up) || is(l.down);
+         });
+}
+
+// Views of earlier results keep what they see.
+void reserve_shared(std::shared_ptr<Buffer>& buffer, size_t bytes) {
+  if (!buffer || buffer->size() < bytes) buffer = std::make_shared<Buffer>(bytes + bytes / 4);
+}
+
+}  // namespace
+
+Engine::Engine(std::shared_ptr<const Weights> weights, std::vector<int> layers, std::shared_ptr<Pool> pool, Isa isa,
+               Activations activations, bool half_cache)
+    : weights_(std::move(weights)), layers_(std::move(layers)), pool_(std::move(pool)), isa_(isa),
+      kernels_(kernels_of(isa)), activations_(activations) {
+  const Config& c = config();
+  shape_ = {int(layers_.size()), c.kv_heads, c.head_size, half_cache ? 2 : 4};
+  codes_ = activations_ != Activations::f32 && any(*weights_, true);
+  values_ = activations_ == Activations::f32 || any(*weights_, false);
+  for (int layer : layers_) {
+    if (layer < 0 || size_t(layer) >= weights_->layers.size()) throw std::invalid_argument("there is no such layer");
+    const Vector& wanted = weights_->layers[size_t(layer)].frequencies;
+    size_t at = 0;
+    while (at < rotations_.size() && rotations_[at].frequencies != wanted) ++at;
+    if (at == rotations_.size()) rotations_.push_back({wanted, {}, 0});
+    rotation_of_.push_back(at);
+  }
+  best_.resize(size_t(pool_->threads()));
+  scratch_.resize(size_t(pool_->threads()));
+}
+
+// --- the plan of a pass ---
+
+void Engine::plan(const std::vector<Ask>& asks) {
+  rows_.clear();
+  jobs_.clear();
+  wanted_.clear();
+  logits_at_.clear();
+  logit_rows_ = 0;
+  const int group = config().heads / config().kv_heads;
+  int most_together = 1;
+  int deepest = 0, furthest = 0;
+  for (size_t a = 0; a < asks.size(); ++a) {
+    const Ask& ask = asks[a];
+    ask.cache->begin(ask.parents);
+    const size_t first = rows_.size();
+    for (size_t r = 0; r < ask.tokens.size(); ++r) {
+      const int depth = ask.cache->depths()[r];
+      rows_.push_back({int(a), int(r), ask.tokens[r], ask.cache->length() + depth});
+      deepest = std::max(deepest, depth);
+      furthest = std::max(furthest, rows_.back().position);
+    }
+    const int chain = ask.cache->chain(), total = int(ask.tokens.size());
+    const int together = rows_together(chain, config().kv_heads, group, pool_->threads());
+    most_together = std::max(most_together, together);
+    for (int head = 0; head < config().kv_heads; ++head)
+      for (int r = 0, count; r < total; r += count) {
+        count = r < chain ? std::min(together, chain - r) : 1;
+        jobs_.push_back({int(a), head, r, count, first + size_t(r)});
+      }
+    for (int row : ask.wanted) {
+      wanted_.push_back(int(first) + row);
+      logits_at_.push_back(ask.logits ? int(logit_rows_++) : -1);
+    }
+  }
+  for (Rotation& rotation : rotations_) rotation.reach(furthest);
+  for (AttentionScratch& scratch : scratch_) scratch.reserve(shape_, most_together * group, deepest, furthest);
+}
+
+void Engine::reserve(size_t taps) {
+  const Config& c = config();
+  const size_t rows = rows_.size(), width = size_t(c.width), size = size_t(c.head_size);
+  const size_t queries = size_t(c.heads) * size, keys = size_t(c.kv_heads) * size;
+  stream_.reserve(rows * width * 4);
+  sublayer_.reserve(rows * width * 4);
+  projected_.reserve(rows * (queries + 2 * keys) * 4);
+  mixed_.reserve(rows * queries * 4);
+  hidden_.reserve(rows * size_t(c.hidden) * 4);
+  reserve_shared(logits_, logit_rows_ * size_t(c.vocabulary) * 4);
+  reserve_shared(taps_, taps * rows * width * 4);
+  rows_scratch_.reserve(size_t(pool_->threads()) * std::max(width, queries) * 4);
+  const int planes = activations_ == Activations::int16 ? 2 : 1;
+  width_tiles_.lay(rows, c.width, codes_, values_, planes);
+  mixed_tiles_.lay(rows, int64_t(queries), codes_, values_, planes);
+  hidden_tiles_.lay(rows, c.hidden, codes_, values_, planes);
+  head_tiles_.lay(wanted_.size(), c.width, codes_, values_, planes);
+  for (auto& best : best_) best.assign(wanted_.size(), {0.0f, -1});
+}
+
+Result Engine::score(const std::vector<Ask>& asks, const std::vector<int>& taps) {
+  std::lock_guard<std::mutex> lock(passing_);
+  plan(asks);
+  reserve(taps.size());
+  pool_->run([&](Worker& worker) {
+    kernels_.begin();
+    pass(worker, asks, taps);
+    kernels_.end();
+  });
+  Result result;
+  for (size_t w = 0; w < wanted_.size(); ++w) {
+    Best top{0.0f, -1};
+    for (const auto& best : best_) {
+      const Best& mine = best[w];
+      if (mine.token >= 0 && (top.token < 0 || mine.value > top.value || (mine.value == top.value && mine.token < top.token)))
+        top = mine;
+    }
+    result.best.push_back(top.token);
+  }
+  result.rows = rows_.size();
+  result.logit_rows = logit_rows_;
+  result.logits = logits_;
+  result.taps = taps_;
+  return result;
+}
+
+// --- the pass, which all threads walk together ---
+
+void Engine::pass(Worker& worker, const std::vector<Ask>& asks, const std::vector<int>& taps) {
+  const size_t width = size_t(config().width);
+  worker.each(rows_.size(), 1, [&](size_t row) {
+    float* x = stream_.as<float>() + row * width;
+    weights_->embedding->row(size_t(rows_[row].token), x);
+    if (config().embedding_scale != 1.0f) kernels_.multiply(x, config().embedding_scale, int64_t(width));
+  });
+  for (size_t index = 0; index < layers_.size(); ++index) run_layer(worker, index, asks, taps);
+  if (!taps.empty())
+    worker.each(rows_.size(), 1, [&](size_t row) { keep_taps(taps, int(layers_.size()), row); });
+  if (!wanted_.empty()) vocabulary(worker, stream_.as<float>(), wanted_);
+}
+
+void Engine::keep_taps(const std::vector<int>& taps, int after, size_t row) {
+  const size_t width = size_t(config().width);
+  for (size_t t = 0; t < taps.size(); ++t)
+    if (taps[t] == after)
+      std::memcpy(taps_->as<float>() + (t * rows_.size() + row) * width, stream_.as<float>() + row * width, width * 4);
+}
+
+// tiles <- read(row), a row of floats
+template <class Read>
+void Engine::quantise(Worker& worker, size_t rows, int64_t inputs, const Tiles& tiles, Read&& read) {
+  worker.each(rows, 1, [&](size_t row) {
+    const Placed& at = tiles.of(row);
+    kernels_.quantise(read(row), inputs, at.tile, int(row - at.first), at.plane);
+  });
+}
+
+// store(matrix, output, row, 16 floats) for every panel of every matrix and every row.
+template <class Store>
+void Engine::multiply(Worker& worker, std::initializer_list<const Packed*> matrices, const Tiles& tiles, Store&& store) {
+  const Product* products = activations_ == Activations::f32 ? kernels_.expanded : kernels_.product;
+  size_t total = 0;
+  for (const Packed* matrix : matrices) total += matrix->panels();
+  const size_t grain = std::clamp<size_t>(total / (size_t(worker.count) * 8), 1, 32);
+  worker.each(total, grain, [&](size_t panel) {
+    size_t index = 0;
+    const Packed* const* matrix = matrices.begin();
+    for (; panel >= (*matrix)->panels(); ++matrix, ++index) panel -= (*matrix)->panels();
+    alignas(64) float out[TILE * PANEL];
+    for (const Placed& at : tiles.placed()) {
+      products[int((*matrix)->kind)]((*matrix)->panel(panel), int64_t((*matrix)->inputs), at.tile, out);
+      if (at.plane) kernels_.add(out, out + at.plane * PANEL, int64_t(at.count) * PANEL);
+      for (int r = 0; r < at.count; ++r) store(index, panel * PANEL, at.first + size_t(r), out + r * PANEL);
+    }
+  });
+}
+
+void Engine::run_layer(Worker& worker, size_t index, const std::vector<Ask>& asks, const std::vector<int>& taps) {
+  const Layer& layer = weights_->layers[size_t(layers_[index])];
+  const Config& c = config();
+  const size_t width = size_t(c.width), size = size_t(c.head_size), rows = rows_.size();
+  const size_t queries = size_t(c.heads) * size, keys = size_t(c.kv_heads) * size, stride = queries + 2 * keys;
+  float* x = stream_.as<float>();
+  float* scratch = rows_scratch_.as<float>() + size_t(worker.index) * std::max(width, queries);
+  auto normed = [&](const Vector& norm) {
+    return [&, scratch](size_t row) {
+      kernels_.norm(x + row * width, norm.data(), c.epsilon, c.width, scratch);
+      return const_cast<const float*>(scratch);
+    };
+  };
+
+  quantise(worker, rows, c.width, width_tiles_, [&, read = normed(layer.attention_norm)](size_t row) {
+    if (!taps.empty()) keep_taps(taps, int(index), row);
+    return read(row);
+  });
+  const size_t places[3] = {0, queries, queries + keys}, counts[3] = {queries, keys, keys};
+  const Vector* biases[3] = {&layer.query_bias, &layer.key_bias, &layer.value_bias};
+  multiply(worker, {layer.query.get(), layer.key.get(), layer.value.get()}, width_tiles_,
+           [&](size_t which, size_t output, size_t row, float* out) {
+             if (output >= counts[which]) return;
+             if (!biases[which]->empty()) kernels_.add(out, biases[which]->data() + output, PANEL);
+             std::memcpy(projected_.as<float>() + row * stride + places[which] + output, out, PANEL * 4);
+           });
+  worker.each(rows, 1, [&](size_t row) { rotate(layer, index, row, asks, scratch); });
+  worker.each(jobs_.size(), 1, [&](size_t j) {
+    const AttentionJob& job = jobs_[j];
+    const AttentionPlan plan{shape_, kernels_, *asks[size_t(job.ask)].cache, int(index), c.heads / c.kv_heads, layer.window};
+    attend(plan, job, projected_.as<float>() + job.pass_row * stride, stride, mixed_.as<float>() + job.pass_row * queries,
+           queries, scratch_[size_t(worker.index)]);
+  });
+  quantise(worker, rows, int64_t(queries), mixed_tiles_, [&](size_t row) { return mixed_.as<float>() + row * queries; });
+  auto into = [&](const Vector& after, const Vector& bias) {
+    float* to = after.empty() ? x : sublayer_.as<float>();
+    return [&, to](size_t, size_t output, size_t row, float* out) {
+      if (!bias.empty()) kernels_.add(out, bias.data() + output, PANEL);
+      if (to == x) kernels_.add(to + row * width + output, out, PANEL);
+      else std::memcpy(to + row * width + output, out, PANEL * 4);
+    };
+  };
+  static const Vector none;
+  multiply(worker, {layer.out.get()}, mixed_tiles_, into(layer.after_attention_norm, layer.out_bias));
+  settle(worker, layer.after_attention_norm);
+
+  quantise(worker, rows, c.width, width_tiles_, normed(layer.hidden_norm));
+  const size_t grain = std::clamp<size_t>(layer.gate->panels() / (size_t(worker.count) * 8), 1, 16);
+  const Product* products = activations_ == Activations::f32 ? kernels_.expanded : kernels_.product;
+  worker.each(layer.gate->panels(), grain, [&](size_t panel) {
+    alignas(64) float gates[TILE * PANEL], ups[TILE * PANEL];
+    for (const Placed& at : width_tiles_.placed()) {
+      products[int(layer.gate->kind)](layer.gate->panel(panel), c.width, at.tile, gates);
+      products[int(layer.up->kind)](layer.up->panel(panel), c.width, at.tile, ups);
+      if (at.plane) kernels_.add(gates, gates + at.plane * PANEL, int64_t(at.count) * PANEL);
+      if (at.plane) kernels_.add(ups, ups + at.plane * PANEL, int64_t(at.count) * PANEL);
+      for (int r = 0; r < at.count; ++r)
+        kernels_.gate(gates + r * PANEL, ups + r * PANEL, c.gelu, PANEL,
+                      hidden_.as<float>() + (at.first + size_t(r)) * size_t(c.hidden) + panel * PANEL);
+    }
+  });
+  quantise(worker, rows, c.hidden, hidden_tiles_, [&](size_t row) { return hidden_.as<float>() + row * size_t(c.hidden); });
+  multiply(worker, {layer.down.get()}, hidden_tiles_, into(layer.after_hidden_norm, none));
+  settle(worker, layer.after_hidden_norm);
+}
+
+// Where a sublayer has a norm of its own, what it gave is normed and added to the stream here.
+void Engine::settle(Worker& worker, const Vector& norm) {
+  if (norm.empty()) return;
+  const int64_t width = config().width;
+  worker.each(rows_.size(), 1, [&](size_t row) {
+    float* y = sublayer_.as<float>() + row * size_t(width);
+    kernels_.norm(y, norm.data(), config().epsilon, width, y);
+    kernels_.add(stream_.as<float>() + row * size_t(width), y, width);
+  });
+}
+
+// Norms and turns the queries and keys of a row, and writes its keys and values where its cache wants them.
+void Engine::rotate(const Layer& layer, size_t index, size_t row, const std::vector<Ask>& asks, float* scratch) {
+  const Config& c = config();
+  const size_t size = size_t(c.head_size), queries = size_t(c.heads) * size, keys = size_t(c.kv_heads) * size;
+  float* at = projected_.as<float>() + row * (queries + 2 * keys);
+  const Rotation& rotation = rotations_[rotation_of_[index]];
+  const int position = rows_[row].position;
+  auto turn = [&](float* head, const Vector& norm) {
+    if (!norm.empty()) kernels_.norm(head, norm.data(), c.epsilon, c.head_size, head);
+    rotation.apply(head, position, c.halves);
+  };
+  for (int head = 0; head < c.heads; ++head) turn(at + size_t(head) * size, layer.query_norm);
+  kernels_.multiply(at, c.score_scale, int64_t(queries));
+  const Cache& cache = *asks[size_t(rows_[row].ask)].cache;
+  const int own = rows_[row].row;
+  const bool stands = own < cache.chain();
+  for (int head = 0; head < c.kv_heads; ++head) {
+    float* key = at + queries + size_t(head) * size;
+    const float* value = at + queries + keys + size_t(head) * size;
+    turn(key, layer.key_norm);
+    uint8_t* to = stands ? reinterpret_cast<uint8_t*>(scratch) : cache.waiting(own, int(index), head);
+    uint8_t* values = stands ? cache.values(position / BLOCK, int(index), head) + size_t(position % BLOCK) * shape_.row_bytes()
+                             : to + shape_.row_bytes();
+    if (shape_.bytes == 2) {
+      kernels_.to_half(key, c.head_size, reinterpret_cast<uint16_t*>(to));
+      kernels_.to_half(value, c.head_size, reinterpret_cast<uint16_t*>(values));
+    } else {
+      std::memcpy(to, key, size * 4);
+      std::memcpy(values, value, size * 4);
+    }
+    if (stands) Cache::put_key(shape_, to, cache.keys(position / BLOCK, int(index), head), position % BLOCK);
+  }
+}
+
+// The final norm and the output head of some rows: the best token of each, and logits where they were asked for.
+void Engine::vocabulary(Worker& worker, const float* hidden, const std::vector<int>& from) {
+  const Config& c = config();
+  const size_t width = size_t(c.width);
+  float* scratch = rows_scratch_.as<float>() + size_t(worker.index) * std::max(width, size_t(c.heads * c.head_size));
+  quantise(worker, from.size(), c.width, head_tiles_, [&](size_t w) {
+    kernels_.norm(hidden + size_t(from[w]) * width, weights_->final_norm.data(), c.epsilon, c.width, scratch);
+    return const_cast<const float*>(scratch);
+  });
+  std::vector<Best>& best = best_[size_t(worker.index)];
+  multiply(worker, {weights_->head.get()}, head_tiles_, [&](size_t, size_t output, size_t w, const float* out) {
+    const int count = std::min(PANEL, c.vocabulary - int(output));
+    if (count <= 0) return;
+    if (logits_at_[w] >= 0)
+      std::memcpy(logits_->as<float>() + size_t(logits_at_[w]) * size_t(c.vocabulary) + output, out, size_t(count) * 4);
+    Best& top = best[w];
+    if (top.token >= 0 && count == PANEL && !kernels_.reaches(out, top.value)) return;
+    for (int i = 0; i < count; ++i)
+      if (top.token < 0 ? out[i] == out[i] : out[i] > top.value || (out[i] == top.value && int(output) + i < top.token))
+        top = {out[i], int(output) + i};
+  });
+}
+
+void Engine::embed(const std::vector<int>& tokens, float* out) const {
+  const size_t width = size_t(config().width);
+  for (size_t t = 0; t < tokens.size(); ++t) {
+    float* x = out + t * width;
+    weights_->embedding->row(size_t(tokens[t]), x);
+    if (config().embedding_scale != 1.0f) kernels_.multiply(x, config().embedding_scale, int64_t(width));
+  }
+}
+
+void Engine::head(const float* hidden, size_t rows, float* logits) {
+  std::lock_guard<std::mutex> lock(passing_);
+  rows_.clear();
+  wanted_.resize(rows);
+  logits_at_.resize(rows);
+  for (size_t row = 0; row < rows; ++row) wanted_[row] = logits_at_[row] = int(row);
+  logit_rows_ = rows;
+  reserve(0);
+  pool_->run([&](Worker& worker) {
+    kernels_.begin();
+    vocabulary(worker, hidden, wanted_);
+    kernels_.end();
+  });
+  std::memcpy(logits, logits_->data(), rows * size_t(config().vocabulary) * 4);
+}
+
+}  // namespace foredraft

@@ -1,0 +1,59 @@
+#include "tiles.hpp"
+
+namespace foredraft {
+namespace {
+
+// Rows of the next tile: up to eight in one, nine to twelve in two, else sixteen.
+int next_tile(size_t places) {
+  for (int size : {1, 2, 4, 8})
+    if (places <= size_t(size)) return size;
+  return places <= 12 ? 8 : TILE;
+}
+
+size_t whole_lines(size_t bytes) { return (bytes + 63) / 64 * 64; }
+
+}  // namespace
+
+void Tiles::lay(size_t rows, int64_t inputs, bool codes, bool values, int planes) {
+  placed_.clear();
+  tile_of_.resize(rows);
+  const size_t groups = size_t(inputs + GROUP - 1) / GROUP;
+  size_t bytes = 0;
+  for (size_t row = 0; row < rows;) {
+    const int size = next_tile((rows - row) * size_t(planes)), fit = size / planes;
+    const int count = rows - row < size_t(fit) ? int(rows - row) : fit;
+    Placed one{};
+    one.tile.rows = size;
+    one.first = row;
+    one.count = count;
+    one.plane = planes == 2 ? fit : 0;
+    for (int i = 0; i < count; ++i) tile_of_[row + size_t(i)] = placed_.size();
+    placed_.push_back(one);
+    const size_t places = groups * size_t(size);
+    if (codes) bytes += whole_lines(places * GROUP) + 7 * whole_lines(places * 4);
+    if (values) bytes += places * GROUP * 4;
+    row += size_t(count);
+  }
+  memory_.reserve(bytes);
+  uint8_t* at = memory_.data();
+  auto take = [&](size_t wanted) {
+    uint8_t* here = at;
+    at += whole_lines(wanted);
+    return here;
+  };
+  for (Placed& one : placed_) {
+    const size_t places = groups * size_t(one.tile.rows);
+    if (codes) {
+      one.tile.codes = reinterpret_cast<int8_t*>(take(places * GROUP));
+      one.tile.scale = reinterpret_cast<float*>(take(places * 4));
+      one.tile.minimum = reinterpret_cast<float*>(take(places * 4));
+      for (int32_t*& zero : one.tile.zero) zero = reinterpret_cast<int32_t*>(take(places * 4));
+    }
+    if (values) one.tile.values = reinterpret_cast<float*>(take(places * GROUP * 4));
+    // Places that no row fills are computed with, though nobody reads what comes of it: they hold numbers at least.
+    const uint8_t* begin = codes ? reinterpret_cast<uint8_t*>(one.tile.codes) : reinterpret_cast<uint8_t*>(one.tile.values);
+    if (one.count * planes < one.tile.rows) std::memset(const_cast<uint8_t*>(begin), 0, size_t(at - begin));
+  }
+}
+
+}  // namespace foredraft

@@ -1,0 +1,73 @@
+#include "weights.hpp"
+
+#include <set>
+#include <stdexcept>
+#include <string>
+
+namespace foredraft {
+namespace {
+
+[[noreturn]] void refuse(const std::string& what) { throw std::invalid_argument(what); }
+
+void matrix(const Matrix& m, int outputs, int inputs, const std::string& name) {
+  if (!m) refuse("there is no " + name);
+  if (m->outputs != size_t(outputs) || m->inputs != size_t(inputs))
+    refuse(name + " is " + std::to_string(m->outputs) + " x " + std::to_string(m->inputs) + ", not " +
+           std::to_string(outputs) + " x " + std::to_string(inputs));
+}
+
+void vector(const Vector& v, int size, bool needed, const std::string& name) {
+  if (v.empty() && !needed) return;
+  if (v.size() != size_t(size)) refuse(name + " has " + std::to_string(v.size()) + " entries, not " + std::to_string(size));
+}
+
+void layer(const Layer& l, const Config& c, const std::string& at) {
+  const int queries = c.heads * c.head_size, keys = c.kv_heads * c.head_size;
+  matrix(l.query, queries, c.width, at + "query");
+  matrix(l.key, keys, c.width, at + "key");
+  matrix(l.value, keys, c.width, at + "value");
+  matrix(l.out, c.width, queries, at + "out");
+  matrix(l.gate, c.hidden, c.width, at + "gate");
+  matrix(l.up, c.hidden, c.width, at + "up");
+  matrix(l.down, c.width, c.hidden, at + "down");
+  vector(l.attention_norm, c.width, true, at + "attention norm");
+  vector(l.hidden_norm, c.width, true, at + "hidden norm");
+  vector(l.after_attention_norm, c.width, false, at + "norm after attention");
+  vector(l.after_hidden_norm, c.width, false, at + "norm after the hidden layer");
+  vector(l.query_norm, c.head_size, false, at + "query norm");
+  vector(l.key_norm, c.head_size, false, at + "key norm");
+  vector(l.query_bias, queries, false, at + "query bias");
+  vector(l.key_bias, keys, false, at + "key bias");
+  vector(l.value_bias, keys, false, at + "value bias");
+  vector(l.out_bias, c.width, false, at + "out bias");
+  vector(l.frequencies, c.rotated / 2, true, at + "rotation");
+  if (l.window < 0) refuse(at + "window is negative");
+}
+
+}  // namespace
+
+size_t Weights::nbytes() const {
+  std::set<const Packed*> seen{embedding.get(), head.get()};
+  for (const Layer& l : layers)
+    for (const Matrix& m : {l.query, l.key, l.value, l.out, l.gate, l.up, l.down}) seen.insert(m.get());
+  size_t total = 0;
+  for (const Packed* packed : seen) total += packed ? packed->data.size() : 0;
+  return total;
+}
+
+void check(const Weights& w) {
+  const Config& c = w.config;
+  for (int size : {c.width, c.heads, c.kv_heads, c.head_size, c.hidden, c.vocabulary, c.context})
+    if (size < 1 || size > (1 << 24)) refuse("a size of the model is impossible: " + std::to_string(size));
+  if (c.heads % c.kv_heads) refuse("the heads do not share the heads of keys evenly");
+  if (c.width % GROUP || c.head_size % PANEL || c.hidden % GROUP || c.head_size > 512 || (c.heads * c.head_size) % GROUP)
+    refuse("the native engine needs widths that are multiples of 32 and heads of at most 512 in multiples of 16");
+  if (c.rotated < 0 || c.rotated > c.head_size || c.rotated % 2) refuse("a rotation of such a part of a head is impossible");
+  if (!w.embedding || !w.head || w.embedding->inputs != size_t(c.width) || w.embedding->outputs < size_t(c.vocabulary))
+    refuse("the embedding does not fit the model");
+  if (w.head->inputs != size_t(c.width) || w.head->outputs < size_t(c.vocabulary)) refuse("the head does not fit the model");
+  vector(w.final_norm, c.width, true, "final norm");
+  for (size_t i = 0; i < w.layers.size(); ++i) layer(w.layers[i], c, "layer " + std::to_string(i) + " ");
+}
+
+}  // namespace foredraft

@@ -1,0 +1,45 @@
+// A model: what its file says of its shape, and its packed tensors.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "packed.hpp"
+
+namespace foredraft {
+
+using Matrix = std::shared_ptr<const Packed>;
+using Vector = std::vector<float>;
+
+struct Config {
+  int width = 0, heads = 0, kv_heads = 0, head_size = 0, hidden = 0, vocabulary = 0, context = 0;
+  float epsilon = 1e-5f;
+  float embedding_scale = 1.0f;  // Gemma's square root of the width
+  float score_scale = 1.0f;      // what query . key is multiplied by
+  bool gelu = false;             // the gate's activation: GELU by tanh, else SiLU
+  bool halves = false;           // a rotation pairs component i with i + half, else neighbours
+  int rotated = 0;               // components of a head that are rotated
+};
+
+// One layer. Empty vectors and null matrices are parts the model does not have.
+struct Layer {
+  Matrix query, key, value, out, gate, up, down;
+  Vector attention_norm, hidden_norm, query_norm, key_norm, after_attention_norm, after_hidden_norm;
+  Vector query_bias, key_bias, value_bias, out_bias;
+  Vector frequencies;  // radians a position, one for each pair that is rotated
+  int window = 0;      // positions a row sees, itself included; 0 for all
+};
+
+struct Weights {
+  Config config;
+  std::vector<Layer> layers;
+  Vector final_norm;
+  Matrix embedding, head;  // one object where the model ties them
+
+  size_t nbytes() const;
+};
+
+// Throws std::invalid_argument, naming the part, where shapes do not fit together.
+void check(const Weights& weights);
+
+}  // namespace foredraft

@@ -1,0 +1,131 @@
+// Packing: every format read back value by value, and arguments that do not fit together refused before any memory is had.
+#include "packed.hpp"
+
+#include <limits>
+#include <stdexcept>
+
+#include "formats.hpp"
+#include "half.hpp"
+#include "instruction_sets.hpp"
+#include "pool.hpp"
+
+namespace {
+
+using namespace check;
+using namespace foredraft;
+
+// Equal but for the sign of zero, which no sum can tell.
+bool equal(float one, float other) { return one + 0.0f == other + 0.0f; }
+
+void reads_back(Kind kind, size_t outputs, size_t inputs, Pool& pool, Random& random) {
+  const std::vector<uint8_t> stored = random_stored(kind, outputs, inputs, random);
+  const auto packed = pack(kind, outputs, inputs, stored.data(), stored.size(), pool);
+  CHECK(packed->data.size() == packed->panels() * packed->panel_bytes, layout_of(kind).name);
+  std::vector<float> row(inputs);
+  for (size_t o = 0; o < outputs; ++o) {
+    packed->row(o, row.data());
+    const Decoded want = decode(kind, stored.data() + o * stored_bytes(kind, inputs), inputs);
+    for (size_t k = 0; k < inputs; ++k) {
+      float value = is_float(kind) ? want.value[k] : want.scale[k / 16] * float(want.code[k]);
+      if (has_minimum(kind)) value = value + want.minimum[k / 32];
+      CHECK(equal(row[k], value), layout_of(kind).name, outputs, "x", inputs, "output", o, "input", k, row[k], "not", value);
+    }
+  }
+}
+
+// What outputs beyond the last one of a panel hold is zero: they are computed with.
+void padding_is_zero(Kind kind, Pool& pool, Random& random) {
+  const std::vector<uint8_t> stored = random_stored(kind, 1, 512, random);
+  const auto packed = pack(kind, 1, 512, stored.data(), stored.size(), pool);
+  std::vector<float> row(512);
+  for (size_t o = 1; o < PANEL; ++o) {
+    packed->row(o, row.data());
+    // A code of zero stands for minus the zero point, whose scale of zero makes nothing of it.
+    for (float x : row) CHECK(equal(x, 0.0f), layout_of(kind).name, "output", o, "is", x);
+  }
+}
+
+void what_does_not_fit_is_refused(Kind kind, Pool& pool) {
+  const Layout& layout = layout_of(kind);
+  const size_t block = size_t(layout.block), bytes = size_t(layout.block_bytes);
+  const std::vector<uint8_t> stored(4 * bytes);
+  const size_t most = std::numeric_limits<size_t>::max(), large = size_t(1) << 31;
+  struct Wrong {
+    size_t outputs, inputs, bytes;
+  };
+  std::vector<Wrong> all = {{0, block, 0}, {1, 0, 0}, {0, 0, 0}, {1, block, bytes - 1}, {1, block, bytes + 1},
+                            {1, block, 0}, {2, block, bytes}, {1, 2 * block, bytes}, {most, block, bytes},
+                            {1, most, bytes}, {most, most, bytes}, {most / block, block, bytes}, {large + 1, block, bytes}};
+  if (block > 1) all.insert(all.end(), {{1, block - 1, bytes}, {1, block + 1, bytes}, {1, block / 2, bytes / 2}});
+  // Products of sizes that come to the right number of bytes once they have overflowed.
+  for (size_t outputs = large; outputs; outputs /= 2)
+    for (size_t inputs = large; inputs >= block; inputs /= 2) {
+      const __uint128_t whole = __uint128_t(inputs / block) * bytes * outputs;
+      if (whole >> 64) all.push_back({outputs, inputs, size_t(whole)});
+    }
+  for (const Wrong& w : all)
+    THROWS(std::invalid_argument, pack(kind, w.outputs, w.inputs, stored.data(), w.bytes, pool), layout.name, w.outputs, "x",
+           w.inputs, "of", w.bytes, "bytes");
+}
+
+// A scale of a lane anywhere that is infinite or no number.
+void what_is_not_finite_is_refused(Kind kind, Pool& pool, Random& random) {
+  const Layout& layout = layout_of(kind);
+  constexpr size_t OUTPUTS = 19, INPUTS = 512;
+  std::vector<size_t> places = {kind == Kind::Q6_K ? size_t(208) : 0};
+  if (has_minimum(kind)) places.push_back(2);
+  for (uint16_t bad : {0x7c00, 0xfc00, 0x7e00, 0xfc01})
+    for (size_t place : places) {
+      std::vector<uint8_t> stored = random_stored(kind, OUTPUTS, INPUTS, random);
+      const size_t block = size_t(random.below(int(stored.size() / size_t(layout.block_bytes))));
+      uint8_t* at = stored.data() + block * size_t(layout.block_bytes) + place;
+      const bool wide = kind == Kind::F32 || kind == Kind::BF16;
+      const uint16_t bits = wide ? uint16_t(bad | 0x0380) : bad;  // eight bits of exponent instead of five
+      std::memcpy(at + (kind == Kind::F32 ? 2 : 0), &bits, 2);
+      THROWS(std::domain_error, pack(kind, OUTPUTS, INPUTS, stored.data(), stored.size(), pool), layout.name, "block", block);
+    }
+}
+
+void names() {
+  for (int kind = 0; kind < KINDS; ++kind) CHECK(int(kind_named(layout_of(Kind(kind)).name)) == kind, kind);
+  for (const char* name : {"", "Q4", "q4_0", "Q4_0 ", "IQ4_XS", "F64", "Q8_K"})
+    THROWS(std::invalid_argument, kind_named(name), name);
+}
+
+void buffers() {
+  Buffer none, empty(0), small(1), large((size_t(2) << 20) + 1);
+  CHECK(!none.data() && !empty.data() && none.size() == 0, "");
+  CHECK(reinterpret_cast<uintptr_t>(small.data()) % 64 == 0 && reinterpret_cast<uintptr_t>(large.data()) % 64 == 0, "");
+  for (size_t i = 0; i < large.size(); ++i) CHECK(large.data()[i] == 0, "byte", i);
+  uint8_t* kept = large.data();
+  Buffer moved(std::move(large));
+  CHECK(moved.data() == kept && !large.data() && large.size() == 0, "");
+  none = std::move(moved);
+  none.reserve(100);
+  CHECK(none.data() == kept, "what is large enough stays");
+  small.reserve(1000);
+  CHECK(small.size() >= 1000 && small.data()[999] == 0, "");
+}
+
+}  // namespace
+
+int main() {
+  names();
+  buffers();
+  Random random(9);
+  Pool pool(2);
+  for (bool flush : {true, false}) {
+    const Arithmetic arithmetic(flush);
+    for (int k = 0; k < KINDS; ++k) {
+      const Kind kind = Kind(k);
+      for (size_t outputs : {1, 15, 16, 17, 40})
+        for (size_t inputs : {256, 768}) reads_back(kind, outputs, inputs, pool, random);
+      if (layout_of(kind).block <= 32) reads_back(kind, 3, 96, pool, random);
+      if (layout_of(kind).block == 1) reads_back(kind, 3, 1, pool, random);
+      padding_is_zero(kind, pool, random);
+      what_is_not_finite_is_refused(kind, pool, random);
+    }
+  }
+  for (int kind = 0; kind < KINDS; ++kind) what_does_not_fit_is_refused(Kind(kind), pool);
+  std::printf("packed: %d kinds\n", KINDS);
+}

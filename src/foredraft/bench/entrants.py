@@ -1,0 +1,124 @@
+"""Who takes part in a benchmark: plain decoding, and drafters that meet every prompt as if it were their first."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+from foredraft.core.errors import UsageError
+from foredraft.core.protocols import Ahead, AnyDrafter, Ask, Needs, News, Request
+from foredraft.core.tree import DraftTree
+from foredraft.draft import names, specify
+from foredraft.engine.backends import Loaded
+from foredraft.engine.llm import LLM
+from foredraft.models.sources import Progress
+
+PLAIN = "plain"
+NONE = "none"  # as a drafter beside plain decoding: plain against plain, which shows the noise
+ALL = "all"
+
+# `branches=2` goes on with the drafter before the comma; `lookup:n=3` and `model:PATH` begin another.
+OPTION = re.compile(r"\s*\w+=")
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """One arm of the comparison. name: PLAIN, or the drafter as it was written."""
+
+    name: str
+    llm: LLM
+
+    def fresh(self, tenant: str) -> LLM:
+        """The same for a tenant of its own: nothing that was learnt from other prompts is there."""
+        llm = copy.copy(self.llm)
+        llm.drafting = replace(llm.drafting, drafter=ForTenant(llm.drafting.drafter, tenant))
+        return llm
+
+    @property
+    def forks(self) -> bool:
+        """May it start from a prompt that was scored for all? Not where it wants the prompt's hidden states."""
+        return not self.llm.drafting.drafter.needs.taps
+
+    def close(self) -> None:
+        """Gives back a second model, if it has one."""
+        self.llm.drafting.close()
+
+
+class ForTenant:
+    """A drafter whose every request belongs to one tenant."""
+
+    def __init__(self, drafter: AnyDrafter, tenant: str) -> None:
+        self.drafter = drafter
+        self.tenant = tenant
+
+    @property
+    def needs(self) -> Needs:
+        return self.drafter.needs
+
+    def open(self, request: Request, parent: Any = None) -> Any:
+        return self.drafter.open(replace(request, tenant=self.tenant), parent)
+
+    def propose(self, asks: Sequence[Ask[Any]]) -> list[DraftTree]:
+        return self.drafter.propose(asks)
+
+    def ahead(self, asks: Sequence[Ask[Any]], trees: Sequence[DraftTree]) -> None:
+        cast("Ahead[Any]", self.drafter).ahead(asks, trees)  # called only where the needs say so
+
+    def update(self, news: Sequence[News[Any]]) -> None:
+        self.drafter.update(news)
+
+    def close(self, state: Any) -> None:
+        self.drafter.close(state)
+
+
+def listed(text: str) -> list[str]:
+    """The drafters of `a,b:option=1,option=2,c`; their names and options are checked. Raises UsageError."""
+    found: list[str] = []
+    for item in filter(None, (item.strip() for item in text.split(","))):
+        if found and OPTION.match(item):
+            found[-1] += f",{item}"
+        else:
+            found.append(item)
+    if not found:
+        raise UsageError("there is no drafter to compare: name some as in lookup,none or give all")
+    for name in found:
+        if found.count(name) > 1:
+            raise UsageError(f"drafter {name!r} is named twice: name it once")
+        specify(name)
+    return found
+
+
+def every() -> tuple[list[str], dict[str, str]]:
+    """All drafters that need no options, `none` left out, and why the others cannot run."""
+    able, unable = [], {}
+    for name in names():
+        try:
+            specify(name)
+        except UsageError as error:
+            unable[name] = str(error)
+        else:
+            able += [name] if name != NONE else []
+    return able, unable
+
+
+def admit(
+    loaded: Loaded, drafters: Iterable[str], progress: Progress | None = None, *, strict: bool = True
+) -> tuple[list[Entrant], dict[str, str]]:
+    """Plain decoding first, then the drafters; and, unless `strict`, those that the model cannot serve and why."""
+    entrants, unable = [Entrant(PLAIN, LLM(loaded, NONE))], {}
+    try:
+        for name in drafters:
+            try:
+                entrants.append(Entrant(name, LLM(loaded, name, progress=progress)))
+            except UsageError as error:
+                if strict:
+                    raise
+                unable[name] = str(error)
+    except BaseException:
+        for entrant in entrants:
+            entrant.close()
+        raise
+    return entrants, unable

@@ -1,0 +1,156 @@
+"""From cases to figures: totals, never means of rates; with and without the outputs that loop."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from foredraft.bench.entrants import PLAIN
+from foredraft.bench.record import Case, Json, Trial
+from foredraft.bench.statistics import Pair, interval, loops, speedup
+from foredraft.engine.compare import first_difference
+from foredraft.engine.stats import Stats
+from foredraft.engine.stats import stats as stats_of
+
+PRECISE = 0.05  # half of an interval, relative: wider ones need more prompts
+PARTS = ("draft", "verify", "sample", "other")
+
+
+@dataclass(frozen=True)
+class Figures:
+    """One drafter's figures over some cases, at least one."""
+
+    cases: tuple[Case, ...]
+    drafter: str
+
+    @property
+    def trials(self) -> list[Trial]:
+        return [case.trials[self.drafter] for case in self.cases]
+
+    @property
+    def pairs(self) -> list[Pair]:
+        return [_pair(case, self.drafter) for case in self.cases]
+
+    @property
+    def tok_s(self) -> float:
+        return speed(self.trials)
+
+    @property
+    def stats(self) -> Stats:
+        return stats_of(step for trial in self.trials for step in trial.steps)
+
+    def only(self, task: str) -> Figures:
+        """The same for one task."""
+        return Figures(tuple(case for case in self.cases if case.task == task), self.drafter)
+
+
+def report(setup: Json, cases: Sequence[Case], drafters: Sequence[str]) -> Json:
+    """The result of a benchmark as JSON: the contract's keys, then what else is worth keeping. `cases`: at least one.
+
+    setup: what every figure depends on, as the journal keeps it.
+    """
+    plain = [case.trials[PLAIN] for case in cases]
+    return {
+        "model": setup["model"],
+        "engine": setup["engine"],
+        "suite": setup["suite"],
+        "prompts": len(cases),
+        "baseline": {"tok_s": speed(plain), "prompt_tok_s": _prompt_speed(cases)},
+        "runs": [run_json(cases, drafter) for drafter in drafters],
+        "machine": setup["machine"],
+        "version": setup["version"],
+        **{key: value for key, value in setup.items() if key != "drafters"},
+    }
+
+
+def run_json(cases: Sequence[Case], drafter: str) -> Json:
+    """One drafter's part of the result."""
+    looping = [loops(case.trials[PLAIN].tokens) for case in cases]
+    whole = Figures(tuple(cases), drafter)
+    fresh = Figures(tuple(case for case, loop in zip(cases, looping, strict=True) if not loop), drafter)
+    stats = whole.stats
+    faults = [fault for trial in whole.trials for fault in trial.faults]
+    different = [case for case in cases if _difference(case, drafter) is not None]
+    return {
+        "drafter": drafter,
+        **_speeds(whole),
+        "draft_acceptance_rate": stats.draft_acceptance_rate,
+        "acceptance_by_position": list(stats.acceptance_by_position),
+        "drafted": stats.drafted,
+        "accepted": stats.accepted,
+        "looping_share": sum(looping) / len(cases),
+        "without_looping": {"prompts": len(fresh.cases), **_speeds(fresh)} if fresh.cases else None,
+        "identical": not different,
+        "first_difference": _difference(different[0], drafter) if different else None,
+        "first_different_prompt": different[0].id if different else None,
+        "different_prompts": len(different),
+        "identity_cases": sum(_tells(case.trials[drafter].stats) for case in cases),
+        "by_task": {task: _task_json(whole.only(task)) for task in dict.fromkeys(case.task for case in cases)},
+        "time": _time(whole.trials),
+        "faults": len(faults),
+        "first_fault": faults[0] if faults else None,
+    }
+
+
+def speed(trials: Sequence[Trial]) -> float:
+    """Tokens a second, from totals."""
+    return sum(len(trial.tokens) for trial in trials) / math.fsum(trial.seconds for trial in trials)
+
+
+def half_width(run: Json) -> float | None:
+    """Half of a run's interval relative to its speed-up; None where there is none."""
+    if run["speedup_ci"] is None:
+        return None
+    low, high = run["speedup_ci"]
+    return float((high - low) / 2 / run["speedup"])
+
+
+def _speeds(figures: Figures) -> Json:
+    found = interval(figures.pairs)
+    return {
+        "tok_s": figures.tok_s,
+        "speedup": speedup(figures.pairs),
+        "speedup_ci": list(found) if found is not None else None,
+        "mean_acceptance_length": figures.stats.mean_acceptance_length,
+    }
+
+
+def _task_json(figures: Figures) -> Json:
+    return {
+        "speedup": speedup(figures.pairs),
+        "tok_s": figures.tok_s,
+        "mean_acceptance_length": figures.stats.mean_acceptance_length,
+        "prompts": len(figures.cases),
+    }
+
+
+def _time(trials: Sequence[Trial]) -> dict[str, float]:
+    """Seconds by what they went into; together they are all that was on the clock."""
+    split = {
+        "draft": math.fsum(trial.opening + trial.stats.seconds.draft for trial in trials),
+        "verify": math.fsum(trial.stats.seconds.verify for trial in trials),
+        "sample": math.fsum(trial.stats.seconds.sample for trial in trials),
+    }
+    spent = math.fsum(trial.seconds for trial in trials)
+    return split | {"other": max(0.0, spent - math.fsum(split.values()))}
+
+
+def _prompt_speed(cases: Sequence[Case]) -> float:
+    """Tokens of prompts a second; the last token of each is the first round's."""
+    seconds = math.fsum(case.prompt_seconds for case in cases)
+    return sum(case.prompt_tokens - 1 for case in cases) / seconds if seconds else 0.0
+
+
+def _pair(case: Case, drafter: str) -> Pair:
+    plain, own = case.trials[PLAIN], case.trials[drafter]
+    return Pair(case.task, plain.seconds, len(plain.tokens), own.seconds, len(own.tokens))
+
+
+def _difference(case: Case, drafter: str) -> int | None:
+    return first_difference(case.trials[drafter].tokens, case.trials[PLAIN].tokens)
+
+
+def _tells(stats: Stats) -> bool:
+    """Does a case say anything about identity? Only if some drafts were accepted and some rejected."""
+    return 0 < stats.accepted < stats.drafted

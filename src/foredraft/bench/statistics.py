@@ -1,0 +1,101 @@
+"""The arithmetic of a comparison, pure: speed-ups from totals, intervals, loops.
+
+The speed-up of a task is plain seconds / own seconds over all of its prompts, for the same number of tokens; the mean
+over tasks is geometric. Its interval is a bootstrap over prompts: drawing prompts again, not steps, because it is
+another set of prompts that would give another figure.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+DRAWS = 2000
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One prompt decoded plainly and by another arm."""
+
+    task: str
+    plain_seconds: float
+    plain_tokens: int
+    seconds: float
+    tokens: int
+
+
+def geometric_mean(values: Iterable[float]) -> float:
+    """Of positive values, at least one."""
+    logs = [math.log(value) for value in values]
+    return math.exp(math.fsum(logs) / len(logs))
+
+
+def speedups(pairs: Sequence[Pair]) -> dict[str, float]:
+    """task -> plain / own seconds a token, from totals; tasks in the order in which they first appear."""
+    return {task: _ratio([pair for pair in pairs if pair.task == task]) for task in _tasks(pairs)}
+
+
+def speedup(pairs: Sequence[Pair]) -> float:
+    """The geometric mean over tasks."""
+    return geometric_mean(speedups(pairs).values())
+
+
+def interval(
+    pairs: Sequence[Pair], *, draws: int = DRAWS, level: float = LEVEL, seed: int = 0
+) -> tuple[float, float] | None:
+    """The percentile bootstrap interval of `speedup`; None for a single prompt, which says nothing about others.
+
+    Prompts are drawn again within each task. Where a task has one prompt only, that would leave it fixed: then they are
+    drawn from all tasks together, and the mean is over the tasks that were drawn.
+    """
+    if len(pairs) < 2:
+        return None
+    counts = _redrawn([pair.task for pair in pairs], draws, np.random.default_rng(seed))
+    columns = np.array([(pair.plain_seconds, pair.plain_tokens, pair.seconds, pair.tokens) for pair in pairs])
+    logs = []
+    for task in _tasks(pairs):
+        own = np.array([pair.task == task for pair in pairs])
+        totals = counts[:, own] @ columns[own]
+        with np.errstate(divide="ignore", invalid="ignore"):  # a task that was not drawn has no speed-up
+            logs.append(np.log(totals[:, 0] / totals[:, 1]) - np.log(totals[:, 2] / totals[:, 3]))
+    means = np.exp(np.nanmean(np.stack(logs), axis=0))
+    low, high = np.quantile(means, ((1 - level) / 2, (1 + level) / 2))
+    return float(low), float(high)
+
+
+def loops(tokens: Sequence[int], size: int = 8, times: int = 3, window: int = 64) -> bool:
+    """True when some `size` tokens in a row occur `times` times within `window` tokens: small models at temperature 0
+    do, and a drafter that looks things up then seems brilliant.
+    """
+    places: dict[tuple[int, ...], list[int]] = {}
+    for start in range(len(tokens) - size + 1):
+        found = places.setdefault(tuple(tokens[start : start + size]), [])
+        found.append(start)
+        if len(found) >= times and start + size - found[-times] <= window:
+            return True
+    return False
+
+
+def _tasks(pairs: Sequence[Pair]) -> list[str]:
+    return list(dict.fromkeys(pair.task for pair in pairs))
+
+
+def _ratio(pairs: Sequence[Pair]) -> float:
+    plain = math.fsum(pair.plain_seconds for pair in pairs) / sum(pair.plain_tokens for pair in pairs)
+    return plain / (math.fsum(pair.seconds for pair in pairs) / sum(pair.tokens for pair in pairs))
+
+
+def _redrawn(tasks: Sequence[str], draws: int, generator: np.random.Generator) -> NDArray[np.int64]:
+    """[draws, prompts]: how often each prompt is drawn."""
+    groups = [np.flatnonzero([other == task for other in tasks]) for task in dict.fromkeys(tasks)]
+    if min(map(len, groups)) < 2:
+        groups = [np.arange(len(tasks))]
+    counts = np.zeros((draws, len(tasks)), dtype=np.int64)
+    for group in groups:
+        counts[:, group] = generator.multinomial(len(group), np.full(len(group), 1 / len(group)), size=draws)
+    return counts

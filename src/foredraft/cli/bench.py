@@ -1,0 +1,199 @@
+"""`foredraft bench`: drafters against plain decoding on a suite of prompts."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import foredraft
+from foredraft.bench.entrants import ALL, NONE, PLAIN, Entrant, admit, every, listed
+from foredraft.bench.journal import Journal
+from foredraft.bench.machine import commit, isa_of, machine, weights_hash
+from foredraft.bench.record import Json
+from foredraft.bench.report import PARTS, report
+from foredraft.bench.run import Task, prepare, run_cases
+from foredraft.bench.suites import Prompt, hash_of, limited, load_suite
+from foredraft.bench.words import summary
+from foredraft.cli.progress import counting
+from foredraft.cli.show import loading
+from foredraft.core.params import SamplingParams
+from foredraft.engine.backends import Loaded, load_model
+
+FORMAT = 1  # of the lines in a folder of --out
+
+
+@dataclass(frozen=True)
+class Job:
+    """One call of the command, its options as given. arguments: the words it was called with."""
+
+    model: str
+    engine: str
+    threads: int | None
+    drafters: str
+    suite: str
+    limit_per_task: int | None
+    max_tokens: int
+    temperature: float
+    seed: int
+    raw: bool
+    aa: bool
+    out: str | None
+    json: bool
+    arguments: tuple[str, ...] = ()
+
+    def run(self) -> int:
+        """Measures and prints; returns the exit status: 1 when a drafter failed, or where tokens may not differ."""
+        drafters, unable = every() if self.drafters == ALL else (listed(self.drafters), {})
+        drafters += [NONE] if self.aa and NONE not in drafters else []
+        params = SamplingParams(max_tokens=self.max_tokens, temperature=self.temperature, seed=self.seed)
+        whole = load_suite(self.suite)
+        prompts = limited(whole, self.limit_per_task)
+        with ExitStack() as stack:
+            with loading(self.model) as progress:
+                loaded = load_model(self.model, engine=self.engine, threads=self.threads, progress=progress)
+                stack.callback(loaded.model.close)
+                entrants, more = admit(loaded, drafters, progress, strict=self.drafters != ALL)
+            for entrant in entrants:
+                stack.callback(entrant.close)
+            for reason in (unable | more).values():
+                print(f"left out: {reason}", file=sys.stderr)
+            tasks = prepare(entrants[0].llm, prompts, self.seed, self.raw)
+            setup = self._setup(loaded, [entrant.name for entrant in entrants[1:]], whole)
+            result = self._measure(entrants, tasks, params, setup)
+        if unable | more:
+            result["left_out"] = unable | more
+        print(jsonlib.dumps(result, ensure_ascii=False)) if self.json else show(result)
+        return _status(result)
+
+    def _measure(self, entrants: Sequence[Entrant], tasks: Sequence[Task], params: SamplingParams, setup: Json) -> Json:
+        journal = Journal(self.out, setup) if self.out is not None else None
+        earlier = journal.done if journal is not None else {}
+        done = {task.prompt.id: earlier[task.prompt.id] for task in tasks if task.prompt.id in earlier}
+        if done:
+            print(f"{len(done)} of {len(tasks)} prompts were measured before", file=sys.stderr)
+
+        def keep(found: Json) -> None:
+            if journal is not None:
+                journal.add(found)
+
+        try:
+            with counting("prompts x arms") as each:
+                cases = run_cases(entrants, tasks, params, done=done, keep=keep, each=each)
+        except KeyboardInterrupt:
+            if journal is not None:
+                print(f"interrupted: run the same command again to go on from {journal.folder}", file=sys.stderr)
+            raise
+        found = done | {case.id: case for case in cases}
+        ordered = [found[task.prompt.id] for task in tasks]
+        result = report(setup, ordered, [entrant.name for entrant in entrants[1:]])
+        result["arguments"] = list(self.arguments)
+        if journal is not None:
+            journal.finish(result)
+        return result
+
+    def _setup(self, loaded: Loaded, drafters: Sequence[str], prompts: Sequence[Prompt]) -> Json:
+        """All that a figure depends on; how many of the prompts are run is not of it."""
+        return {
+            "model": loaded.source.name,
+            "model_sha256": weights_hash(loaded.source),
+            "engine": loaded.engine,
+            "isa": isa_of(loaded),
+            "threads": loaded.threads,
+            "row_invariant": loaded.model.about.row_invariant,
+            "suite": self.suite,
+            "suite_sha256": hash_of(prompts),
+            "drafters": list(drafters),
+            "max_tokens": self.max_tokens,
+            "temperature": self.temperature,
+            "seed": self.seed,
+            "raw": self.raw,
+            "machine": machine(),
+            "version": foredraft.__version__,
+            "commit": commit(),
+            "format": FORMAT,
+        }
+
+
+def show(result: Json) -> None:
+    """Tables, and a summary in words."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(width=None if sys.stdout.isatty() else 140, highlight=False)
+    base = result["baseline"]
+    where = f"{result['engine']} ({result['isa']}), {result['threads']} thread{'s' if result['threads'] > 1 else ''}"
+    what = f"suite {result['suite']}, {result['prompts']} prompts, at most {result['max_tokens']} tokens"
+    console.print(f"{result['model']}: {where}, {what}, temperature {result['temperature']:g}", markup=False)
+    console.print(f"{PLAIN}: {base['tok_s']:.1f} tok/s, prompts {base['prompt_tok_s']:.0f} tok/s\n", markup=False)
+    columns = (
+        "drafter",
+        "tok/s",
+        "speed-up",
+        "95% interval",
+        "without loops",
+        "length",
+        "accepted",
+        *PARTS,
+        "identical",
+    )
+    _print(console, Table(), columns, [_row(run) for run in result["runs"]])
+    tasks = list(result["runs"][0]["by_task"])
+    rows = [[run["drafter"], *(_times(run["by_task"][task]["speedup"]) for task in tasks)] for run in result["runs"]]
+    _print(console, Table(), ("speed-up by task", *tasks), rows)
+    for run in result["runs"]:
+        if run["acceptance_by_position"]:
+            rates = ", ".join(f"{rate:.2f}" for rate in run["acceptance_by_position"])
+            console.print(f"{run['drafter']}: accepted at position 1, 2, …: {rates}", markup=False)
+    console.print()
+    for line in summary(result):
+        console.print(line, markup=False)
+
+
+def _print(console: Any, table: Any, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich.text import Text
+
+    for index, column in enumerate(columns):
+        table.add_column(Text(column), justify="right" if index else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    console.print(table)
+
+
+def _row(run: Json) -> list[str]:
+    """length: mean acceptance length. Times are shares of what was on the clock."""
+    interval, without = run["speedup_ci"], run["without_looping"]
+    spent = sum(run["time"].values()) or 1.0
+    return [
+        run["drafter"],
+        f"{run['tok_s']:.1f}",
+        _times(run["speedup"]),
+        f"{interval[0]:.2f} – {interval[1]:.2f}" if interval is not None else "–",
+        _times(without["speedup"]) if without is not None else "–",
+        f"{run['mean_acceptance_length']:.2f}",
+        f"{run['draft_acceptance_rate']:.0%}" if run["drafted"] else "–",
+        *(f"{run['time'][part] / spent:.1%}" for part in PARTS),
+        "yes" if run["identical"] else f"no ({run['different_prompts']})",
+    ]
+
+
+def _times(factor: float) -> str:
+    return f"{factor:.2f}x"
+
+
+def _status(result: Json) -> int:
+    """Faults fail the run, and so do differing tokens on an engine whose rows do not depend on their company."""
+    failed = any(run["faults"] for run in result["runs"])
+    differ = result["row_invariant"] and not all(run["identical"] for run in result["runs"])
+    if failed:
+        print(
+            "foredraft: a drafter failed, so its figures do not count: see first_fault in the result", file=sys.stderr
+        )
+    if differ:
+        print(
+            "foredraft: tokens differ from plain decoding on a row-invariant engine: report this bug", file=sys.stderr
+        )
+    return int(failed or differ)

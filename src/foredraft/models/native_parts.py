@@ -1,0 +1,96 @@
+"""From named tensors to the native engine's weights: what GGUF files and directories of safetensors share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from foredraft import _native
+from foredraft.core.errors import WeightsError
+
+LARGEST_HEAD = 512  # components; checked before a rotation for each pair of them is computed
+
+
+class Unsupported(WeightsError):
+    """Sound weights that the native engine does not compute; another engine may."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A model's settings. windows, frequencies: of each layer; a window of 0 sees everything."""
+
+    config: Any
+    layers: int
+    windows: tuple[int, ...]
+    frequencies: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
+class Names:
+    """Where a model's tensors are. matrices, vectors: the engine's part of a layer -> its tensor, {} for the layer."""
+
+    matrices: dict[str, str]
+    vectors: dict[str, str]
+    embedding: str
+    norm: str
+    head: str
+
+
+class Tensors(Protocol):
+    """The tensors of a model by name, packed when asked for. Raise WeightsError for one that is not there."""
+
+    name: str  # of the model, for messages
+
+    def __contains__(self, name: str) -> bool: ...
+    def matrix(self, name: str) -> Any: ...
+    def vector(self, name: str) -> list[float]: ...
+
+
+def assemble(shape: Shape, tensors: Tensors, names: Names) -> Any:
+    """Packs all tensors, one after another. Vectors that are not there are parts the model does not have."""
+    layers = []
+    for number in range(shape.layers):
+        layer = _native.Layer()
+        for part, name in names.matrices.items():
+            setattr(layer, part, tensors.matrix(name.format(number)))
+        for part, name in names.vectors.items():
+            if name.format(number) in tensors:
+                setattr(layer, part, tensors.vector(name.format(number)))
+        window = shape.windows[number]
+        layer.window = window if window < shape.config.context else 0
+        layer.frequencies = list(shape.frequencies[number])
+        layers.append(layer)
+    embedding = tensors.matrix(names.embedding)
+    head = tensors.matrix(names.head) if names.head in tensors else embedding
+    with sentences(tensors.name):
+        return _native.Weights(shape.config, layers, tensors.vector(names.norm), embedding, head)
+
+
+@contextmanager
+def sentences(where: str) -> Iterator[None]:
+    """Turns what packing finds wrong into an error for the user: damage, or what the engine does not compute."""
+    try:
+        yield
+    except ArithmeticError as error:
+        raise WeightsError(f"{where}: {error}: fetch it again") from error
+    except ValueError as error:
+        raise Unsupported(f"{where}: {error}; choose --engine hf") from error
+
+
+def rotations(base: float, rotated: int, divisors: Sequence[float]) -> tuple[float, ...]:
+    """Radians a position, for each pair of components (2104.09864, section 3.4.2; rounded to f32), divided.
+
+    Raises ValueError for divisors that are too few, too many or too small.
+    """
+    if len(divisors) != rotated // 2:
+        raise ValueError(f"{len(divisors)} factors for {rotated // 2} rotations")
+    with np.errstate(all="ignore"):
+        plain = np.array([1.0 / base ** (2 * pair / rotated) for pair in range(rotated // 2)], dtype=np.float32)
+        found = plain / np.asarray(divisors, dtype=np.float32)
+    if not np.isfinite(found).all():
+        raise ValueError("rotations that are not numbers")
+    return tuple(found.tolist())

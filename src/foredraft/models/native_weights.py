@@ -1,0 +1,211 @@
+"""GGUF files as the native engine's weights: which architectures it computes, and what their settings mean.
+
+Every tensor is packed as it is stored (`native/src/packed.hpp`). What a file holds beyond what is read here is refused
+by name, so nothing that would change the result is dropped.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foredraft import _native
+from foredraft.core.errors import WeightsError
+from foredraft.models.gguf_header import GGUFHeader, TensorInfo, read_header
+from foredraft.models.native_parts import LARGEST_HEAD, Names, Shape, Unsupported, assemble, rotations, sentences
+
+# Tensors of a layer: the engine's part -> its name in a file.
+MATRICES = {
+    "query": "attn_q.weight",
+    "key": "attn_k.weight",
+    "value": "attn_v.weight",
+    "out": "attn_output.weight",
+    "gate": "ffn_gate.weight",
+    "up": "ffn_up.weight",
+    "down": "ffn_down.weight",
+}
+VECTORS = {
+    "attention_norm": "attn_norm.weight",
+    "hidden_norm": "ffn_norm.weight",
+    "query_norm": "attn_q_norm.weight",
+    "key_norm": "attn_k_norm.weight",
+    "query_bias": "attn_q.bias",
+    "key_bias": "attn_k.bias",
+    "value_bias": "attn_v.bias",
+    "out_bias": "attn_output.bias",
+}
+GEMMA_NORMS = {"after_attention_norm": "post_attention_norm.weight", "after_hidden_norm": "post_ffw_norm.weight"}
+EMBEDDING, NORM, HEAD = "token_embd.weight", "output_norm.weight", "output.weight"
+FACTORS = "rope_freqs.weight"
+# The settings of an architecture that are understood; a file with any other is refused.
+SETTINGS = frozenset(
+    {"context_length", "embedding_length", "block_count", "feed_forward_length", "vocab_size"}
+    | {"rope.dimension_count", "rope.freq_base", "rope.freq_base_swa", "rope.scaling.type", "rope.scaling.factor"}
+    | {"rope.scaling.original_context_length", "rope.scaling.finetuned"}
+    | {"attention.layer_norm_rms_epsilon", "attention.sliding_window"}
+    | {f"attention.{key}" for key in ("head_count", "head_count_kv", "key_length", "value_length")}
+)
+GEMMA_PATTERN = 6  # every sixth layer of Gemma 3 sees everything
+GEMMA_LOCAL_BASE = 10000.0
+SMOLLM3_PATTERN = 4  # every fourth layer of SmolLM3 has no positions
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """halves: rotations pair component i with i + half, where the others pair neighbours."""
+
+    halves: bool
+    gemma: bool = False
+
+
+ARCHITECTURES = {
+    "llama": Architecture(halves=False),
+    "smollm3": Architecture(halves=False),
+    "qwen2": Architecture(halves=True),
+    "qwen3": Architecture(halves=True),
+    "gemma3": Architecture(halves=True, gemma=True),
+}
+
+
+def read_weights(path: Path, pool: Any, vocab_size: int | None = None, context: int | None = None) -> tuple[Any, Shape]:
+    """The packed weights of a GGUF file. vocab_size: the tokenizer's, where the tables are padded beyond it.
+
+    Raises WeightsError for a damaged file and Unsupported for a sound one that the engine does not compute.
+    """
+    header = read_header(path)
+    infos = {info.name: info for info in header.tensors}
+    _check_known(header, infos)
+    reader = _Reader(path, infos, pool)
+    try:
+        shape = _shape(header, infos, reader, vocab_size, context)
+    except (KeyError, TypeError, ValueError, OverflowError, ZeroDivisionError) as error:
+        raise WeightsError(f"{path.name} lacks or garbles its settings ({error}): fetch it again") from error
+    parts = VECTORS | (GEMMA_NORMS if ARCHITECTURES[header.architecture].gemma else {})
+    matrices, vectors = ({part: f"blk.{{}}.{name}" for part, name in own.items()} for own in (MATRICES, parts))
+    return assemble(shape, reader, Names(matrices, vectors, EMBEDDING, NORM, HEAD)), shape
+
+
+def _check_known(header: GGUFHeader, infos: dict[str, TensorInfo]) -> None:
+    """Raises Unsupported for an architecture, a setting or a tensor that is not read here."""
+    name, architecture = header.path.name, header.architecture
+    if architecture not in ARCHITECTURES:
+        known = ", ".join(sorted(ARCHITECTURES))
+        raise Unsupported(f"{name} is of architecture {architecture!r}, and native are {known}: choose --engine hf")
+    prefix = f"{architecture}."
+    own = {key.removeprefix(prefix) for key in header.metadata if key.startswith(prefix)}
+    scaling = header.setting("rope.scaling.type", "none")
+    if unknown := sorted(own - SETTINGS):
+        raise Unsupported(f"{name} has a setting {unknown[0]!r} unknown to the native engine: choose --engine hf")
+    if scaling not in ("none", "linear"):
+        raise Unsupported(f"{name} stretches its positions by {scaling!r}, unknown here: load it from safetensors")
+    layer = {*MATRICES.values(), *VECTORS.values()}
+    if ARCHITECTURES[architecture].gemma:
+        layer |= {*GEMMA_NORMS.values()}
+    outer = {EMBEDDING, NORM, HEAD} | ({FACTORS} if architecture == "llama" else set())
+    for tensor in infos:
+        parts = tensor.split(".", 2)
+        if tensor not in outer and not (parts[0] == "blk" and len(parts) == 3 and parts[2] in layer):
+            raise Unsupported(f"{name} has a tensor {tensor!r} unknown to the native engine: choose --engine hf")
+
+
+def _shape(
+    header: GGUFHeader, infos: dict[str, TensorInfo], reader: _Reader, vocab_size: int | None, context: int | None
+) -> Shape:
+    own, kind = header.setting, ARCHITECTURES[header.architecture]
+    config = _native.Config()
+    config.width, layers, config.heads, config.hidden = (
+        _count(own(key), key)
+        for key in ("embedding_length", "block_count", "attention.head_count", "feed_forward_length")
+    )
+    if layers > len(infos):  # before anything is made for each of them
+        raise WeightsError(f"{header.path.name} lacks tensors of its {layers} layers: fetch it again, whole")
+    config.kv_heads = _count(own("attention.head_count_kv", config.heads), "attention.head_count_kv")
+    rotated = own("rope.dimension_count")
+    config.head_size = _count(own("attention.key_length") or rotated or config.width // config.heads, "key_length")
+    if own("attention.value_length", config.head_size) != config.head_size:
+        raise Unsupported(f"{header.path.name} has values of another size than its keys: choose --engine hf")
+    config.rotated = _count(rotated or config.head_size, "rope.dimension_count")
+    config.context = _count(own("context_length"), "context_length")
+    if context is not None:
+        config.context = min(config.context, context)
+    if max(config.head_size, config.rotated) > LARGEST_HEAD:
+        raise Unsupported(f"{header.path.name} has heads of more than {LARGEST_HEAD}: choose --engine hf")
+    rows = infos[EMBEDDING].shape[1]
+    config.vocabulary = min(rows, vocab_size) if vocab_size else rows
+    config.epsilon = float(own("attention.layer_norm_rms_epsilon", 1e-6))
+    config.halves, config.gelu = kind.halves, kind.gemma
+    size = config.width // config.heads if kind.gemma and layers == 62 else config.head_size
+    config.score_scale = 1.0 / math.sqrt(size)  # the largest Gemma 3 alone scores by width per head
+    if kind.gemma:
+        config.embedding_scale = math.sqrt(config.width)
+    return Shape(config, layers, _windows(header, layers), _frequencies(header, layers, config.rotated, reader))
+
+
+def _windows(header: GGUFHeader, layers: int) -> tuple[int, ...]:
+    """Positions that each layer sees, 0 for all. Llama files may state a window that no layer of theirs has."""
+    if not ARCHITECTURES[header.architecture].gemma:
+        window = int(header.setting("attention.sliding_window", 0))
+        return (window,) * layers
+    window = _count(header.setting("attention.sliding_window"), "attention.sliding_window")
+    return tuple(0 if (layer + 1) % GEMMA_PATTERN == 0 else window for layer in range(layers))
+
+
+def _frequencies(header: GGUFHeader, layers: int, rotated: int, reader: _Reader) -> tuple[tuple[float, ...], ...]:
+    """Radians a position, for each pair of components of each layer (2104.09864, section 3.4.2; rounded to f32)."""
+    base = float(header.setting("rope.freq_base", 10000.0))
+    stretch = 1.0
+    if header.setting("rope.scaling.type", "none") == "linear":
+        stretch = float(header.setting("rope.scaling.factor", 1.0))
+    factors = reader.vector(FACTORS) if FACTORS in reader.infos else [1.0] * (rotated // 2)
+    full = rotations(base, rotated, [stretch * factor for factor in factors])
+    if header.architecture == "smollm3":
+        still = (0.0,) * (rotated // 2)
+        return tuple(still if (layer + 1) % SMOLLM3_PATTERN == 0 else full for layer in range(layers))
+    if not ARCHITECTURES[header.architecture].gemma:
+        return (full,) * layers
+    local_base = float(header.setting("rope.freq_base_swa", GEMMA_LOCAL_BASE))
+    local = rotations(local_base, rotated, [1.0] * (rotated // 2))
+    return tuple(full if (layer + 1) % GEMMA_PATTERN == 0 else local for layer in range(layers))
+
+
+class _Reader:
+    """Tensors of one mapped file, packed one after another."""
+
+    def __init__(self, path: Path, infos: dict[str, TensorInfo], pool: Any) -> None:
+        self.name, self.infos, self.pool = path.name, infos, pool
+        self.data: NDArray[np.uint8] = np.memmap(path, dtype=np.uint8, mode="r")
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.infos
+
+    def matrix(self, name: str) -> Any:
+        info = self._info(name)
+        if len(info.shape) != 2:
+            raise WeightsError(f"{self.name}: {info.name} is no matrix: fetch the file again")
+        return self._packed(info, info.shape[1], info.shape[0])
+
+    def vector(self, name: str) -> list[float]:
+        info = self._info(name)
+        values: list[float] = self._packed(info, 1, math.prod(info.shape)).expand()[0].tolist()
+        return values
+
+    def _info(self, name: str) -> TensorInfo:
+        if name not in self.infos:
+            raise WeightsError(f"{self.name} lacks its tensor {name}: fetch it again, whole")
+        return self.infos[name]
+
+    def _packed(self, info: TensorInfo, outputs: int, inputs: int) -> Any:
+        with sentences(f"{self.name}: {info.name}"):
+            stored = self.data[info.offset : info.offset + info.nbytes]
+            return _native.Packed.of(info.kind, outputs, inputs, stored, self.pool)
+
+
+def _count(value: Any, key: str) -> int:
+    if not isinstance(value, int) or value < 1:
+        raise KeyError(key)
+    return value
