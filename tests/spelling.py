@@ -50,7 +50,7 @@ def join(parts: Sequence[str], order: Order) -> list[str]:
 def cut_at(words: Sequence[str], text: str) -> list[tuple[bool, str]]:
     """(is it a word?, piece) of `text`, the longest word where several begin."""
     if not words:
-        return [(False, text)]
+        return [(False, text)] if text else []
     pattern = "(" + "|".join(map(re.escape, sorted(words, key=len, reverse=True))) + ")"
     return [(bool(at % 2), piece) for at, piece in enumerate(re.split(pattern, text)) if piece]
 

@@ -18,6 +18,7 @@ from foredraft.models.gguf_header import read_header
 from foredraft.models.sources import Source, models_folder
 from foredraft.models.text import TextState
 from foredraft.models.tokenizer import Tokenizer, from_directory, from_gguf, same_vocabulary
+from spelling import cut_at
 from vocabularies import CONTROL, CORPUS, MARKUP, trained, write_directory, write_gguf
 
 FAMILIES = ("gpt-2", "smollm", "qwen2", "llama-bpe")
@@ -293,6 +294,7 @@ def test_a_directory_without_tokenizer_json_says_what_to_do(tmp_path: Path) -> N
     [
         ({"model": "t5"}, "kind 't5': use the model's Hugging Face directory"),
         ({"model": None}, "kind None"),
+        ({"model": ["gpt2"]}, "kind ..gpt2"),
         ({"pre": "novel"}, "cuts text as 'novel'"),
         ({"tokens": None}, "no whole tokenizer"),
         ({"tokens": [1, 2]}, "no whole tokenizer"),
@@ -308,6 +310,23 @@ def test_unusable_vocabularies_are_one_sentence(tmp_path: Path, fields: dict[str
     path = write_gguf(tmp_path / "m.gguf", "gpt-2", **fields)
     with pytest.raises(WeightsError, match=says):
         from_gguf(read_header(path))
+
+
+def test_settings_of_a_wrong_type_are_not_used(tmp_path: Path) -> None:
+    wrong = {key: [1, 2] for key in ("bos_token_id", "eos_token_id", "unknown_token_id")}
+    ours = from_gguf(read_header(write_gguf(tmp_path / "m.gguf", "gpt-2", **wrong)))
+    assert (ours.bos, ours.names, ours.stop_ids) == (None, {}, {0, 2})
+
+
+LITERALS = st.lists(st.text("<|ab>", min_size=1, max_size=4), max_size=6)
+
+
+@given(LITERALS, st.text("<|ab> ", max_size=20))
+@example(["]", "^a", "-", "a-"], "a-]^a")
+def test_the_longest_literal_is_found_first(literals: list[str], text: str) -> None:
+    added = {literal: at for at, literal in enumerate(literals)}
+    ours = Tokenizer(tokenizers.Tokenizer(models.BPE()), 10, added, frozenset(), frozenset())
+    assert ours.segments(text) == cut_at([literal for literal in added if len(literal) > 1], text)
 
 
 def test_a_merge_never_makes_a_control_token(tmp_path: Path) -> None:

@@ -183,6 +183,12 @@ def test_a_file_that_changes_while_it_is_read_is_not_kept(tmp_path: Path, kept: 
     assert not kept.exists()
 
 
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.gguf")
+    with pytest.raises(WeightsError, match="check the path"):
+        load(tmp_path / "pipe.gguf")
+
+
 def test_small_vocabularies_and_broken_files_leave_nothing(tmp_path: Path, kept: Path) -> None:
     load(write_gguf(tmp_path / "m.gguf", "qwen2"))
     (tmp_path / "bad.gguf").write_bytes(b"GGUF and no more")

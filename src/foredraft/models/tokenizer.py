@@ -80,7 +80,7 @@ class Tokenizer:
 
         strip: without the white space that a literal swallows.
         """
-        pieces = self._literals.split(text) if self._literals is not None else [text]
+        pieces = self._split(text)
         for index, literal in enumerate(pieces):
             before, after = self.strips.get(literal, (False, False)) if strip and index % 2 else (False, False)
             if before:
@@ -88,6 +88,19 @@ class Tokenizer:
             if after:
                 pieces[index + 1] = pieces[index + 1].lstrip()
         return [(bool(index % 2), piece) for index, piece in enumerate(pieces) if piece]
+
+    def _split(self, text: str) -> list[str]:
+        """Pieces of `text`, every other one a literal, the longest where several match."""
+        pieces, begin, at = list[str](), 0, 0
+        while self._lengths and (found := self._starts.search(text, at)):
+            at = found.start()
+            length = next((one for one in self._lengths[text[at]] if text[at : at + one] in self._structure), 0)
+            length = min(length, len(text) - at)  # a shorter literal may be all that is left
+            if length:
+                pieces += [text[begin:at], text[at : at + length]]
+                begin = at + length
+            at += length or 1
+        return [*pieces, text[begin:]]
 
     def begins_literal(self, text: str) -> bool:
         """Whether `text` ends in the beginning of a literal that `segments` would find."""
@@ -144,30 +157,33 @@ class Tokenizer:
         return {token: literal for literal, token in [*self.words.items(), *self.added.items()]}
 
     @cached_property
-    def _structure(self) -> list[str]:
+    def _structure(self) -> frozenset[str]:
         # A single character cannot be broken by a marker, so it is never structure.
-        return [literal for literal in self.added if len(literal) > 1]
+        return frozenset(literal for literal in self.added if len(literal) > 1)
 
     @cached_property
-    def _literals(self) -> re.Pattern[str] | None:
-        return _pattern(self._structure) if self._structure else None
+    def _lengths(self) -> dict[str, list[int]]:
+        """First character of literals -> their lengths, the longest first."""
+        # Not a pattern of all literals: some vocabularies have thousands, which takes long to compile and to match.
+        found: dict[str, set[int]] = {}
+        for literal in self._structure:
+            found.setdefault(literal[0], set()).add(len(literal))
+        return {first: sorted(lengths, reverse=True) for first, lengths in found.items()}
+
+    @cached_property
+    def _starts(self) -> re.Pattern[str]:
+        return re.compile("[" + re.escape("".join(self._lengths)) + "]")
 
     @cached_property
     def _beginnings(self) -> frozenset[str]:
         return frozenset(literal[:end] for literal in self._structure for end in range(1, len(literal)))
 
 
-def _pattern(literals: Iterable[str]) -> re.Pattern[str]:
-    """Splits text so that every other piece is a literal, the longest where several match."""
-    longest_first = sorted(literals, key=len, reverse=True)
-    return re.compile("(" + "|".join(map(re.escape, longest_first)) + ")")
-
-
 def from_gguf(header: GGUFHeader) -> Tokenizer:
     """The tokenizer in a GGUF file's metadata. Raises WeightsError for kinds that are not known here."""
     data = header.metadata
     kind = data.get("tokenizer.ggml.model")
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise WeightsError(f"{header.path} has a tokenizer of kind {kind!r}: use the model's Hugging Face directory")
     found = KINDS[kind](header)
     named = {end: data.get(f"tokenizer.ggml.{end}_token_id") for end in ("bos", "eos", "eot", "eom")}

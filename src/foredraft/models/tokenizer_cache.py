@@ -25,8 +25,8 @@ MAKERS = ("byte_level", "gguf_header", "sentencepiece", "tokenizer", "tokenizer_
 HEAD = 1 << 16
 """Bytes of a file that, with its size, name its entry."""
 
-LONGEST = 1 << 28
-"""Bytes of a header that is kept: forty times that of the largest vocabularies."""
+LONGEST = 1 << 26
+"""Bytes of a header whose tokenizer is kept: ten times that of the largest vocabularies."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,8 @@ def folder() -> Path:
 def load(path: Path) -> Entry | None:
     """The entry of the GGUF file at `path`; None when there is none that holds."""
     try:
+        if not path.is_file():  # opening a pipe would wait for ever
+            return None
         with path.open("rb") as file:
             seal, fields, core = _place(file).read_bytes().split(b"\n", 2)
             claimed = json.loads(seal)
@@ -65,6 +67,8 @@ def stamp(path: Path) -> tuple[int, ...]:
 
 def save(path: Path, read_at: tuple[int, ...], length: int, entry: Entry) -> None:
     """Keeps what was made of the first `length` bytes of the file at `path`, unless it changed since `read_at`."""
+    if length > LONGEST:
+        return
     core = _compact(entry.core.to_str()).encode()
     fields = json.dumps(entry.fields).encode()
     with suppress(OSError), path.open("rb") as file:

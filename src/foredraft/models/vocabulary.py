@@ -40,14 +40,14 @@ ENDS = frozenset(
 )
 
 # HTML elements, and `bbox`, which Gemma's vocabulary lists among them.
-TAG = re.compile(
+TAG = (
     r"</?(a|abbr|b|bbox|blockquote|body|br|button|caption|center|code|dd|del|div|dl|dt|em|figure|font|footer|form|h[1-6]"
     r"|head|header|hr|html|i|iframe|img|input|ins|kbd|label|li|link|main|mark|nav|ol|option|p|pre|q|s|samp|script"
     r"|section|select|small|source|span|strike|strong|style|sub|summary|sup|svg|table|tbody|td|textarea|tfoot|th|thead"
     r"|title|tr|tt|u|ul|var|video)>"
 )
 
-MARKUP = re.compile(r"[<>\[\]{}|\uff5c]")
+MARKUP = r"[<>\[\]{}|\uff5c]"
 
 
 def is_text(literal: str, template: str) -> bool:
@@ -56,7 +56,7 @@ def is_text(literal: str, template: str) -> bool:
         return True
     if literal in template:
         return False
-    return TAG.fullmatch(literal) is not None or MARKUP.search(literal) is None
+    return re.fullmatch(TAG, literal) is not None or re.search(MARKUP, literal) is None
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +107,7 @@ def listing(header: GGUFHeader) -> Listing:
     sorts: dict[int, dict[str, int]] = {kind: {} for kind in (NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE)}
     for (literal, token), kind in zip(ids.items(), types):
         sorts.get(kind, sorts[NORMAL])[literal] = token
-    named = {data.get(f"tokenizer.ggml.{end}_token_id") for end in ("bos", "eos", "eot", "eom", "unknown", "padding")}
+    named = [data.get(f"tokenizer.ggml.{end}_token_id") for end in ("bos", "eos", "eot", "eom", "unknown", "padding")]
     template = str(data.get("tokenizer.chat_template", ""))
     users = sorts[USER_DEFINED]
     words = {word: token for word, token in users.items() if token not in named and is_text(word, template)}
