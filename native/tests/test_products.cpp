@@ -97,7 +97,8 @@ void compare(const InstructionSet& isa, const Case& c, size_t rows, int planes, 
 
 void run(const InstructionSet& isa, const Case& c, const std::vector<size_t>& counts) {
   for (size_t rows : counts) {
-    if (is_float(c.kind)) compare(isa, c, rows, 1, false, c.floats);
+    if (is_float(c.kind))
+      for (int planes : {1, 2}) compare(isa, c, rows, planes, false, c.floats);
     compare(isa, c, rows, 1, true, c.floats);
     if (is_float(c.kind)) continue;
     compare(isa, c, rows, 1, false, c.one);

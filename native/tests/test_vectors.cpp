@@ -1,4 +1,5 @@
 // Quantisation, norms, sums and activations: every instruction set has the bits of one number at a time.
+#include <algorithm>
 #include <cfloat>
 #include <cmath>
 
@@ -113,6 +114,16 @@ void rows_are_added_and_scaled(const InstructionSet& isa, Random& random) {
   }
 }
 
+void bounds_are_reached(const InstructionSet& isa, Random& random) {
+  for (int turn = 0; turn < 2000; ++turn) {
+    const std::vector<float> values = any_row(16, random);
+    const int pick = random.below(17);
+    const float most = *std::max_element(values.begin(), values.end());
+    const float bound = pick == 16 ? std::nextafter(most, HUGE_VALF) : values[size_t(pick)];
+    CHECK(isa.kernels.reaches(values.data(), bound) == (most >= bound), isa.name, "bound", bound, "largest", most);
+  }
+}
+
 void exponentials_are_right() {
   double worst = 0;
   for (int i = -87 * 4000; i <= 88 * 4000; ++i) {
@@ -159,6 +170,7 @@ int main() {
         for (int planes : {1, 2}) rows_are_quantised(isa, inputs, planes, random);
       rows_are_normed(isa, random);
       rows_are_added_and_scaled(isa, random);
+      bounds_are_reached(isa, random);
       for (bool gelu : {false, true}) gates_are_right(isa, gelu, random);
     }
   }
