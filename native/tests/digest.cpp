@@ -1,7 +1,5 @@
-// Prints a hash of what each kernel and whole passes give on one instruction set: digest [ISA]. The lines are the same on
-// every machine, which make check-aarch64 compares.
-#include <stdexcept>
-
+// Prints a hash of what each kernel and whole passes give. Instruction sets that differ here are an error; machines that
+// differ would print different lines, which make check-aarch64 compares.
 #include "formats.hpp"
 #include "instruction_sets.hpp"
 #include "models.hpp"
@@ -24,10 +22,20 @@ struct Hash {
   void add(const std::vector<T>& values) {
     add(values.data(), values.size() * sizeof(T));
   }
-  void print(const std::string& what) const { std::printf("%s %016llx\n", what.c_str(), (unsigned long long)state); }
 };
 
-void products(const Kernels& kernels, Kind kind, Pool& pool) {
+// name and hash, in the order in which they are found
+class Lines {
+ public:
+  void add(const std::string& name, const Hash& hash) {
+    char digits[17];
+    std::snprintf(digits, sizeof digits, "%016llx", static_cast<unsigned long long>(hash.state));
+    all.push_back(name + " " + digits);
+  }
+  std::vector<std::string> all;
+};
+
+void products(const Kernels& kernels, Kind kind, Pool& pool, Lines& lines) {
   constexpr size_t OUTPUTS = 32, INPUTS = 768;
   Random random{uint64_t(kind)};
   const std::vector<uint8_t> stored = random_stored(kind, OUTPUTS, INPUTS, random);
@@ -50,10 +58,10 @@ void products(const Kernels& kernels, Kind kind, Pool& pool) {
         }
     kernels.end();
   }
-  hash.print(std::string("products ") + layout_of(kind).name);
+  lines.add(std::string("products ") + layout_of(kind).name, hash);
 }
 
-void vectors(const Kernels& kernels) {
+void vectors(const Kernels& kernels, Lines& lines) {
   Random random(1);
   const std::vector<float> a = random.units(4096, 30), b = random.units(4096);
   std::vector<float> out(a.size());
@@ -67,12 +75,12 @@ void vectors(const Kernels& kernels) {
   }
   kernels.to_half(a.data(), int64_t(a.size()), halves.data());
   half.add(halves);
-  norm.print("norm");
-  gate.print("gate");
-  half.print("half");
+  lines.add("norm", norm);
+  lines.add("gate", gate);
+  lines.add("half", half);
 }
 
-void passes(Isa isa, int which, Activations activations, const std::string& name) {
+void passes(Isa isa, int which, Activations activations, const std::string& name, Lines& lines) {
   auto pool = std::make_shared<Pool>(2);
   const auto weights = random_model(which, *pool);
   Engine engine(weights, {0, 1}, pool, isa, activations, activations != Activations::f32);
@@ -82,29 +90,35 @@ void passes(Isa isa, int which, Activations activations, const std::string& name
   for (const auto& one : trace.taps) taps.add(one);
   for (const auto& one : trace.logits) logits.add(one);
   const std::string model = "model " + std::to_string(which) + " " + name;
-  held.print(model + " keys and values");
-  taps.print(model + " taps");
-  logits.print(model + " logits");
+  lines.add(model + " keys and values", held);
+  lines.add(model + " taps", taps);
+  lines.add(model + " logits", logits);
+}
+
+Lines digest(Isa isa) {
+  Lines lines;
+  Pool pool(1);
+  {
+    const Arithmetic arithmetic(true);
+    for (int kind = 0; kind < KINDS; ++kind) products(kernels_of(isa), Kind(kind), pool, lines);
+    vectors(kernels_of(isa), lines);
+  }
+  for (int which = 0; which < MODELS; ++which) {
+    passes(isa, which, Activations::int8, "int8", lines);
+    passes(isa, which, Activations::int16, "int16", lines);
+    passes(isa, which, Activations::f32, "f32", lines);
+  }
+  return lines;
 }
 
 }  // namespace
 
-int main(int count, char** words) {
-  try {
-    const Isa isa = isa_named(count > 1 ? words[1] : "auto");
-    Pool pool(1);
-    {
-      const Arithmetic arithmetic(true);
-      for (int kind = 0; kind < KINDS; ++kind) products(kernels_of(isa), Kind(kind), pool);
-      vectors(kernels_of(isa));
-    }
-    for (int which = 0; which < MODELS; ++which) {
-      passes(isa, which, Activations::int8, "int8");
-      passes(isa, which, Activations::int16, "int16");
-      passes(isa, which, Activations::f32, "f32");
-    }
-  } catch (const std::invalid_argument& error) {
-    std::fprintf(stderr, "digest: %s\n", error.what());
-    return 2;
+int main() {
+  const Lines first = digest(usable_isas().front());
+  for (Isa isa : usable_isas()) {
+    const Lines lines = digest(isa);
+    for (size_t i = 0; i < first.all.size(); ++i)
+      CHECK(lines.all[i] == first.all[i], name_of(isa), lines.all[i], "not", first.all[i]);
   }
+  for (const std::string& line : first.all) std::printf("%s\n", line.c_str());
 }
