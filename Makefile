@@ -4,8 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml constraints.txt native/CMakeLists.txt $(wildcard native/src/*.[ch]pp native/src/kernels/*.[ch]pp)
 PROMPT := The square root of 7 is 2.6457513110645906. Repeat that sentence three times, word for word.
+# The engine and its tests alone, which needs cmake and no Python.
+CHECKED := -DFOREDRAFT_PYTHON=OFF -DFOREDRAFT_TESTS=ON
 
-.PHONY: demo test test-slow check bench docs native clean
+.PHONY: demo test test-slow check check-native check-native-fast check-aarch64 bench docs native clean
 
 demo: $(VENV)/.demo
 	$(BIN)/foredraft generate --compare --explain --max-tokens 96 "$(PROMPT)"
@@ -24,6 +26,32 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_layers.py
 	$(BIN)/python docs/generate_cli.py --check
+
+# What is below Python, as it is shipped.
+check-native-fast:
+	cmake -S native -B build/checks $(CHECKED)
+	cmake --build build/checks -j 2
+	cd build/checks && ctest --output-on-failure
+
+# The same with every access to memory and every undefined operation watched; then the module with Python around it.
+check-native: $(VENV)/.dev
+	$(BIN)/pip install -q nanobind
+	cmake -S native -B build/sanitized $(CHECKED) -DFOREDRAFT_PYTHON=ON -DPython_EXECUTABLE=$(abspath $(BIN)/python) \
+	  -DFOREDRAFT_SANITIZE=address,undefined -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS_DEBUG=-O1
+	cmake --build build/sanitized -j 2
+	cd build/sanitized && ctest --output-on-failure
+	native/tests/sanitized_python.sh $(BIN)/python build/sanitized
+
+# Another processor, emulated: the tests, and the same bits as here. native/aarch64.cmake says what to install.
+check-aarch64:
+	cmake -S native -B build/checks $(CHECKED)
+	cmake --build build/checks -j 2 --target digest
+	cmake -S native -B build/aarch64 $(CHECKED) -DCMAKE_TOOLCHAIN_FILE=aarch64.cmake
+	cmake --build build/aarch64 -j 2
+	cd build/aarch64 && ctest --output-on-failure
+	build/checks/tests/digest > build/checks/digest.txt
+	qemu-aarch64-static -L /usr/aarch64-linux-gnu build/aarch64/tests/digest > build/aarch64/digest.txt
+	diff build/checks/digest.txt build/aarch64/digest.txt
 
 bench: $(VENV)/.dev
 	$(BIN)/foredraft models pull smollm2

@@ -123,6 +123,9 @@ void tiles_are_used(const InstructionSet& isa, const Case& c) {
 int main(int count, char**) {
   const bool quick = count > 1;  // any argument: less of it, for emulated processors
   const std::vector<InstructionSet> isas = instruction_sets();
+#if defined(__x86_64__)
+  CHECK(emulated_amx_kernels().begin != amx_kernels().begin, "the emulation of tiles is the real thing");
+#endif
   Pool pool(1);
   Random random(3);
   std::vector<size_t> all;
