@@ -182,7 +182,7 @@ int passes(const Options& options, Isa isa) {
 // The products of a matrix, again and again. Threads share out its panels.
 double rate(const Kernels& kernels, const Packed& packed, size_t rows, Pool& pool) {
   Tiles tiles;
-  tiles.lay(rows, int64_t(packed.inputs), true, false, 1);
+  tiles.lay(rows, int64_t(packed.inputs), bit_of(packed.kind), false, 1);
   const std::vector<float> row(packed.inputs, 0.5f);
   for (size_t at = 0; at < rows; ++at)
     kernels.quantise(row.data(), int64_t(packed.inputs), tiles.of(at).tile, int(at - tiles.of(at).first), 0);

@@ -20,12 +20,14 @@ const Kernels& kernels_of(Isa isa) {
 
 namespace {
 
-bool any(const Weights& weights, bool integers) {
-  auto is = [&](const Matrix& m) { return (layout_of(m->kind).bits != 0) == integers; };
-  return is(weights.head) || std::any_of(weights.layers.begin(), weights.layers.end(), [&](const Layer& l) {
-           return is(l.query) || is(l.key) || is(l.value) || is(l.out) || is(l.gate) || is(l.up) || is(l.down);
-         });
+// The types of weights that a pass multiplies with, bit by bit.
+unsigned kinds_of(const Weights& weights) {
+  unsigned kinds = bit_of(weights.head->kind);
+  for (const Layer& l : weights.layers)
+    for (const Matrix& m : {l.query, l.key, l.value, l.out, l.gate, l.up, l.down}) kinds |= bit_of(m->kind);
+  return kinds;
 }
+constexpr unsigned FLOATS = bit_of(Kind::F32) | bit_of(Kind::F16) | bit_of(Kind::BF16);
 
 // Views of earlier results keep what they see.
 void reserve_shared(std::shared_ptr<Buffer>& buffer, size_t bytes) {
@@ -40,8 +42,9 @@ Engine::Engine(std::shared_ptr<const Weights> weights, std::vector<int> layers, 
       kernels_(kernels_of(isa)), activations_(activations) {
   const Config& c = config();
   shape_ = {int(layers_.size()), c.kv_heads, c.head_size, half_cache ? 2 : 4};
-  codes_ = activations_ != Activations::f32 && any(*weights_, true);
-  values_ = activations_ == Activations::f32 || any(*weights_, false);
+  const unsigned kinds = kinds_of(*weights_);
+  kinds_ = activations_ == Activations::f32 ? 0 : kinds & ~FLOATS;
+  values_ = activations_ == Activations::f32 || kinds & FLOATS;
   for (int layer : layers_) {
     if (layer < 0 || size_t(layer) >= weights_->layers.size()) throw std::invalid_argument("there is no such layer");
     const Vector& wanted = weights_->layers[size_t(layer)].frequencies;
@@ -105,10 +108,10 @@ void Engine::reserve(size_t taps) {
   reserve_shared(taps_, taps * rows * width * 4);
   rows_scratch_.reserve(size_t(pool_->threads()) * std::max(width, queries) * 4);
   const int planes = activations_ == Activations::int16 ? 2 : 1;
-  width_tiles_.lay(rows, c.width, codes_, values_, planes);
-  mixed_tiles_.lay(rows, int64_t(queries), codes_, values_, planes);
-  hidden_tiles_.lay(rows, c.hidden, codes_, values_, planes);
-  head_tiles_.lay(wanted_.size(), c.width, codes_, values_, planes);
+  width_tiles_.lay(rows, c.width, kinds_, values_, planes);
+  mixed_tiles_.lay(rows, int64_t(queries), kinds_, values_, planes);
+  hidden_tiles_.lay(rows, c.hidden, kinds_, values_, planes);
+  head_tiles_.lay(wanted_.size(), c.width, kinds_, values_, planes);
   for (auto& best : best_) best.assign(wanted_.size(), {0.0f, -1});
 }
 

@@ -88,7 +88,8 @@ class Engine {
   const Kernels& kernels_;
   Activations activations_;
   CacheShape shape_;
-  bool codes_, values_;  // the forms of activations that the weights' types need
+  unsigned kinds_;  // types of integer weights, bit by bit
+  bool values_;     // whether activations are wanted as floats too
   std::mutex passing_;
   std::vector<Rotation> rotations_;
   std::vector<size_t> rotation_of_;  // by layer

@@ -10,11 +10,32 @@ int next_tile(size_t places) {
   return places <= 12 ? 8 : TILE;
 }
 
+// Which of a tile's arrays the types read: a zero point of each sort, and minima.
+struct Forms {
+  bool zero[5] = {}, minimum = false;
+
+  explicit Forms(unsigned kinds) {
+    for (int kind = 0; kind < KINDS; ++kind) {
+      const int point = layout_of(Kind(kind)).zero;
+      if (!(kinds & bit_of(Kind(kind)))) continue;
+      minimum |= point == 0;
+      zero[0] |= point == 8;
+      zero[1] |= point == 16;
+      zero[2] |= point == 128;
+      zero[3] |= point == 32;
+      zero[4] |= point == 32;
+    }
+  }
+  size_t count() const { return size_t(minimum + zero[0] + zero[1] + zero[2] + zero[3] + zero[4]); }
+};
+
 size_t whole_lines(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
 }  // namespace
 
-void Tiles::lay(size_t rows, int64_t inputs, bool codes, bool values, int planes) {
+void Tiles::lay(size_t rows, int64_t inputs, unsigned kinds, bool values, int planes) {
+  const bool codes = kinds != 0;
+  const Forms forms(kinds);
   placed_.clear();
   tile_of_.resize(rows);
   const size_t groups = size_t(inputs + GROUP - 1) / GROUP;
@@ -30,7 +51,7 @@ void Tiles::lay(size_t rows, int64_t inputs, bool codes, bool values, int planes
     for (int i = 0; i < count; ++i) tile_of_[row + size_t(i)] = placed_.size();
     placed_.push_back(one);
     const size_t places = groups * size_t(size);
-    if (codes) bytes += whole_lines(places * GROUP) + 7 * whole_lines(places * 4);
+    if (codes) bytes += whole_lines(places * GROUP) + (1 + forms.count()) * whole_lines(places * 4);
     if (values) bytes += places * GROUP * 4;
     row += size_t(count);
   }
@@ -46,8 +67,9 @@ void Tiles::lay(size_t rows, int64_t inputs, bool codes, bool values, int planes
     if (codes) {
       one.tile.codes = reinterpret_cast<int8_t*>(take(places * GROUP));
       one.tile.scale = reinterpret_cast<float*>(take(places * 4));
-      one.tile.minimum = reinterpret_cast<float*>(take(places * 4));
-      for (int32_t*& zero : one.tile.zero) zero = reinterpret_cast<int32_t*>(take(places * 4));
+      if (forms.minimum) one.tile.minimum = reinterpret_cast<float*>(take(places * 4));
+      for (int z = 0; z < 5; ++z)
+        if (forms.zero[z]) one.tile.zero[z] = reinterpret_cast<int32_t*>(take(places * 4));
     }
     if (values) one.tile.values = reinterpret_cast<float*>(take(places * GROUP * 4));
     // Places that no row fills are computed with, though nobody reads what comes of it: they hold numbers at least.

@@ -9,6 +9,9 @@
 
 namespace foredraft {
 
+constexpr unsigned ALL_KINDS = ~0u;
+constexpr unsigned bit_of(Kind kind) { return 1u << int(kind); }
+
 // One tile and the rows of the pass that it holds. plane: 0, or where the second int8 plane of row 0 stands.
 struct Placed {
   Tile tile;
@@ -18,8 +21,9 @@ struct Placed {
 
 class Tiles {
  public:
-  // For `rows` rows of `inputs` values. codes, values: which of the two forms is wanted. planes: 1 or 2.
-  void lay(size_t rows, int64_t inputs, bool codes, bool values, int planes);
+  // For `rows` rows of `inputs` values. kinds: the types of integer weights that will multiply them, bit by bit, none
+  // where the codes are not wanted; values: whether the floats are. planes: 1 or 2.
+  void lay(size_t rows, int64_t inputs, unsigned kinds, bool values, int planes);
   const std::vector<Placed>& placed() const { return placed_; }
   // The tile of a row.
   const Placed& of(size_t row) const { return placed_[tile_of_[row]]; }

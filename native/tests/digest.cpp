@@ -43,7 +43,7 @@ void products(const Kernels& kernels, Kind kind, Pool& pool, Lines& lines) {
   Hash hash;
   for (size_t rows : {1, 2, 4, 8, 16, 23}) {
     Tiles tiles;
-    tiles.lay(rows, INPUTS, true, true, 1);
+    tiles.lay(rows, INPUTS, ALL_KINDS, true, 1);
     kernels.begin();
     for (size_t row = 0; row < rows; ++row) {
       const Placed& at = tiles.of(row);

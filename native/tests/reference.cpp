@@ -35,7 +35,7 @@ std::vector<Quantised> quantise(const std::vector<float>& row, int planes) {
     for (float x : left) most = std::max(most, std::fabs(x));
     float scale = most / 127.0f;
     for (Quantised& plane : out) {
-      const float inverse = scale > 1e-30f ? 1.0f / scale : 0.0f;
+      const float inverse = scale >= 1e-30f ? 1.0f / scale : 0.0f;
       for (float& x : left) {
         const int code = int(std::nearbyint(std::min(std::max(x * inverse, -127.0f), 127.0f)));
         plane.code.push_back(code);

@@ -70,7 +70,7 @@ void compare(const InstructionSet& isa, const Case& c, size_t rows, int planes, 
              const std::vector<std::vector<float>>& wanted) {
   Tiles tiles;
   const bool floats = expanded || is_float(c.kind);
-  tiles.lay(rows, int64_t(c.inputs), !floats, floats, planes);
+  tiles.lay(rows, int64_t(c.inputs), floats ? 0 : bit_of(c.kind), floats, planes);
   isa.kernels.begin();
   for (size_t row = 0; row < rows; ++row) {
     const Placed& at = tiles.of(row);
@@ -109,7 +109,7 @@ void run(const InstructionSet& isa, const Case& c, const std::vector<size_t>& co
 // Without the tiles' shapes a product of sixteen rows finds nothing to multiply: so that the test is of tiles at all.
 void tiles_are_used(const InstructionSet& isa, const Case& c) {
   Tiles tiles;
-  tiles.lay(16, int64_t(c.inputs), true, false, 1);
+  tiles.lay(16, int64_t(c.inputs), bit_of(c.kind), false, 1);
   for (size_t row = 0; row < 16; ++row)
     isa.kernels.quantise(c.rows[row].data(), int64_t(c.inputs), tiles.placed()[0].tile, int(row), 0);
   float out[16 * PANEL];

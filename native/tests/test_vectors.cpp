@@ -57,7 +57,7 @@ void rows_are_quantised(const InstructionSet& isa, size_t inputs, int planes, Ra
   for (size_t row = 0; row < MOST; ++row) rows.push_back(any_row(inputs, random));
   for (size_t count : {1, 2, 3, 5, 8, 9, 13, 33}) {
     Tiles tiles;
-    tiles.lay(count, int64_t(inputs), true, true, planes);
+    tiles.lay(count, int64_t(inputs), ALL_KINDS, true, planes);
     for (size_t row = 0; row < count; ++row) {
       const Placed& at = tiles.of(row);
       const int place = int(row - at.first);
@@ -78,7 +78,7 @@ void rows_of_no_numbers(const std::vector<InstructionSet>& isas) {
   std::vector<int8_t> first;
   for (const InstructionSet& isa : isas) {
     Tiles tiles;
-    tiles.lay(1, 64, true, false, 2);
+    tiles.lay(1, 64, ALL_KINDS, false, 2);
     const Placed& at = tiles.of(0);
     isa.kernels.quantise(row.data(), 64, at.tile, 0, at.plane);
     const std::vector<int8_t> codes(at.tile.codes, at.tile.codes + 2 * 64);

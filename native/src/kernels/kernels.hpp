@@ -13,7 +13,8 @@ constexpr int SUB = 16;     // keys in one vector
 constexpr int QUERIES = 8;  // queries that share a read of keys from the registers
 
 // Up to 16 rows of activations as products read them, group by group: [group][rows][32] codes, [group][rows] the rest.
-// zero[z] holds -zero * (sum of the codes) for the zero points 8, 16, 128, and 32 for each half of a group.
+// zero[z] holds -zero * (sum of the codes) for the zero points 8, 16, 128, and 32 for each half of a group. Arrays that
+// no type of weights at hand reads are null.
 struct Tile {
   int rows;  // 1, 2, 4, 8 or 16: fewer are filled up
   int8_t* codes;  // none where only floats multiply

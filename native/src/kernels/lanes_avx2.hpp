@@ -43,15 +43,14 @@ inline void store_half(uint16_t* at, F a) { _mm_storeu_si128((__m128i*)at, _mm25
 inline F load_bfloat(const uint16_t* at) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i*)at)), 16)); }
 inline F load_u8(const uint8_t* at) { return to_float(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)at))); }
 inline F load_s8(const uint8_t* at) { return to_float(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i*)at))); }
-inline int store_codes(int8_t* at, I a) {
-  const __m128i low = _mm256_castsi256_si128(a), high = _mm256_extracti128_si256(a, 1);
-  const __m128i words = _mm_packs_epi32(low, high);
+inline void store_codes(int8_t* at, I a) {
+  const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
   _mm_storel_epi64((__m128i*)at, _mm_packs_epi16(words, words));
-  __m128i sum = _mm_add_epi32(low, high);
-  sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0x4e));
-  sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0xb1));
-  return _mm_cvtsi128_si32(sum);
 }
+// Every other lane of a, then of b.
+inline F in_order(F a) { return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(a), 0xd8)); }
+inline F evens(F a, F b) { return in_order(_mm256_shuffle_ps(a, b, 0x88)); }
+inline F odds(F a, F b) { return in_order(_mm256_shuffle_ps(a, b, 0xdd)); }
 
 inline I all_int(int32_t a) { return _mm256_set1_epi32(a); }
 inline I load_codes(const uint8_t* at) { return _mm256_loadu_si256((const __m256i*)at); }

@@ -41,10 +41,14 @@ inline void store_half(uint16_t* at, F a) { _mm256_storeu_si256((__m256i*)at, _m
 inline F load_bfloat(const uint16_t* at) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)at)), 16)); }
 inline F load_u8(const uint8_t* at) { return to_float(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i*)at))); }
 inline F load_s8(const uint8_t* at) { return to_float(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)at))); }
-// Integers within -127 … 127 as bytes, and their sum.
-inline int store_codes(int8_t* at, I a) {
-  _mm_storeu_si128((__m128i*)at, _mm512_cvtsepi32_epi8(a));
-  return _mm512_reduce_add_epi32(a);
+// Integers within -127 … 127 as bytes.
+inline void store_codes(int8_t* at, I a) { _mm_storeu_si128((__m128i*)at, _mm512_cvtsepi32_epi8(a)); }
+// Every other lane of a, then of b.
+inline F evens(F a, F b) {
+  return _mm512_permutex2var_ps(a, _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30), b);
+}
+inline F odds(F a, F b) {
+  return _mm512_permutex2var_ps(a, _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31), b);
 }
 
 inline I all_int(int32_t a) { return _mm512_set1_epi32(a); }

@@ -78,11 +78,10 @@ inline void store_half(uint16_t* at, F a) { LANES at[i] = to_half(a.v[i]); }
 inline F load_bfloat(const uint16_t* at) { F r; LANES r.v[i] = foredraft::bfloat_to_float(at[i]); return r; }
 inline F load_u8(const uint8_t* at) { F r; LANES r.v[i] = (float)at[i]; return r; }
 inline F load_s8(const uint8_t* at) { F r; LANES r.v[i] = (float)(int8_t)at[i]; return r; }
-inline int store_codes(int8_t* at, I a) {
-  int sum = 0;
-  LANES { at[i] = (int8_t)a.v[i]; sum += a.v[i]; }
-  return sum;
-}
+inline void store_codes(int8_t* at, I a) { LANES at[i] = (int8_t)a.v[i]; }
+// Every other lane of a, then of b.
+inline F evens(F a, F b) { F r; LANES r.v[i] = i < W / 2 ? a.v[2 * i] : b.v[2 * i - W]; return r; }
+inline F odds(F a, F b) { F r; LANES r.v[i] = i < W / 2 ? a.v[2 * i + 1] : b.v[2 * i + 1 - W]; return r; }
 
 // Codes are bytes: an I as 64 of them.
 inline I all_int(int32_t a) { I r; LANES r.v[i] = a; return r; }
