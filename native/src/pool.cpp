@@ -72,7 +72,13 @@ struct Pool::Team {
   alignas(64) std::atomic<uint32_t> generation{0};
   struct alignas(64) Counter {
     std::atomic<size_t> next{0};
-  } counters[COUNTERS];
+  };
+  std::vector<Counter> counters;  // [COUNTERS][workers]
+
+  // Those of one phase start at 0 again.
+  void forget(unsigned phase) {
+    for (size_t i = 0; i < workers.size(); ++i) counters[phase * workers.size() + i].next.store(0, std::memory_order_relaxed);
+  }
 
   void work(Worker& worker) noexcept {
     Flags flags;
@@ -99,6 +105,7 @@ void Pool::start() {
   auto fresh = std::make_unique<Team>();
   Team* team = fresh.get();
   team->workers.resize(size_t(threads_));
+  team->counters = std::vector<Team::Counter>(size_t(threads_) * COUNTERS);
   team->threads.reserve(size_t(threads_));
   for (int i = 0; i < threads_; ++i) {
     team->workers[size_t(i)].index = i;
@@ -139,14 +146,16 @@ void Pool::run(const std::function<void(Worker&)>& body) {
   }
   Team& team = *team_;
   team.body = &body;
-  for (auto& counter : team.counters) counter.next.store(0, std::memory_order_relaxed);
+  for (unsigned phase = 0; phase < COUNTERS; ++phase) team.forget(phase);
   team.region.fetch_add(1, std::memory_order_release);
   if (threads_ > 1) team.region.notify_all();
   team.work(team.workers[0]);
   team.workers[0].barrier();
 }
 
-std::atomic<size_t>& Worker::counter() { return pool_->team_->counters[phase_ % COUNTERS].next; }
+std::atomic<size_t>& Worker::counter(int whose) {
+  return pool_->team_->counters[phase_ % COUNTERS * size_t(count) + size_t(whose)].next;
+}
 
 void Worker::barrier() {
   Pool::Team& team = *pool_->team_;
@@ -155,7 +164,7 @@ void Worker::barrier() {
   ++phase_;
   const uint32_t generation = team.generation.load(std::memory_order_acquire);
   if (team.arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == uint32_t(count)) {
-    team.counters[stale].next.store(0, std::memory_order_relaxed);
+    team.forget(stale);
     team.arrived.store(0, std::memory_order_relaxed);
     team.generation.store(generation + 1, std::memory_order_release);
     if (count > 1) team.generation.notify_all();

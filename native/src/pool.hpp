@@ -25,13 +25,18 @@ class Worker {
   // All workers arrive before any goes on.
   void barrier();
 
-  // body(i) for every i below total, in pieces of `grain`, shared out as workers come; then a barrier. All workers of
-  // a region must make the same calls.
+  // body(i) for every i below total, then a barrier. Every worker has a share of its own, one run of indices that it
+  // walks through in pieces of `grain`, and takes pieces of the others' when it is done. All workers of a region must
+  // make the same calls.
   template <class Body>
   void each(size_t total, size_t grain, Body&& body) {
-    std::atomic<size_t>& next = counter();
-    for (size_t begin; (begin = next.fetch_add(grain, std::memory_order_relaxed)) < total;)
-      for (size_t i = begin, end = begin + grain < total ? begin + grain : total; i < end; ++i) body(i);
+    for (int turn = 0; turn < count; ++turn) {
+      const int whose = index + turn < count ? index + turn : index + turn - count;
+      const size_t first = total * size_t(whose) / size_t(count), last = total * size_t(whose + 1) / size_t(count);
+      std::atomic<size_t>& taken = counter(whose);
+      for (size_t begin; (begin = first + taken.fetch_add(grain, std::memory_order_relaxed)) < last;)
+        for (size_t i = begin, end = begin + grain < last ? begin + grain : last; i < end; ++i) body(i);
+    }
     barrier();
   }
 
@@ -39,7 +44,7 @@ class Worker {
   friend class Pool;
   Pool* pool_ = nullptr;
   unsigned phase_ = 0;
-  std::atomic<size_t>& counter();
+  std::atomic<size_t>& counter(int whose);
 };
 
 class Pool {
