@@ -1,4 +1,5 @@
-// AMX for whole tiles of sixteen rows, AVX-512 for fewer: integer sums are exact, so the two may be mixed freely.
+// AMX for whole tiles of sixteen rows: integer sums are exact, so it may be mixed freely with AVX-512, which is as fast
+// for eight.
 #include "kernels.hpp"
 #include "lanes_avx512.hpp"
 #include "products.inc"
@@ -7,92 +8,120 @@
 
 namespace {
 
-// The codes of a group as a tile wants them: a row for four inputs.
+// The codes of a group as tiles want them, a row for four inputs, with their zero point taken off: one tile, or one for
+// each half of a group, which is filled up with the zeros that are there.
 template <class K, int J = 0>
-inline void unpack_codes(const uint8_t* panel, uint8_t* out) {
+inline void unpack_codes(const uint8_t* codes, uint8_t* out) {
   if constexpr (J < 8) {
-    _mm512_store_si512(out + 64 * J, codes_of<K::BITS, J>(panel));
-    unpack_codes<K, J + 1>(panel, out);
+    constexpr int zero = K::BITS == 8 ? 128 : K::BITS == 6 ? 32 : K::ZERO == 1 ? 16 : K::ZERO == 0 ? 8 : 0;
+    I four = codes_of<K::BITS, J>(codes);
+    if constexpr (zero != 0) four = _mm512_sub_epi8(four, bytes(zero));
+    _mm512_store_si512(out + 64 * (K::HALVES == 2 && J >= 4 ? 8 + J : J), four);
+    unpack_codes<K, J + 1>(codes, out);
   }
 }
 
-// The float chains of sixteen rows take in what a group's tile of sums holds.
+// Walks a panel group by group: for its codes, or for its scales.
 template <class K>
-inline void take_in(const int32_t* sums, const Tile& tile, int64_t group, int half, F scale, F (&f)[16]) {
-#pragma GCC unroll 16
-  for (int m = 0; m < 16; ++m) {
-    I sum = _mm512_load_si512(sums + 16 * m);
-    if constexpr (K::ZERO >= 0) sum = _mm512_add_epi32(sum, all_int(tile.zero[K::ZERO + half][16 * group + m]));
-    f[m] = fma(to_float(sum), mul(scale, all(tile.scale[16 * group + m])), f[m]);
+struct Walk {
+  const uint8_t* at;
+  K weights = {};
+
+  const uint8_t* codes(int64_t group) {
+    if (K::SHARED && group % 8 == 0) at += K::SHARED;
+    const uint8_t* found = at + K::SCALES;
+    at += K::BYTES;
+    return found;
   }
-}
+  void scales(int64_t group) {
+    if (K::SHARED && group % 8 == 0) {
+      weights.shared(at, 0);
+      at += K::SHARED;
+    }
+    weights.group(at, 0);
+    at += K::BYTES;
+  }
+};
+
+// Four sums are under way at once, of as many groups or of half as many.
+struct Batch {
+  alignas(64) uint8_t codes[4][512];
+  alignas(64) int32_t sums[4][256];
+};
 
 template <class K>
-inline void take_in_minimum(const Tile& tile, int64_t group, F low, F (&f)[16]) {
-  if constexpr (K::MINIMUM) {
-#pragma GCC unroll 16
-    for (int m = 0; m < 16; ++m) f[m] = fma(low, all(tile.minimum[16 * group + m]), f[m]);
+constexpr int TOGETHER = 4 / K::HALVES;
+
+template <class K>
+inline void unpack_batch(Walk<K>& walk, int64_t group, int64_t groups, Batch& batch) {
+  for (int n = 0; n < TOGETHER<K> && group + n < groups; ++n) {
+    const uint8_t* codes = walk.codes(group + n);
+    for (int line = 0; line < K::BYTES; line += 64) __builtin_prefetch(codes + line + 4096);
+    unpack_codes<K>(codes, batch.codes[n * K::HALVES]);
   }
 }
 
-// Two groups at a time, so that one is summed while the other is unpacked and taken in.
+// The sums of a batch, left in the tiles. Sum I belongs to group I / HALVES.
+template <class K, int I = 0>
+inline void multiply_batch(const int8_t* activations, int64_t left, const Batch& batch) {
+  if constexpr (I < 4) {
+    if (I / K::HALVES >= left) return;
+    constexpr int A = 4 + I / K::HALVES % 2, B = 6 + I % 2;
+    if constexpr (I % K::HALVES == 0) tile_load<A>(activations + 512 * (I / K::HALVES), 32);
+    tile_load<B>(batch.codes[I], 64);
+    tile_zero<I>();
+    tile_dot<I, A, B>();
+    multiply_batch<K, I + 1>(activations, left, batch);
+  }
+}
+
+inline void store_batch(Batch& batch) {
+  tile_store<0>(batch.sums[0], 64);
+  tile_store<1>(batch.sums[1], 64);
+  tile_store<2>(batch.sums[2], 64);
+  tile_store<3>(batch.sums[3], 64);
+}
+
+// The float chains take in what the tiles found.
+template <class K>
+inline void take_in(Walk<K>& walk, const Tile& tile, int64_t group, int64_t groups, const Batch& batch, F (&f)[16]) {
+  for (int n = 0; n < TOGETHER<K> && group + n < groups; ++n) {
+    walk.scales(group + n);
+    const float* scales = tile.scale + 16 * (group + n);
+    const float* minima = tile.minimum + 16 * (group + n);
+#pragma GCC unroll 2
+    for (int half = 0; half < K::HALVES; ++half)
+#pragma GCC unroll 16
+      for (int m = 0; m < 16; ++m) {
+        const F sum = to_float(_mm512_load_si512(batch.sums[n * K::HALVES + half] + 16 * m));
+        f[m] = fma(sum, mul(walk.weights.scale[half], all(scales[m])), f[m]);
+      }
+    if constexpr (K::MINIMUM) {
+#pragma GCC unroll 16
+      for (int m = 0; m < 16; ++m) f[m] = fma(walk.weights.low, all(minima[m]), f[m]);
+    }
+  }
+}
+
+// What tiles store cannot be loaded at once, nor can they load what was just stored. So the codes of a batch are
+// unpacked one batch early, and the float chains follow one batch late.
 template <class K>
 void sixteen_rows(const uint8_t* panel, int64_t inputs, const Tile& tile, float* out) {
   F f[16];
 #pragma GCC unroll 16
   for (int m = 0; m < 16; ++m) f[m] = all(0.0f);
-  alignas(64) uint8_t codes[2][512];
-  alignas(64) int32_t sums[2][256];
-  K weights[2] = {};
+  Batch batches[2];
+  if constexpr (K::HALVES == 2)
+    for (Batch& batch : batches) __builtin_memset(batch.codes, 0, sizeof batch.codes);
+  Walk<K> ahead{panel}, behind{panel};
   const int64_t groups = inputs / 32;
-  for (int64_t g = 0; g < groups; g += 2) {
-    const int pair = g + 1 < groups ? 2 : 1;
-    for (int i = 0; i < pair; ++i) {
-      if (K::SHARED && (g + i) % 8 == 0) {
-        weights[i].shared(panel, 0);
-        panel += K::SHARED;
-      } else if (K::SHARED) {
-        const K& other = weights[1 - i];
-        weights[i] = other;
-      }
-      for (int line = 0; line < K::BYTES; line += 64) __builtin_prefetch(panel + line + 4096);
-      weights[i].group(panel, 0);
-      unpack_codes<K>(panel + K::SCALES, codes[i]);
-      panel += K::BYTES;
-    }
-    const int8_t* activations = tile.codes + 512 * g;
-    if constexpr (K::HALVES == 1) {
-      tile_zero<0>();
-      tile_load<2>(activations, 32);
-      tile_load<3>(codes[0], 64);
-      tile_dot<0, 2, 3>();
-      if (pair == 2) {
-        tile_zero<1>();
-        tile_load<6>(activations + 512, 32);
-        tile_load<7>(codes[1], 64);
-        tile_dot<1, 6, 7>();
-      }
-      for (int i = 0; i < pair; ++i) {
-        i ? tile_store<1>(sums[1], 64) : tile_store<0>(sums[0], 64);
-        take_in<K>(sums[i], tile, g + i, 0, weights[i].scale[0], f);
-        take_in_minimum<K>(tile, g + i, weights[i].low, f);
-      }
-    } else {
-      for (int i = 0; i < pair; ++i) {
-        tile_zero<0>();
-        tile_load<4>(activations + 512 * i, 32);
-        tile_load<5>(codes[i], 64);
-        tile_dot<0, 4, 5>();
-        tile_zero<1>();
-        tile_load<4>(activations + 512 * i + 16, 32);
-        tile_load<5>(codes[i] + 256, 64);
-        tile_dot<1, 4, 5>();
-        tile_store<0>(sums[0], 64);
-        tile_store<1>(sums[1], 64);
-        take_in<K>(sums[0], tile, g + i, 0, weights[i].scale[0], f);
-        take_in<K>(sums[1], tile, g + i, 1, weights[i].scale[K::HALVES - 1], f);
-      }
-    }
+  unpack_batch(ahead, 0, groups, batches[0]);
+  for (int64_t g = 0, turn = 0; g - TOGETHER<K> < groups; g += TOGETHER<K>, ++turn) {
+    Batch &now = batches[turn & 1], &other = batches[~turn & 1];
+    multiply_batch<K>(tile.codes + 512 * g, groups - g, now);
+    if (g > 0) take_in(behind, tile, g - TOGETHER<K>, groups, other, f);
+    unpack_batch(ahead, g + TOGETHER<K>, groups, other);
+    if (g < groups) store_batch(now);
   }
 #pragma GCC unroll 16
   for (int m = 0; m < 16; ++m) store(out + 16 * m, f[m]);

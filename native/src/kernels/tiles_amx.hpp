@@ -16,10 +16,10 @@ struct alignas(64) TileShapes {
   uint8_t rows[16] = {};
 };
 
-// Tiles: 0 and 1 sums; 2 and 3 activations and codes of 32 inputs; 4 and 5 those of 16 inputs; 6 and 7 a second pair of 32.
+// Tiles: 0 to 3 sums of sixteen rows; 4 and 5 their activations, of 32 inputs; 6 and 7 codes of 32 inputs.
 inline TileShapes tile_shapes() {
   TileShapes shapes;
-  const int bytes[8] = {64, 64, 32, 64, 16, 64, 32, 64}, rows[8] = {16, 16, 16, 8, 16, 4, 16, 8};
+  const int bytes[8] = {64, 64, 64, 64, 32, 32, 64, 64}, rows[8] = {16, 16, 16, 16, 16, 16, 8, 8};
   for (int t = 0; t < 8; ++t) {
     shapes.row_bytes[t] = (uint16_t)bytes[t];
     shapes.rows[t] = (uint8_t)rows[t];
@@ -46,10 +46,10 @@ template <int T>
 inline void tile_store(void* to, int64_t stride) {
   __asm__ volatile("tilestored %%tmm%c2, (%0,%1,1)" ::"r"(to), "r"(stride), "i"(T) : "memory");
 }
-// sums += signed activations x unsigned codes
+// sums += activations x codes, both signed
 template <int C, int A, int B>
 inline void tile_dot() {
-  __asm__ volatile("tdpbsud %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(C), "i"(A), "i"(B));
+  __asm__ volatile("tdpbssd %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(C), "i"(A), "i"(B));
 }
 
 #else
@@ -87,7 +87,7 @@ inline void tile_dot() {
       for (int n = 0; n < emulated_shapes().row_bytes[C] / 4; ++n) {
         int32_t sum;
         __builtin_memcpy(&sum, emulated_tile(C) + 64 * r + 4 * n, 4);
-        for (int b = 0; b < 4; ++b) sum += (int8_t)emulated_tile(A)[64 * r + 4 * k + b] * (int)emulated_tile(B)[64 * k + 4 * n + b];
+        for (int b = 0; b < 4; ++b) sum += (int8_t)emulated_tile(A)[64 * r + 4 * k + b] * (int8_t)emulated_tile(B)[64 * k + 4 * n + b];
         __builtin_memcpy(emulated_tile(C) + 64 * r + 4 * n, &sum, 4);
       }
 }
