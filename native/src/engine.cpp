@@ -103,7 +103,6 @@ void Engine::reserve(size_t taps) {
   sublayer_.reserve(rows * width * 4);
   projected_.reserve(rows * (queries + 2 * keys) * 4);
   mixed_.reserve(rows * queries * 4);
-  hidden_.reserve(rows * size_t(c.hidden) * 4);
   reserve_shared(logits_, logit_rows_ * size_t(c.vocabulary) * 4);
   reserve_shared(taps_, taps * rows * width * 4);
   rows_scratch_.reserve(size_t(pool_->threads()) * std::max(width, queries) * 4);
@@ -239,23 +238,28 @@ void Engine::run_layer(Worker& worker, size_t index, const std::vector<Ask>& ask
   settle(worker, layer.after_attention_norm);
 
   quantise(worker, rows, c.width, width_tiles_, normed(layer.hidden_norm));
-  const size_t grain = std::clamp<size_t>(layer.gate->panels() / (size_t(worker.count) * 8), 1, 16);
-  const Product* products = activations_ == Activations::f32 ? kernels_.expanded : kernels_.product;
-  worker.each(layer.gate->panels(), grain, [&](size_t panel) {
-    alignas(64) float gates[TILE * PANEL], ups[TILE * PANEL];
-    for (const Placed& at : width_tiles_.placed()) {
-      products[int(layer.gate->kind)](layer.gate->panel(panel), c.width, at.tile, gates);
-      products[int(layer.up->kind)](layer.up->panel(panel), c.width, at.tile, ups);
-      if (at.plane) kernels_.add(gates, gates + at.plane * PANEL, int64_t(at.count) * PANEL);
-      if (at.plane) kernels_.add(ups, ups + at.plane * PANEL, int64_t(at.count) * PANEL);
-      for (int r = 0; r < at.count; ++r)
-        kernels_.gate(gates + r * PANEL, ups + r * PANEL, c.gelu, PANEL,
-                      hidden_.as<float>() + (at.first + size_t(r)) * size_t(c.hidden) + panel * PANEL);
-    }
-  });
-  quantise(worker, rows, c.hidden, hidden_tiles_, [&](size_t row) { return hidden_.as<float>() + row * size_t(c.hidden); });
+  worker.each(size_t(c.hidden) / GROUP, 1, [&](size_t group) { hidden_group(layer, group); });
   multiply(worker, {layer.down.get()}, hidden_tiles_, into(layer.after_hidden_norm, none));
   settle(worker, layer.after_hidden_norm);
+}
+
+// One group of the hidden layer, from its gate and up panels to what `down` reads of it.
+void Engine::hidden_group(const Layer& layer, size_t group) {
+  const Product* products = activations_ == Activations::f32 ? kernels_.expanded : kernels_.product;
+  alignas(64) float gates[TILE * PANEL], ups[TILE * PANEL], values[TILE * GROUP];
+  for (size_t t = 0; t < width_tiles_.placed().size(); ++t) {
+    const Placed &from = width_tiles_.placed()[t], &to = hidden_tiles_.placed()[t];
+    for (size_t half = 0; half < GROUP / PANEL; ++half) {
+      const size_t panel = group * (GROUP / PANEL) + half;
+      products[int(layer.gate->kind)](layer.gate->panel(panel), config().width, from.tile, gates);
+      products[int(layer.up->kind)](layer.up->panel(panel), config().width, from.tile, ups);
+      if (from.plane) kernels_.add(gates, gates + from.plane * PANEL, int64_t(from.count) * PANEL);
+      if (from.plane) kernels_.add(ups, ups + from.plane * PANEL, int64_t(from.count) * PANEL);
+      for (int r = 0; r < from.count; ++r)
+        kernels_.gate(gates + r * PANEL, ups + r * PANEL, config().gelu, PANEL, values + r * GROUP + half * PANEL);
+    }
+    kernels_.quantise_group(values, to.count, to.tile, int64_t(group), to.plane);
+  }
 }
 
 // Where a sublayer has a norm of its own, what it gave is normed and added to the stream here.

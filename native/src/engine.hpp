@@ -75,6 +75,7 @@ class Engine {
   void keep_taps(const std::vector<int>& taps, int after, size_t row);
   void rotate(const Layer& layer, size_t index, size_t row, const std::vector<Ask>& asks, float* scratch);
   void vocabulary(Worker& worker, const float* hidden, const std::vector<int>& from);
+  void hidden_group(const Layer& layer, size_t group);
   void settle(Worker& worker, const Vector& norm);
   template <class Store>
   void multiply(Worker& worker, std::initializer_list<const Packed*> matrices, const Tiles& tiles, Store&& store);
@@ -102,7 +103,7 @@ class Engine {
   std::vector<std::vector<Best>> best_;  // by thread
   std::vector<AttentionScratch> scratch_;
   Tiles width_tiles_, mixed_tiles_, hidden_tiles_, head_tiles_;
-  Buffer stream_, projected_, mixed_, hidden_, sublayer_, rows_scratch_;
+  Buffer stream_, projected_, mixed_, sublayer_, rows_scratch_;
   std::shared_ptr<Buffer> logits_, taps_;  // shared with the views of results
 };
 

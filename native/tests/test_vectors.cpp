@@ -71,6 +71,34 @@ void rows_are_quantised(const InstructionSet& isa, size_t inputs, int planes, Ra
   }
 }
 
+// Group after group of all rows, as the hidden layer is made: what whole rows give.
+void groups_are_quantised(const InstructionSet& isa, size_t inputs, int planes, Random& random) {
+  for (size_t count : {1, 3, 7, 13, 33}) {
+    std::vector<std::vector<float>> rows;
+    for (size_t row = 0; row < count; ++row) rows.push_back(any_row(inputs, random));
+    Tiles tiles;
+    tiles.lay(count, int64_t(inputs), ALL_KINDS, true, planes);
+    for (const Placed& at : tiles.placed())
+      for (size_t group = 0; group < inputs / 32; ++group) {
+        std::vector<float> values;
+        for (int r = 0; r < at.count; ++r) {
+          const float* x = rows[at.first + size_t(r)].data() + 32 * group;
+          values.insert(values.end(), x, x + 32);
+        }
+        isa.kernels.quantise_group(values.data(), at.count, at.tile, int64_t(group), at.plane);
+      }
+    for (size_t row = 0; row < count; ++row) {
+      const Placed& at = tiles.of(row);
+      const int place = int(row - at.first);
+      const std::vector<Quantised> want = quantise(rows[row], planes);
+      const std::string what = text(isa.name, "by groups, inputs", inputs, "rows", count, "planes", planes, "row", row);
+      for (int p = 0; p < planes; ++p) check_plane(at.tile, place + p * at.plane, want[size_t(p)], what);
+      for (size_t k = 0; k < inputs; ++k)
+        CHECK(same(&at.tile.values[k * size_t(at.tile.rows) + size_t(place)], &rows[row][k], 1), what, "value", k);
+    }
+  }
+}
+
 // What is no number must not hang, trap or leave the codes' range; what it gives is the same everywhere.
 void rows_of_no_numbers(const std::vector<InstructionSet>& isas) {
   std::vector<float> row(64, 1.0f);
@@ -167,7 +195,10 @@ int main() {
     for (const InstructionSet& isa : isas) {
       Random random(11);
       for (size_t inputs : {32, 64, 96, 160, 576, 1536})
-        for (int planes : {1, 2}) rows_are_quantised(isa, inputs, planes, random);
+        for (int planes : {1, 2}) {
+          rows_are_quantised(isa, inputs, planes, random);
+          groups_are_quantised(isa, inputs, planes, random);
+        }
       rows_are_normed(isa, random);
       rows_are_added_and_scaled(isa, random);
       bounds_are_reached(isa, random);

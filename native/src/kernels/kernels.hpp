@@ -56,6 +56,8 @@ struct Kernels {
   // Quantises one row of `inputs` floats into place `row` of a tile; with `plane`, what the int8 codes leave over is
   // quantised into place `row + plane` (two planes of int8 make the int16 activations).
   void (*quantise)(const float* row, int64_t inputs, const Tile& tile, int place, int plane);
+  // The same for one group of the first rows of a tile: values [rows][32].
+  void (*quantise_group)(const float* values, int rows, const Tile& tile, int64_t group, int plane);
   void (*norm)(const float* row, const float* weight, float epsilon, int64_t count, float* out);
   void (*add)(float* to, const float* other, int64_t count);
   void (*multiply)(float* values, float factor, int64_t count);
