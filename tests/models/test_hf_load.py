@@ -105,8 +105,8 @@ REFUSED: dict[str, Any] = {
     "linear_attention layers": lambda: transformers.MambaConfig(vocab_size=VOCAB, hidden_size=32, num_hidden_layers=2),
     "conv layers": lambda: transformers.Lfm2Config(**GROUPED, layer_types=["conv", "full_attention", "conv"]),
     "fixed context": lambda: transformers.BloomConfig(vocab_size=VOCAB, hidden_size=32, n_layer=2, n_head=2),
-    "attention of its own": lambda: transformers.CodeGenConfig(
-        vocab_size=VOCAB, n_embd=32, n_layer=2, n_head=4, rotary_dim=4
+    "attention of its own": lambda: transformers.GPTNeoConfig(
+        vocab_size=VOCAB, hidden_size=32, num_layers=2, num_heads=4, attention_types=[[["global", "local"], 1]]
     ),
     "sliding windows": lambda: transformers.Starcoder2Config(**GROUPED, sliding_window=4),
     "length of the text": lambda: transformers.LlamaConfig(
