@@ -94,9 +94,9 @@ def _gguf(path: Path, dtype: torch.dtype) -> tuple[Any, Any]:
         )
     check_config(read.config, path.name)
     with torch.device("meta"):
-        kind = type(transformers.AutoModelForCausalLM.from_config(read.config))
-    model, info = kind.from_pretrained(
-        None, config=read.config, state_dict=read.tensors(dtype), dtype=dtype, output_loading_info=True
+        blank = transformers.AutoModelForCausalLM.from_config(read.config)
+    model, info = type(blank).from_pretrained(
+        None, config=read.config, state_dict=read.tensors(blank, dtype), dtype=dtype, output_loading_info=True
     )
     for buffer, factors in read.frequencies(model):
         buffer.div_(factors)
