@@ -128,3 +128,34 @@ def test_what_would_be_lost_is_refused_by_name(tmp_path: Path, named: str) -> No
         loaded(tmp_path / "odd.gguf")
     assert named in str(error.value)
     assert "\n" not in str(error.value)
+
+
+# --- architectures that transformers reads ----------------------------------------------------------------------------
+
+# What the sentence names -> architecture, settings, further tensors; None: nothing is lost.
+THEIRS: dict[str | None, tuple[str, dict[str, Any], dict[str, Any]]] = {
+    None: ("phi3", {"attention.sliding_window": 0, "rope.dimension_count": 16, "rope.scaling.type": "none"}, {}),
+    "phi3.attention.sliding_window": ("phi3", WINDOW, {}),
+    "phi3.rope.dimension_count": ("phi3", {"rope.dimension_count": 8}, {}),
+    "phi3.attention.scale": ("phi3", {"attention.scale": 0.5}, {}),
+    "'linear'": ("phi3", {"rope.scaling.type": "linear", "rope.scaling.factor": 2.0}, {}),
+    "phi3.rope.scaling.factor": ("phi3", {"rope.scaling.factor": 2.0}, {}),
+    "128 numbers": ("phi3", {}, {"blk.0.attn_qkv.bias": floats(128)}),
+    "starcoder2.rope.freq_base": ("starcoder2", {"rope.freq_base": 500.0}, {}),
+}
+
+
+@pytest.mark.parametrize("named", THEIRS)
+def test_what_transformers_reader_drops_is_refused(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], named: str | None
+) -> None:
+    architecture, settings, extra = THEIRS[named]
+    stock = built(architecture)
+    write(tmp_path / "other.gguf", stock, architecture, settings=settings, extra=extra)
+    if named is None:
+        np.testing.assert_allclose(logits(loaded(tmp_path / "other.gguf")), told(stock), rtol=0, atol=1e-4)
+        assert capfd.readouterr() == ("", "")
+        return
+    with pytest.raises(WeightsError) as error:
+        loaded(tmp_path / "other.gguf")
+    assert named in str(error.value)

@@ -180,3 +180,54 @@ def _number(header: GGUFHeader, key: str, default: float | None = None) -> float
     if type(found) not in (int, float) or not 0 < found < math.inf:
         raise KeyError(f"{header.architecture}.{key}")
     return float(found)
+
+
+# --- other architectures, which transformers' own reader reads, dropping what it does not know ---
+
+# What the shapes of tensors repeat, so that no other value can be loaded; and what changes no result by itself.
+HARMLESS = frozenset(
+    {"embedding_length", "block_count", "feed_forward_length", "vocab_size", "attention.key_length"}
+    | {"attention.value_length", "expert_count", "expert_feed_forward_length", "expert_shared_feed_forward_length"}
+    | {"rope.scaling.original_context_length", "rope.scaling.finetuned"}
+)
+
+
+def check_kept(header: GGUFHeader, model: Any) -> None:
+    """Raises WeightsError unless the model that transformers made says and holds all that the file does."""
+    said = _said(model.config)
+    for key in sorted(own_settings(header) - HARMLESS):
+        if not _same(header.setting(key), said.get(key)):
+            raise lost(header, f"has a setting {header.architecture}.{key}")
+    held = {id(tensor): tensor.numel() for tensor in model.state_dict(keep_vars=True).values()}  # tied ones once
+    dropped = sum(info.count for info in header.tensors) - sum(held.values())
+    if dropped > 0:
+        raise lost(header, f"has tensors of {dropped} numbers")
+
+
+def _said(config: Any) -> dict[str, Any]:
+    """Key -> what a configuration says about it."""
+
+    def first(*names: str) -> Any:
+        return next((getattr(config, name) for name in names if getattr(config, name, None) is not None), None)
+
+    rope = first("rope_parameters") or {}
+    size = first("head_dim") or config.hidden_size // config.num_attention_heads
+    return {
+        "context_length": first("max_position_embeddings"),
+        "attention.head_count": first("num_attention_heads"),
+        "attention.head_count_kv": first("num_key_value_heads", "num_attention_heads"),
+        "attention.layer_norm_rms_epsilon": first("rms_norm_eps", "norm_eps"),
+        "attention.layer_norm_epsilon": first("layer_norm_epsilon", "layer_norm_eps", "norm_epsilon", "norm_eps"),
+        "attention.sliding_window": first("sliding_window") or 0,
+        "rope.freq_base": rope.get("rope_theta"),
+        "rope.dimension_count": int(size * rope.get("partial_rotary_factor", 1.0)),
+        "rope.scaling.type": "none",
+        "expert_used_count": first("num_experts_per_tok"),
+    }
+
+
+def _same(stored: Any, said: Any) -> bool:
+    """Files store numbers as float32."""
+    if isinstance(stored, float) and isinstance(said, int | float):
+        return math.isclose(stored, said, rel_tol=1e-6)
+    return bool(stored == said)

@@ -23,7 +23,9 @@ from foredraft.core.errors import ForedraftError, UnknownName, UsageError, Weigh
 from foredraft.core.protocols import Query
 from foredraft.models import hf_gguf
 from foredraft.models.directories import check_directory
+from foredraft.models.gguf_header import read_header
 from foredraft.models.hf_cache import ATTENTION, attend
+from foredraft.models.hf_gguf_config import check_kept
 from foredraft.models.hf_modules import Body, FewRowLinear
 
 if TYPE_CHECKING:
@@ -89,9 +91,11 @@ def _gguf(path: Path, dtype: torch.dtype) -> tuple[Any, Any]:
     """By our own reader where it knows the architecture, in seconds; else by transformers', in a minute."""
     read = hf_gguf.read(path)
     if read is None:
-        return transformers.AutoModelForCausalLM.from_pretrained(  # type: ignore[no-any-return]
+        model, info = transformers.AutoModelForCausalLM.from_pretrained(
             path.parent, gguf_file=path.name, dtype=dtype, local_files_only=True, output_loading_info=True
         )
+        check_kept(read_header(path), model)
+        return model, info
     check_config(read.config, path.name)
     with torch.device("meta"):
         blank = transformers.AutoModelForCausalLM.from_config(read.config)
