@@ -18,7 +18,7 @@ from foredraft.core.errors import UnknownName, UsageError, WeightsError  # noqa:
 from foredraft.core.protocols import Query  # noqa: E402
 from foredraft.models.hf import HFModel  # noqa: E402
 from foredraft.models.hf_cache import Part  # noqa: E402
-from hf_cases import GROUPED, VOCAB, Run, build, recompute  # noqa: E402
+from hf_cases import GROUPED, MIXED, VOCAB, Run, build, recompute  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -108,6 +108,7 @@ REFUSED: dict[str, Any] = {
     "attention of its own": lambda: transformers.GPTNeoConfig(
         vocab_size=VOCAB, hidden_size=32, num_layers=2, num_heads=4, attention_types=[[["global", "local"], 1]]
     ),
+    "setting layer_types": lambda: transformers.MistralConfig(**GROUPED, sliding_window=5, layer_types=MIXED),
     "sliding windows": lambda: transformers.Starcoder2Config(**GROUPED, sliding_window=4),
     "length of the text": lambda: transformers.LlamaConfig(
         **GROUPED, rope_parameters={"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}

@@ -8,7 +8,7 @@ cover must first agree with transformers' own attention on a small tree.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stderr
 from io import StringIO
 from pathlib import Path
@@ -25,6 +25,7 @@ from foredraft.models import hf_gguf
 from foredraft.models.directories import check_directory
 from foredraft.models.gguf_header import read_header
 from foredraft.models.hf_cache import ATTENTION, attend
+from foredraft.models.hf_config import PROVEN, REMEDY, check_config
 from foredraft.models.hf_gguf_config import check_kept
 from foredraft.models.hf_modules import Body, FewRowLinear
 
@@ -32,10 +33,6 @@ if TYPE_CHECKING:
     from foredraft.models.hf import HFModel
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
-# Covered by tests/models/test_hf.py, sliding windows included.
-PROVEN = frozenset({"llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "gpt2", "gpt_neox", "phi3"})
-REMEDY = "choose a model of another architecture, such as llama or qwen3"
-
 # The documented way to bring an attention function along; it is found by name in a model's configuration.
 transformers.AttentionInterface.register(ATTENTION, attend)
 
@@ -59,11 +56,23 @@ def load(path: Path, kind: Literal["gguf", "hf"], *, device: str, dtype: str, th
     lost = sorted({*info["missing_keys"], *(str(key) for key in info["mismatched_keys"])})
     if lost:
         raise WeightsError(f"{path.name} lacks {len(lost)} tensors, such as {lost[0]}: fetch it again, whole")
+    if dropped := _dropped(model, info["unexpected_keys"]):
+        raise WeightsError(f"{path.name} has a tensor {dropped[0]} that its settings leave out: check its config.json")
     try:
         return model.to(_device(device)).eval()
     except (RuntimeError, AssertionError) as error:  # torch without CUDA fails an assertion
         reason = str(error).splitlines()[0].rstrip(".")
         raise UsageError(f"the model cannot be put on device {device!r} ({reason}): choose cpu") from error
+
+
+def _dropped(model: Any, unexpected: Iterable[str]) -> list[str]:
+    """Tensors that belong to modules of the model, such as biases. Whole parts more than it has are another matter."""
+    modules = {
+        name for name, module in model.named_modules() if next(module.parameters(recurse=False), None) is not None
+    }
+    prefix = f"{model.base_model_prefix}."  # which files of the decoder alone leave out
+    owners = modules | {name.removeprefix(prefix) for name in modules}
+    return sorted(name for name in map(str, unexpected) if name.rpartition(".")[0] in owners)
 
 
 def _device(name: str) -> str:
@@ -122,21 +131,6 @@ def quiet() -> Iterator[None]:
         noise.set_verbosity(verbosity)
         if bars:
             noise.enable_progress_bar()
-
-
-def check_config(config: Any, name: str) -> None:
-    """Raises WeightsError for what a configuration shows cannot be scored."""
-    kinds = set(getattr(config, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}
-    if kinds:
-        raise WeightsError(f"{name} has {min(kinds)} layers, which the hf backend cannot roll back: {REMEDY}")
-    ropes = getattr(config, "rope_parameters", None) or {}
-    for rope in (ropes, *(value for value in ropes.values() if isinstance(value, dict))):
-        if rope.get("rope_type") in ("dynamic", "longrope"):
-            raise WeightsError(f"{name} turns positions by the length of the text, so no key can be kept: {REMEDY}")
-    if getattr(config, "is_encoder_decoder", False) or not getattr(config, "max_position_embeddings", None):
-        raise WeightsError(f"{name} ({config.model_type}) is no decoder with a fixed context: {REMEDY}")
-    if config.model_type not in PROVEN and getattr(config, "sliding_window", None):
-        raise WeightsError(f"{name} has sliding windows, which are untested for {config.model_type}: {REMEDY}")
 
 
 def prepare(model: Any, name: str) -> Body:
