@@ -8,10 +8,10 @@
     told = Twin(written).run(tokens)        # native_twin.py, needs torch: reference logits and hidden states
 
 CASES names what there is: smollm (tied), llama, llama3, llama-linear, llama-yarn, mistral, mistral-window, qwen2,
-qwen2-tied, qwen3, gemma3, gemma3-linear, gemma3-bases. The second argument is one of KINDS, for every matrix, or of
-MIXES. Rows are short (96 or 64 numbers) unless the type needs blocks of 256; with `size="uneven"` rows have 288 and 512
-numbers, so that a K type falls back in one matrix and not in the next, as in the files of Gemma 3 270M. The same
-arguments always give the same file. Needs neither torch nor the engine.
+qwen2-tied, qwen2-window, qwen3, qwen3-window, gemma3, gemma3-linear, gemma3-bases. The second argument is one of KINDS,
+for every matrix, or of MIXES. Rows are short (96 or 64 numbers) unless the type needs blocks of 256; with
+`size="uneven"` rows have 288 and 512 numbers, so that a K type falls back in one matrix and not in the next, as in the
+files of Gemma 3 270M. The same arguments always give the same file. Needs neither torch nor the engine.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Case:
 
     window: positions that a sliding layer sees; pattern: every so-manieth layer is global (0: none is). llama3: factor,
     low and high frequency factors and original context, which the file states as a tensor of frequency divisors.
-    refused: the engine says no, in a sentence with this in it. hf_differs: what the hf backend does otherwise.
+    refused: the engine says no, in a sentence with this in it.
     """
 
     name: str
@@ -80,7 +80,6 @@ class Case:
     llama3: tuple[float, float, float, int] | None = None
     keys: dict[str, Any] = field(default_factory=dict)
     refused: str = ""
-    hf_differs: str = ""
 
     @property
     def global_layers(self) -> tuple[bool, ...]:
@@ -113,20 +112,15 @@ CASES = {
         Case("llama-linear", "llama", EVEN, keys=LINEAR),
         Case("llama-yarn", "llama", EVEN, keys=STRETCHED, refused="rope"),
         Case("mistral", "llama", APART, theta=1e6),
-        Case("mistral-window", "llama", QWEN2, window=24, hf_differs="it drops llama.attention.sliding_window"),
+        Case("mistral-window", "llama", QWEN2, window=24),
         Case("qwen2", "qwen2", QWEN2, theta=1e6, epsilon=1e-6),
         Case("qwen2-tied", "qwen2", QWEN2, tied=True, theta=1e6, epsilon=1e-6),
+        Case("qwen2-window", "qwen2", QWEN2, theta=1e6, epsilon=1e-6, window=24),
         Case("qwen3", "qwen3", APART, tied=True, theta=1e6, epsilon=1e-6),
+        Case("qwen3-window", "qwen3", APART, theta=1e6, epsilon=1e-6, window=24),
         Case("gemma3", shapes=GEMMA, pattern=6, **SLIDING),
         Case("gemma3-linear", shapes=GEMMA, pattern=6, keys=LINEAR, **SLIDING),
-        Case(
-            "gemma3-bases",
-            shapes=GEMMA,
-            pattern=6,
-            keys=LOCAL,
-            hf_differs="it drops gemma3.rope.freq_base_swa",
-            **SLIDING,
-        ),
+        Case("gemma3-bases", shapes=GEMMA, pattern=6, keys=LOCAL, **SLIDING),
     )
 }
 

@@ -33,6 +33,7 @@ CONFIGS: dict[str, Any] = {
     "llama-bias": lambda: transformers.LlamaConfig(**GROUPED, attention_bias=True, tie_word_embeddings=True),
     "mistral": lambda: transformers.MistralConfig(**GROUPED, sliding_window=None),
     "mistral-window": lambda: transformers.MistralConfig(**GROUPED, sliding_window=5),
+    "ministral": lambda: transformers.MinistralConfig(**GROUPED, head_dim=16, sliding_window=5, layer_types=MIXED),
     "qwen2": lambda: transformers.Qwen2Config(**GROUPED),
     "qwen2-window": lambda: transformers.Qwen2Config(
         **GROUPED, use_sliding_window=True, sliding_window=4, max_window_layers=1

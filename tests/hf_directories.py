@@ -1,10 +1,11 @@
-"""Tiny random models of transformers, saved as directories that the native engine reads; needs torch.
+"""Tiny random models of transformers, saved as directories; needs torch.
 
     folder = write_directory(tmp_path / "tiny", "gemma3", dtype="bfloat16")
     stock = stock_model(folder)     # what transformers makes of the same directory, in float64
     edit(folder, rope_theta=None, rope_scaling={…})   # config.json; None takes a key out
 
-CASES names what there is. A case that ends in "-old" has the configuration that earlier versions of transformers wrote.
+CASES names what the native engine reads, MORE what the hf backend alone does. A case that ends in "-old" has the
+configuration that earlier versions of transformers wrote.
 """
 
 from __future__ import annotations
@@ -105,13 +106,28 @@ CASES = {
     ),
     "gemma3-old": Case(transformers.Gemma3TextConfig, GEMMA, OLD_GEMMA),
 }
+CAPS = {"attn_logit_softcapping": 1.5, "final_logit_softcapping": 3.0}
+YARN = {"rope_type": "yarn", "factor": 4.0, "rope_theta": 1e4, "original_max_position_embeddings": 64}
+GPT2 = {"vocab_size": VOCAB, "n_embd": 64, "n_layer": 3, "n_head": 4, "n_positions": CONTEXT, "initializer_range": 0.2}
+MORE = {
+    "llama-yarn": Case(transformers.LlamaConfig, SMALL | {"rope_parameters": YARN}),
+    "mistral-layers": Case(transformers.MistralConfig, SMALL | {"sliding_window": 24}, {"layer_types": MIXED}),
+    "gemma2": Case(transformers.Gemma2Config, GEMMA | CAPS),
+    "gemma2-uncapped": Case(transformers.Gemma2Config, GEMMA | dict.fromkeys(CAPS)),
+    "gemma3-capped": Case(transformers.Gemma3TextConfig, GEMMA | {"final_logit_softcapping": 3.0}),
+    "phi3-window": Case(transformers.Phi3Config, SMALL | {"sliding_window": 24, "partial_rotary_factor": 0.5}),
+    "gpt2-scaled": Case(transformers.GPT2Config, GPT2 | {"scale_attn_by_inverse_layer_idx": True}),
+    "gpt2-unscaled": Case(transformers.GPT2Config, GPT2 | {"scale_attn_weights": False}),
+    "gpt_neox": Case(transformers.GPTNeoXConfig, SMALL | {"rotary_pct": 0.25, "use_parallel_residual": False}),
+    "seed_oss": Case(transformers.SeedOssConfig, SMALL | {"head_dim": 32, "attention_bias": True}),
+}
 
 
 def write_directory(
     folder: Path, name: str, *, dtype: str = "float32", shards: str = "5GB", seed: int = 0, **options: Any
 ) -> Path:
-    """Writes the case `name`. shards: the largest size of a file. options: of the configuration, to change."""
-    case = CASES[name]
+    """Writes a case of CASES or MORE. shards: the largest size of a file. options: of the configuration, to change."""
+    case = (CASES | MORE)[name]
     torch.manual_seed(seed)
     model = transformers.AutoModelForCausalLM.from_config(case.config(**case.options | options))
     # Biases and norms start at zero or one: the noise makes every term of the forward count.
@@ -134,12 +150,12 @@ def edit(folder: Path, **changes: Any) -> None:
     path.write_text(json.dumps({key: value for key, value in told.items() if value is not None}), encoding="utf-8")
 
 
-def stock_model(folder: Path) -> Any:
+def stock_model(folder: Path, attention: str = "sdpa") -> Any:
     """transformers' own model of the directory, its weights in float64."""
     transformers.utils.logging.disable_progress_bar()
     try:
         model = transformers.AutoModelForCausalLM.from_pretrained(
-            folder, dtype=torch.float64, attn_implementation="sdpa", local_files_only=True
+            folder, dtype=torch.float64, attn_implementation=attention, local_files_only=True
         )
     finally:
         transformers.utils.logging.enable_progress_bar()

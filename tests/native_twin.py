@@ -124,20 +124,20 @@ def configuration(written: Written, layers: Sequence[int]) -> Any:
         "tie_word_embeddings": case.tied,
         "rope_parameters": rope(case),
     } | dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id"))
+    kinds = ["full_attention" if case.global_layers[layer] else "sliding_attention" for layer in layers]
+    own: dict[str, Any] = {"sliding_window": case.window, "layer_types": kinds}
     match case.architecture:
         case "llama" if case.window is not None:
             return transformers.MistralConfig(**told, sliding_window=case.window)
         case "llama":
             return transformers.LlamaConfig(**told)
         case "qwen2":
-            return transformers.Qwen2Config(**told)
+            return transformers.Qwen2Config(**told, **own, use_sliding_window=case.window is not None)
         case "qwen3":
-            return transformers.Qwen3Config(**told)
+            return transformers.Qwen3Config(**told, **own, use_sliding_window=case.window is not None)
     local = {"rope_type": "default", "rope_theta": case.keys.get("rope.freq_base_swa", 10000.0)}
     told["rope_parameters"] = {"full_attention": rope(case), "sliding_attention": local}
-    kinds = ["full_attention" if case.global_layers[layer] else "sliding_attention" for layer in layers]
-    own = {"sliding_window": case.window, "query_pre_attn_scalar": shape.head, "layer_types": kinds}
-    return transformers.Gemma3TextConfig(**told, **own)
+    return transformers.Gemma3TextConfig(**told, **own, query_pre_attn_scalar=shape.head)
 
 
 def rope(case: Case) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from foredraft.core.errors import UnknownName, UsageError, WeightsError  # noqa:
 from foredraft.core.protocols import Query  # noqa: E402
 from foredraft.models.hf import HFModel  # noqa: E402
 from foredraft.models.hf_cache import Part  # noqa: E402
-from hf_cases import GROUPED, VOCAB, Run, build, recompute  # noqa: E402
+from hf_cases import GROUPED, MIXED, VOCAB, Run, build, recompute  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -105,9 +105,10 @@ REFUSED: dict[str, Any] = {
     "linear_attention layers": lambda: transformers.MambaConfig(vocab_size=VOCAB, hidden_size=32, num_hidden_layers=2),
     "conv layers": lambda: transformers.Lfm2Config(**GROUPED, layer_types=["conv", "full_attention", "conv"]),
     "fixed context": lambda: transformers.BloomConfig(vocab_size=VOCAB, hidden_size=32, n_layer=2, n_head=2),
-    "attention of its own": lambda: transformers.CodeGenConfig(
-        vocab_size=VOCAB, n_embd=32, n_layer=2, n_head=4, rotary_dim=4
+    "attention of its own": lambda: transformers.GPTNeoConfig(
+        vocab_size=VOCAB, hidden_size=32, num_layers=2, num_heads=4, attention_types=[[["global", "local"], 1]]
     ),
+    "setting layer_types": lambda: transformers.MistralConfig(**GROUPED, sliding_window=5, layer_types=MIXED),
     "sliding windows": lambda: transformers.Starcoder2Config(**GROUPED, sliding_window=4),
     "length of the text": lambda: transformers.LlamaConfig(
         **GROUPED, rope_parameters={"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}

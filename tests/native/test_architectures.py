@@ -34,8 +34,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 TOLERANCE = 1e-4
 LENGTH = 150  # beyond two blocks of keys, and six times the sliding window
 READ = {name: case for name, case in CASES.items() if not case.refused}
-HF = [name for name, case in READ.items() if not case.hf_differs]
-FEW = ("smollm", "qwen2", "gemma3")  # enough to show that a test is right
+FEW = ("smollm", "mistral-window", "qwen2", "gemma3-bases")  # enough to show that a test is right
 
 
 def readers(hf: Sequence[str] = FEW, native: Iterable[str] = READ) -> Any:
@@ -162,7 +161,7 @@ def test_every_storage_type(opened: Any, twins: Any, loader: str, name: str, kin
     assert_told(feed(model, model.open(), text, 16), twins(written).run(text), f"{name} of {kind}")
 
 
-@readers(HF)
+@readers(list(READ))
 def test_rows_of_256_and_rows_between(opened: Any, twins: Any, loader: str, name: str) -> None:
     for kind, size in (("Q4_K_M", "uneven"), ("patchwork", "wide")):
         model, written = opened(loader, name, kind, size)
@@ -171,7 +170,7 @@ def test_rows_of_256_and_rows_between(opened: Any, twins: Any, loader: str, name
 
 
 @pytest.mark.parametrize("length", [0, 20, 60, 100])
-@readers(HF)
+@readers(list(READ))
 def test_trees(opened: Any, twins: Any, loader: str, name: str, length: int) -> None:
     """Behind a short text, across the sliding window, across a block of keys, and past the window altogether."""
     model, written = opened(loader, name)
@@ -244,19 +243,28 @@ def test_far_positions(opened: Any, twins: Any, loader: str, name: str) -> None:
     assert_told(told(scores, len(rows[0]), layers), reference.rows(text, rows), "a tree behind it")
 
 
-@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.hf_differs])
-@pytest.mark.xfail(strict=True, reason="the hf backend drops a setting of these files", raises=AssertionError)
-def test_what_the_hf_backend_does_otherwise(opened: Any, twins: Any, name: str) -> None:
-    model, written = opened("hf", name)
-    text = text_of(written, 45, LENGTH)
-    assert_told(feed(model, model.open(), text), twins(written).run(text), CASES[name].hf_differs)
+@pytest.mark.parametrize("name", READ)
+def test_the_hf_backend_says_the_same(opened: Any, name: str) -> None:
+    """Of a text longer than any window, and of a tree behind it."""
+    found: list[list[Told]] = []
+    for loader in LOADERS:
+        model, written = opened(loader, name, "Q4_1")
+        cache, layers = model.open(), model.about.layers
+        found.append([feed(model, cache, text_of(written, 45, LENGTH), 64)])
+        [scores] = model.score([query(cache, rows_of(written, 47, 4, 10), layers)])
+        found[-1].append(told(scores, 4 + 10, layers))
+    for one, other, what in zip(*found, ("a text", "a tree")):
+        assert_told(one, other, f"{name}: {what}")
 
 
 MISTAKES: dict[str, tuple[str, dict[str, Any]]] = {
     "epsilon": ("llama", {"epsilon": 1e-6}),
     "rotation base": ("qwen3", {"theta": 1.01e6}),
     "window too long by one": ("gemma3", {"window": 25}),
-    "window too short by one": ("gemma3", {"window": 23}),
+    "window too short by one": ("mistral-window", {"window": 23}),
+    "window of all layers dropped": ("mistral-window", {"window": None}),
+    "window of a Qwen dropped": ("qwen3-window", {"window": None}),
+    "local base dropped": ("gemma3-bases", {"keys": {}}),
     "frequencies as they are": ("llama3", {"llama3": None}),
     "frequencies divided a little less": ("llama3", {"llama3": (7.9, 1.0, 4.0, 64)}),
     "positions not stretched": ("gemma3-linear", {"keys": {}}),

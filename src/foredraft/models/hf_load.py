@@ -8,7 +8,7 @@ cover must first agree with transformers' own attention on a small tree.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stderr
 from io import StringIO
 from pathlib import Path
@@ -23,17 +23,16 @@ from foredraft.core.errors import ForedraftError, UnknownName, UsageError, Weigh
 from foredraft.core.protocols import Query
 from foredraft.models import hf_gguf
 from foredraft.models.directories import check_directory
+from foredraft.models.gguf_header import read_header
 from foredraft.models.hf_cache import ATTENTION, attend
+from foredraft.models.hf_config import PROVEN, REMEDY, check_config
+from foredraft.models.hf_gguf_config import check_kept
 from foredraft.models.hf_modules import Body, FewRowLinear
 
 if TYPE_CHECKING:
     from foredraft.models.hf import HFModel
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
-# Covered by tests/models/test_hf.py, sliding windows included.
-PROVEN = frozenset({"llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "gpt2", "gpt_neox", "phi3"})
-REMEDY = "choose a model of another architecture, such as llama or qwen3"
-
 # The documented way to bring an attention function along; it is found by name in a model's configuration.
 transformers.AttentionInterface.register(ATTENTION, attend)
 
@@ -57,11 +56,23 @@ def load(path: Path, kind: Literal["gguf", "hf"], *, device: str, dtype: str, th
     lost = sorted({*info["missing_keys"], *(str(key) for key in info["mismatched_keys"])})
     if lost:
         raise WeightsError(f"{path.name} lacks {len(lost)} tensors, such as {lost[0]}: fetch it again, whole")
+    if dropped := _dropped(model, info["unexpected_keys"]):
+        raise WeightsError(f"{path.name} has a tensor {dropped[0]} that its settings leave out: check its config.json")
     try:
         return model.to(_device(device)).eval()
     except (RuntimeError, AssertionError) as error:  # torch without CUDA fails an assertion
         reason = str(error).splitlines()[0].rstrip(".")
         raise UsageError(f"the model cannot be put on device {device!r} ({reason}): choose cpu") from error
+
+
+def _dropped(model: Any, unexpected: Iterable[str]) -> list[str]:
+    """Tensors that belong to modules of the model, such as biases. Whole parts more than it has are another matter."""
+    modules = {
+        name for name, module in model.named_modules() if next(module.parameters(recurse=False), None) is not None
+    }
+    prefix = f"{model.base_model_prefix}."  # which files of the decoder alone leave out
+    owners = modules | {name.removeprefix(prefix) for name in modules}
+    return sorted(name for name in map(str, unexpected) if name.rpartition(".")[0] in owners)
 
 
 def _device(name: str) -> str:
@@ -89,14 +100,16 @@ def _gguf(path: Path, dtype: torch.dtype) -> tuple[Any, Any]:
     """By our own reader where it knows the architecture, in seconds; else by transformers', in a minute."""
     read = hf_gguf.read(path)
     if read is None:
-        return transformers.AutoModelForCausalLM.from_pretrained(  # type: ignore[no-any-return]
+        model, info = transformers.AutoModelForCausalLM.from_pretrained(
             path.parent, gguf_file=path.name, dtype=dtype, local_files_only=True, output_loading_info=True
         )
+        check_kept(read_header(path), model)
+        return model, info
     check_config(read.config, path.name)
     with torch.device("meta"):
-        kind = type(transformers.AutoModelForCausalLM.from_config(read.config))
-    model, info = kind.from_pretrained(
-        None, config=read.config, state_dict=read.tensors(dtype), dtype=dtype, output_loading_info=True
+        blank = transformers.AutoModelForCausalLM.from_config(read.config)
+    model, info = type(blank).from_pretrained(
+        None, config=read.config, state_dict=read.tensors(blank, dtype), dtype=dtype, output_loading_info=True
     )
     for buffer, factors in read.frequencies(model):
         buffer.div_(factors)
@@ -118,21 +131,6 @@ def quiet() -> Iterator[None]:
         noise.set_verbosity(verbosity)
         if bars:
             noise.enable_progress_bar()
-
-
-def check_config(config: Any, name: str) -> None:
-    """Raises WeightsError for what a configuration shows cannot be scored."""
-    kinds = set(getattr(config, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}
-    if kinds:
-        raise WeightsError(f"{name} has {min(kinds)} layers, which the hf backend cannot roll back: {REMEDY}")
-    ropes = getattr(config, "rope_parameters", None) or {}
-    for rope in (ropes, *(value for value in ropes.values() if isinstance(value, dict))):
-        if rope.get("rope_type") in ("dynamic", "longrope"):
-            raise WeightsError(f"{name} turns positions by the length of the text, so no key can be kept: {REMEDY}")
-    if getattr(config, "is_encoder_decoder", False) or not getattr(config, "max_position_embeddings", None):
-        raise WeightsError(f"{name} ({config.model_type}) is no decoder with a fixed context: {REMEDY}")
-    if config.model_type not in PROVEN and getattr(config, "sliding_window", None):
-        raise WeightsError(f"{name} has sliding windows, which are untested for {config.model_type}: {REMEDY}")
 
 
 def prepare(model: Any, name: str) -> Body:
