@@ -95,6 +95,7 @@ class Maker {
     made->final_norm.assign(size_t(c.width), 1.0f);
     made->embedding = made->head = matrix(shape.head, c.vocabulary, c.width);
     foredraft::check(*made);
+    gather(*made);
     return made;
   }
 

@@ -127,6 +127,7 @@ void bind_engine(nb::module_& module) {
            [](Weights* self, const Config& config, std::vector<Layer> layers, Vector norm, Matrix embedding, Matrix head) {
              new (self) Weights{config, std::move(layers), std::move(norm), std::move(embedding), std::move(head)};
              check(*self);
+             gather(*self);
            })
       .def_prop_ro("nbytes", &Weights::nbytes);
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <new>
 #include <utility>
 
@@ -28,13 +29,23 @@ class Buffer {
 #endif
     std::memset(data_, 0, bytes);
   }
-  Buffer(Buffer&& other) noexcept : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+  // A part of another, which lives as long as it has parts.
+  Buffer(std::shared_ptr<const Buffer> whole, size_t offset, size_t bytes)
+      : data_(whole->data_ + offset), bytes_(bytes), whole_(std::move(whole)) {}
+  Buffer(Buffer&& other) noexcept
+      : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)), whole_(std::move(other.whole_)) {}
   Buffer& operator=(Buffer&& other) noexcept {
     std::swap(data_, other.data_);
     std::swap(bytes_, other.bytes_);
+    std::swap(whole_, other.whole_);
     return *this;
   }
-  ~Buffer() { std::free(data_); }
+  ~Buffer() {
+    if (!whole_) std::free(data_);
+  }
+
+  // From so many bytes on large pages may back it.
+  static constexpr size_t LARGE = size_t(2) << 20;
 
   uint8_t* data() const { return data_; }
   size_t size() const { return bytes_; }
@@ -48,9 +59,9 @@ class Buffer {
   }
 
  private:
-  static constexpr size_t LARGE = size_t(2) << 20;
   uint8_t* data_ = nullptr;
   size_t bytes_ = 0;
+  std::shared_ptr<const Buffer> whole_;  // whose part this is
 };
 
 }  // namespace foredraft

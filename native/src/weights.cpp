@@ -1,5 +1,7 @@
 #include "weights.hpp"
 
+#include <cstring>
+#include <map>
 #include <set>
 #include <stdexcept>
 #include <string>
@@ -68,6 +70,36 @@ void check(const Weights& w) {
   if (w.head->inputs != size_t(c.width) || w.head->outputs < size_t(c.vocabulary)) refuse("the head does not fit the model");
   vector(w.final_norm, c.width, true, "final norm");
   for (size_t i = 0; i < w.layers.size(); ++i) layer(w.layers[i], c, "layer " + std::to_string(i) + " ");
+}
+
+void gather(Weights& w) {
+  std::vector<Matrix*> small;
+  auto see = [&](Matrix& m) {
+    if (m->data.size() < Buffer::LARGE) small.push_back(&m);
+  };
+  for (Layer& l : w.layers)
+    for (Matrix* m : {&l.query, &l.key, &l.value, &l.out, &l.gate, &l.up, &l.down}) see(*m);
+  see(w.embedding);
+  see(w.head);
+  auto lines = [](size_t bytes) { return (bytes + 63) / 64 * 64; };
+  size_t total = 0;
+  std::map<const Packed*, size_t> places;
+  for (Matrix* m : small)
+    if (places.emplace(m->get(), total).second) total += lines((*m)->data.size());
+  const auto whole = std::make_shared<const Buffer>(total);
+  std::map<const Packed*, Matrix> copies;  // a matrix that the model uses twice stays one
+  for (Matrix* m : small) {
+    Matrix& copy = copies[m->get()];
+    if (!copy) {
+      const Packed& from = **m;
+      auto to = std::make_shared<Packed>();
+      to->kind = from.kind, to->outputs = from.outputs, to->inputs = from.inputs, to->panel_bytes = from.panel_bytes;
+      to->data = Buffer(whole, places[m->get()], from.data.size());
+      std::memcpy(to->data.data(), from.data.data(), from.data.size());
+      copy = std::move(to);
+    }
+  }
+  for (Matrix* m : small) *m = copies[m->get()];
 }
 
 }  // namespace foredraft

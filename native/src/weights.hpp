@@ -42,4 +42,8 @@ struct Weights {
 // Throws std::invalid_argument, naming the part, where shapes do not fit together.
 void check(const Weights& weights);
 
+// Copies the matrices that are too small for large pages, one after another in the order of a pass, into one buffer that
+// is not: a pass over thousands of small pages waits for their addresses.
+void gather(Weights& weights);
+
 }  // namespace foredraft

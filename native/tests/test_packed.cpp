@@ -8,6 +8,7 @@
 #include "half.hpp"
 #include "instruction_sets.hpp"
 #include "pool.hpp"
+#include "weights.hpp"
 
 namespace {
 
@@ -105,6 +106,40 @@ void buffers() {
   CHECK(none.data() == kept, "what is large enough stays");
   small.reserve(1000);
   CHECK(small.size() >= 1000 && small.data()[999] == 0, "");
+  Buffer part;
+  {
+    const auto whole = std::make_shared<const Buffer>(256);
+    part = Buffer(whole, 64, 128);
+    part.data()[127] = 7;
+    CHECK(part.size() == 128 && whole->data()[191] == 7, "a part is the whole's memory");
+  }
+  CHECK(part.data()[127] == 7, "and outlives its name");
+}
+
+// Gathered matrices say what they said before, and one that is used twice stays one.
+void gathering(Pool& pool, Random& random) {
+  const auto made = [&](int outputs, int inputs) -> Matrix {
+    const std::vector<uint8_t> stored = random_stored(Kind::Q4_1, size_t(outputs), size_t(inputs), random);
+    return pack(Kind::Q4_1, size_t(outputs), size_t(inputs), stored.data(), stored.size(), pool);
+  };
+  Weights weights;
+  Layer layer;
+  layer.query = made(17, 64);
+  layer.key = made(16, 64);
+  layer.value = made(16, 64);
+  layer.out = made(64, 32);
+  layer.gate = made(96, 64);
+  layer.up = made(96, 64);
+  layer.down = made(64, 96);
+  weights.layers.push_back(layer);
+  weights.embedding = weights.head = made(40, 64);
+  const size_t bytes = weights.nbytes();
+  gather(weights);
+  const Layer& moved = weights.layers[0];
+  CHECK(weights.embedding == weights.head && weights.nbytes() == bytes, "ties", weights.nbytes());
+  CHECK(moved.query != layer.query && moved.down->data.size() == layer.down->data.size(), "moved");
+  CHECK(same(moved.down->data.data(), layer.down->data.data(), layer.down->data.size()), "bytes");
+  CHECK(moved.key->data.data() > moved.query->data.data() && moved.key->outputs == 16, "in order");
 }
 
 }  // namespace
@@ -114,6 +149,7 @@ int main() {
   buffers();
   Random random(9);
   Pool pool(2);
+  gathering(pool, random);
   for (bool flush : {true, false}) {
     const Arithmetic arithmetic(flush);
     for (int k = 0; k < KINDS; ++k) {
