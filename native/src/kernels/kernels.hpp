@@ -10,7 +10,7 @@ namespace foredraft {
 constexpr int TILE = 16;    // rows that a tile holds at most
 constexpr int BLOCK = 64;   // positions that attention folds at a time, beginning at multiples of it
 constexpr int SUB = 16;     // keys in one vector
-constexpr int QUERIES = 8;  // queries that share a read of keys from the registers
+constexpr int QUERIES = 6;  // queries that share a read of keys from the registers
 
 // Up to 16 rows of activations as products read them, group by group: [group][rows][32] codes, [group][rows] the rest.
 // zero[z] holds -zero * (sum of the codes) for the zero points 8, 16, 128, and 32 for each half of a group.
