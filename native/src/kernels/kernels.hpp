@@ -33,10 +33,12 @@ struct KeyBlock {
   int start;  // its first position
 };
 
-// Queries of one head of keys over one path. query, out: [count][size]; a query sees positions first … last. most, sums
-// [count], [count][16]: what online softmax carries from block to block.
+// Queries of one head of keys over blocks that stand on the path of each of them. query, out: [count][size]; a query sees
+// positions first … last. most, sums [count], [count][16]: what online softmax carries from block to block, and with out
+// from call to call: the first call of a query opens, the last one closes.
 struct Attention {
   int count, size, blocks;
+  bool opens, closes;
   const float* query;
   const int* first;
   const int* last;
