@@ -26,7 +26,7 @@ struct AttentionScratch {
 };
 
 // Into how many jobs the rows of a sequence are cut for each head of keys: few, for the rows of a job share a read of
-// the keys, but as many as occupy all threads alike, and no more queries in one than the nearest caches hold with a block.
+// the keys, but as many as occupy all threads alike, and no more queries in one than the nearest caches hold.
 int row_jobs(int rows, int kv_heads, int group, int threads);
 
 struct AttentionPlan {
