@@ -1,6 +1,7 @@
 #include "attention.hpp"
 
 #include <algorithm>
+#include <climits>
 #include <cstring>
 
 namespace foredraft {
@@ -44,7 +45,95 @@ KeyBlock standing(const AttentionPlan& plan, int head, int page) {
   return block;
 }
 
+// The rows of a job on their way along the blocks.
+struct Walk {
+  const AttentionPlan& plan;
+  const AttentionJob& job;
+  AttentionScratch& scratch;
+
+  int position(int r) const { return plan.cache.length() + plan.cache.depths()[size_t(job.row + r)]; }
+  bool waits(int r) const { return job.row + r >= plan.cache.chain(); }
+
+  void load(const float* query, size_t stride) const {
+    const size_t span = size_t(plan.group) * size_t(plan.shape.size);
+    for (int r = 0; r < job.count; ++r) {
+      std::memcpy(scratch.query.as<float>() + size_t(r) * span, query + size_t(r) * stride, span * sizeof(float));
+      for (int g = 0; g < plan.group; ++g) {
+        scratch.first[size_t(r * plan.group + g)] = plan.window ? std::max(0, position(r) - plan.window + 1) : 0;
+        scratch.last[size_t(r * plan.group + g)] = position(r);
+      }
+    }
+  }
+
+  // Finds the waiting rows of a row's path, and where they begin.
+  int find_path(int r) const {
+    scratch.path.clear();
+    for (int row = job.row + r; row >= plan.cache.chain(); row = plan.cache.parents()[size_t(row)])
+      scratch.path.push_back(row);
+    std::reverse(scratch.path.begin(), scratch.path.end());
+    return position(r) + 1 - int(scratch.path.size());
+  }
+
+  void fold(int r, int count, bool opens, bool closes) const {
+    const size_t from = size_t(r) * size_t(plan.group), size = size_t(plan.shape.size);
+    Attention call{};
+    call.count = count * plan.group;
+    call.size = plan.shape.size;
+    call.blocks = int(scratch.blocks.size());
+    call.opens = opens;
+    call.closes = closes;
+    call.query = scratch.query.as<float>() + from * size;
+    call.first = scratch.first.data() + from;
+    call.last = scratch.last.data() + from;
+    call.block = scratch.blocks.data();
+    call.out = scratch.out.as<float>() + from * size;
+    call.most = scratch.most.as<float>() + from;
+    call.sums = scratch.sums.as<float>() + from * 16;
+    call.scratch = scratch.scores.as<float>();
+    plan.shape.bytes == 2 ? plan.kernels.attend_half(call) : plan.kernels.attend_float(call);
+  }
+
+  // Takes the whole blocks that stand in the pages for every row into all of them. Returns where they end.
+  int share() const {
+    int begin = INT_MAX, end = 0, stand = INT_MAX;
+    for (int r = 0; r < job.count; ++r) {
+      begin = std::min(begin, scratch.first[size_t(r * plan.group)] / BLOCK * BLOCK);
+      end = std::max(end, position(r) / BLOCK * BLOCK + BLOCK);
+      if (waits(r)) stand = std::min(stand, find_path(r) / BLOCK * BLOCK);
+    }
+    end = std::min(end, stand);
+    scratch.blocks.clear();
+    for (int page = begin / BLOCK; page * BLOCK < end; ++page) scratch.blocks.push_back(standing(plan, job.head, page));
+    fold(0, job.count, true, false);
+    return end;
+  }
+
+  // Takes the blocks from `start` on into rows of the chain or into one that waits: the last of them.
+  void finish(int r, int count, int start) const {
+    const int last = position(r + count - 1), pages_end = waits(r) ? find_path(r) : last + 1;
+    uint8_t* memory = scratch.composed.data();
+    scratch.blocks.clear();
+    start = std::max(start, scratch.first[size_t(r * plan.group)] / BLOCK * BLOCK);
+    for (; start <= last; start += BLOCK) {
+      if (!waits(r) || start + BLOCK <= pages_end) {
+        scratch.blocks.push_back(standing(plan, job.head, start / BLOCK));
+      } else {
+        scratch.blocks.push_back(compose(plan, job.head, start, pages_end, scratch.path, memory));
+        memory += plan.shape.head_bytes();
+      }
+    }
+    fold(r, count, false, true);
+  }
+};
+
 }  // namespace
+
+int row_jobs(int rows, int kv_heads, int group, int threads) {
+  const int most = std::max(1, 48 / group);
+  int jobs = (rows + most - 1) / most;
+  while (jobs < rows && jobs * kv_heads < 3 * threads && jobs * kv_heads % threads) ++jobs;
+  return jobs;
+}
 
 void AttentionScratch::reserve(const CacheShape& shape, int queries, int deepest, int positions) {
   query.reserve(size_t(queries) * size_t(shape.size) * sizeof(float));
@@ -61,48 +150,12 @@ void AttentionScratch::reserve(const CacheShape& shape, int queries, int deepest
 
 void attend(const AttentionPlan& plan, const AttentionJob& job, const float* query, size_t stride, float* out,
             size_t width, AttentionScratch& scratch) {
-  const CacheShape& shape = plan.shape;
-  const size_t span = size_t(plan.group) * size_t(shape.size), column = size_t(job.head) * span;
-  const int length = plan.cache.length();
-  const int end = length + plan.cache.depths()[size_t(job.row + job.count - 1)];  // the last position that is seen
-  for (int r = 0; r < job.count; ++r) {
-    std::memcpy(scratch.query.as<float>() + size_t(r) * span, query + size_t(r) * stride + column, span * sizeof(float));
-    const int position = length + plan.cache.depths()[size_t(job.row + r)];
-    for (int g = 0; g < plan.group; ++g) {
-      scratch.first[size_t(r * plan.group + g)] = plan.window ? std::max(0, position - plan.window + 1) : 0;
-      scratch.last[size_t(r * plan.group + g)] = position;
-    }
-  }
-  const bool waits = job.row >= plan.cache.chain();
-  const int begin = scratch.first[0] / BLOCK * BLOCK;
-  scratch.blocks.clear();
-  std::vector<int>& path = scratch.path;
-  path.clear();
-  int standing_end = end + 1;
-  if (waits) {
-    for (int row = job.row; row >= plan.cache.chain(); row = plan.cache.parents()[size_t(row)]) path.push_back(row);
-    std::reverse(path.begin(), path.end());
-    standing_end = end + 1 - int(path.size());
-  }
-  for (int start = begin; start <= end; start += BLOCK) {
-    const bool whole = !waits || start + BLOCK <= standing_end;
-    uint8_t* memory = scratch.composed.data() + size_t((start - standing_end / BLOCK * BLOCK) / BLOCK) * shape.head_bytes();
-    scratch.blocks.push_back(whole ? standing(plan, job.head, start / BLOCK)
-                                   : compose(plan, job.head, start, standing_end, path, memory));
-  }
-  Attention call{};
-  call.count = job.count * plan.group;
-  call.size = shape.size;
-  call.blocks = int(scratch.blocks.size());
-  call.query = scratch.query.as<float>();
-  call.first = scratch.first.data();
-  call.last = scratch.last.data();
-  call.block = scratch.blocks.data();
-  call.out = scratch.out.as<float>();
-  call.most = scratch.most.as<float>();
-  call.sums = scratch.sums.as<float>();
-  call.scratch = scratch.scores.as<float>();
-  shape.bytes == 2 ? plan.kernels.attend_half(call) : plan.kernels.attend_float(call);
+  const size_t span = size_t(plan.group) * size_t(plan.shape.size), column = size_t(job.head) * span;
+  const Walk walk{plan, job, scratch};
+  walk.load(query + column, stride);
+  const int shared = walk.share(), chain = std::clamp(plan.cache.chain() - job.row, 0, job.count);
+  if (chain > 0) walk.finish(0, chain, shared);
+  for (int r = chain; r < job.count; ++r) walk.finish(r, 1, shared);
   for (int r = 0; r < job.count; ++r)
     std::memcpy(out + size_t(r) * width + column, scratch.out.as<float>() + size_t(r) * span, span * sizeof(float));
 }

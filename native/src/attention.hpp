@@ -9,7 +9,7 @@
 
 namespace foredraft {
 
-// Rows of one sequence, of which all stand in the pages or one waits beside them, and one head of keys.
+// Rows of one sequence and one head of keys. Rows of several branches share the blocks that stand on all their paths.
 struct AttentionJob {
   int ask, head;
   int row, count;     // rows of the query, consecutive
@@ -25,12 +25,9 @@ struct AttentionScratch {
   void reserve(const CacheShape& shape, int queries, int deepest, int positions);
 };
 
-// How many rows of a chain one job takes: as many as leave every thread several jobs, for they share a read of the keys,
-// but no more queries than their scores fit beside a block in the nearest cache.
-inline int rows_together(int rows, int kv_heads, int group, int threads) {
-  const int most = 24 / group > 1 ? 24 / group : 1, fair = rows * kv_heads / (threads * 3) + 1;
-  return fair < most ? fair : most;
-}
+// Into how many jobs the rows of a sequence are cut for each head of keys: few, for the rows of a job share a read of
+// the keys, but as many as occupy all threads alike, and no more queries in one than the nearest caches hold.
+int row_jobs(int rows, int kv_heads, int group, int threads);
 
 struct AttentionPlan {
   const CacheShape& shape;

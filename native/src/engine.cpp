@@ -78,13 +78,13 @@ void Engine::plan(const std::vector<Ask>& asks) {
       deepest = std::max(deepest, depth);
       furthest = std::max(furthest, rows_.back().position);
     }
-    const int chain = ask.cache->chain(), total = int(ask.tokens.size());
-    const int together = rows_together(chain, config().kv_heads, group, pool_->threads());
-    most_together = std::max(most_together, together);
+    const int total = int(ask.tokens.size());
+    const int cuts = row_jobs(total, config().kv_heads * int(asks.size()), group, pool_->threads());
     for (int head = 0; head < config().kv_heads; ++head)
-      for (int r = 0, count; r < total; r += count) {
-        count = r < chain ? std::min(together, chain - r) : 1;
-        jobs_.push_back({int(a), head, r, count, first + size_t(r)});
+      for (int cut = 0; cut < cuts; ++cut) {
+        const int row = total * cut / cuts, count = total * (cut + 1) / cuts - row;
+        jobs_.push_back({int(a), head, row, count, first + size_t(row)});
+        most_together = std::max(most_together, count);
       }
     for (int row : ask.wanted) {
       wanted_.push_back(int(first) + row);

@@ -2,6 +2,7 @@
 #include "attention.hpp"
 
 #include <algorithm>
+#include <limits>
 
 #include "instruction_sets.hpp"
 #include "reference.hpp"
@@ -140,8 +141,8 @@ Pass expect(const Text& text, Random& random) {
   return pass;
 }
 
-// All rows as the engine asks for them: rows of the chain together, the others alone.
-void check_pass(const InstructionSet& isa, const Text& text, const Pass& pass, int together) {
+// All rows, so many to a job: those of the chain and of every branch. Returns what comes of them.
+std::vector<float> run(const InstructionSet& isa, const Text& text, const Pass& pass, int together) {
   const Setting& s = text.setting;
   const Cache& cache = text.cache;
   const int rows = int(cache.parents().size());
@@ -151,18 +152,23 @@ void check_pass(const InstructionSet& isa, const Text& text, const Pass& pass, i
   scratch.reserve(text.shape, together * s.group, deepest, cache.length() + deepest);
   const AttentionPlan plan{text.shape, isa.kernels, cache, LAYER, s.group, s.window};
   for (int head = 0; head < HEADS; ++head)
-    for (int row = 0, count; row < rows; row += count) {
-      count = row < cache.chain() ? std::min(together, cache.chain() - row) : 1;
+    for (int row = 0; row < rows; row += together) {
       AttentionJob job{};
       job.head = head;
       job.row = row;
-      job.count = count;
-      attend(plan, job, pass.queries.data() + size_t(row) * pass.stride, pass.stride, out.data() + size_t(row) * pass.width,
-             pass.width, scratch);
+      job.count = std::min(together, rows - row);
+      attend(plan, job, pass.queries.data() + size_t(row) * pass.stride, pass.stride,
+             out.data() + size_t(row) * pass.width, pass.width, scratch);
     }
-  for (size_t at = 0; at < out.size(); ++at)
+  return out;
+}
+
+void check_pass(const InstructionSet& isa, const Text& text, const Pass& pass, int together, size_t rows) {
+  const Setting& s = text.setting;
+  const std::vector<float> out = run(isa, text, pass, together);
+  for (size_t at = 0; at < rows * pass.width; ++at)
     CHECK(same(&out[at], &pass.wanted[at], 1), isa.name, "size", s.size, "group", s.group, "window", s.window,
-          s.half ? "half" : "f32", "length", cache.length(), "chain", cache.chain(), "together", together, "row",
+          s.half ? "half" : "f32", "length", text.cache.length(), "chain", text.cache.chain(), "together", together, "row",
           at / pass.width, "of", rows, "component", at % pass.width, "is", out[at], "not", pass.wanted[at]);
 }
 
@@ -175,9 +181,40 @@ void check_text(const std::vector<InstructionSet>& isas, const Setting& s, int m
     if (chain + others == 0) continue;
     grown.begin(random_tree(chain, others, random), random);
     const Pass pass = expect(grown, random);
-    for (const InstructionSet& isa : isas) check_pass(isa, grown, pass, 1 + random.below(std::max(1, 48 / s.group)));
-    grown.keep(random.below(chain + others));
+    const int rows = chain + others;
+    for (const InstructionSet& isa : isas) {
+      check_pass(isa, grown, pass, 1 + random.below(std::max(1, 48 / s.group)), size_t(rows));
+      if (rows > 30) continue;
+      for (int together : {1, rows}) check_pass(isa, grown, pass, together, size_t(rows));
+    }
+    grown.keep(random.below(rows));
   }
+}
+
+// Branches from several depths on both sides of a page's end, with windows that begin in different blocks.
+void check_branches(const std::vector<InstructionSet>& isas, const Setting& s, int length) {
+  Random random(uint64_t(length + s.window));
+  Text text(s);
+  text.begin(random_tree(length, 0, random), random);
+  text.keep(length - 1);
+  text.begin({-1, 0, 1, 2, -1, 4, 5, 6, 1, 8, 9, -1, 3, 12, 13, 14, 15, 10}, random);
+  const Pass pass = expect(text, random);
+  for (const InstructionSet& isa : isas)
+    for (int together : {1, 2, 5, 18}) check_pass(isa, text, pass, together, 18);
+}
+
+// A weight of 0 would not hide an infinite value from the rows before it.
+void check_infinite(const std::vector<InstructionSet>& isas) {
+  const Setting setting{64, 3, 0, true};
+  Random random(9);
+  Text text(setting);
+  text.begin(random_tree(70, 0, random), random);
+  const std::vector<uint8_t> infinite = raw(std::vector<float>(64, std::numeric_limits<float>::infinity()), true);
+  for (int head = 0; head < HEADS; ++head)
+    std::memcpy(text.cache.values(1, LAYER, head) + size_t(69 - BLOCK) * infinite.size(), infinite.data(),
+                infinite.size());
+  const Pass pass = expect(text, random);
+  for (const InstructionSet& isa : isas) check_pass(isa, text, pass, 8, 69);
 }
 
 }  // namespace
@@ -196,5 +233,8 @@ int main(int count, char**) {
     if (quick && seed > 4) break;
     check_text(isas, s, quick ? 70 : s.size > 100 ? 150 : 270, seed++);
   }
+  for (int length : {40, 61, 64, 127})
+    for (int window : {0, 3, 62}) check_branches(isas, {64, 3, window, true}, length);
+  check_infinite(isas);
   std::printf("attention: %d settings on %d instruction sets\n", int(settings.size()), int(isas.size()));
 }

@@ -72,6 +72,65 @@ void batches(Engine& engine, const Trace& want, const std::vector<int>& text, co
   }
 }
 
+// A text of which some is kept, and a tree that follows.
+struct Branching {
+  Cache cache;
+  std::vector<int> tokens, parents;
+
+  Branching(Engine& engine, int length, int rows, Random& random) : cache(engine.shape()) {
+    const int vocabulary = engine.config().vocabulary;
+    Ask ask{&cache, random_text(length, vocabulary, uint64_t(rows)), {}, {}};
+    for (int row = 0; row < length; ++row) ask.parents.push_back(row - 1);
+    std::vector<int> kept = ask.parents;
+    for (int& row : kept) ++row;
+    engine.score({ask}, {});
+    cache.keep(kept);
+    for (int row = 0; row < rows; ++row) {
+      tokens.push_back(random.below(vocabulary));
+      parents.push_back(random.below(3) ? row - 1 : random.below(row + 1) - 1);
+    }
+  }
+
+  Ask whole() {
+    Ask ask{&cache, tokens, parents, {}};
+    for (size_t row = 0; row < tokens.size(); ++row) ask.wanted.push_back(int(row));
+    return ask;
+  }
+
+  // The logits of a row from its own path alone.
+  std::vector<float> alone(Engine& engine, int row) {
+    cache.keep({});
+    Cache copy = cache.fork();
+    Ask ask{&copy, {}, {}, {}};
+    for (; row >= 0; row = parents[size_t(row)]) ask.tokens.insert(ask.tokens.begin(), tokens[size_t(row)]);
+    for (size_t at = 0; at < ask.tokens.size(); ++at) ask.parents.push_back(int(at) - 1);
+    ask.wanted = {int(ask.tokens.size()) - 1};
+    const float* logits = engine.score({ask}, {}).logits->as<float>();
+    return {logits, logits + engine.config().vocabulary};
+  }
+};
+
+// Every row of two trees in one pass, on either side of the end of a page, is what its path alone gives.
+void trees(int which, const Mode& mode) {
+  auto pool = std::make_shared<Pool>(1);
+  const auto weights = random_model(which, *pool);
+  const size_t vocabulary = size_t(weights->config.vocabulary);
+  for (Isa isa : usable_isas())
+    for (int threads : {1, 2, 3}) {
+      Engine engine(weights, layers_of(*weights), std::make_shared<Pool>(threads), isa, mode.activations, mode.half);
+      Random random(uint64_t(which) + 1);
+      Branching first(engine, 60, 17, random), second(engine, 79, 9, random);
+      const Result result = engine.score({first.whole(), second.whole()}, {});
+      const float* found = result.logits->as<float>();
+      const std::vector<float> logits(found, found + 26 * vocabulary);
+      for (int row = 0; row < 26; ++row) {
+        const std::vector<float> want = row < 17 ? first.alone(engine, row) : second.alone(engine, row - 17);
+        CHECK(same(logits.data() + size_t(row) * vocabulary, want.data(), vocabulary), "model", which, mode.name,
+              name_of(isa), "threads", threads, "row", row);
+      }
+    }
+}
+
 void check_model(int which, const Mode& mode, int length) {
   auto alone = std::make_shared<Pool>(1);
   const auto weights = random_model(which, *alone);
@@ -115,7 +174,10 @@ int main(int count, char**) {
   const bool quick = count > 1;
   const Mode modes[] = {{Activations::int8, true, "int8"}, {Activations::int16, true, "int16"}, {Activations::f32, false, "f32"}};
   for (int which = 0; which < MODELS; ++which)
-    for (const Mode& mode : modes) check_model(which, mode, quick ? 24 : 75);
+    for (const Mode& mode : modes) {
+      check_model(which, mode, quick ? 24 : 75);
+      if (!quick) trees(which, mode);
+    }
   ends_are_the_same();
   std::printf("engine: %d models, %d instruction sets\n", MODELS, int(usable_isas().size()));
 }

@@ -10,7 +10,7 @@ namespace foredraft {
 constexpr int TILE = 16;    // rows that a tile holds at most
 constexpr int BLOCK = 64;   // positions that attention folds at a time, beginning at multiples of it
 constexpr int SUB = 16;     // keys in one vector
-constexpr int QUERIES = 8;  // queries that share a read of keys from the registers
+constexpr int QUERIES = 6;  // queries that share a read of keys from the registers
 
 // Up to 16 rows of activations as products read them, group by group: [group][rows][32] codes, [group][rows] the rest.
 // zero[z] holds -zero * (sum of the codes) for the zero points 8, 16, 128, and 32 for each half of a group. Arrays that
@@ -34,10 +34,12 @@ struct KeyBlock {
   int start;  // its first position
 };
 
-// Queries of one head of keys over one path. query, out: [count][size]; a query sees positions first … last. most, sums
-// [count], [count][16]: what online softmax carries from block to block.
+// Queries of one head of keys over blocks that stand on the path of each of them. query, out: [count][size]; a query sees
+// positions first … last. most, sums [count], [count][16]: what online softmax carries from block to block, and with out
+// from call to call: the first call of a query opens, the last one closes.
 struct Attention {
   int count, size, blocks;
+  bool opens, closes;
   const float* query;
   const int* first;
   const int* last;

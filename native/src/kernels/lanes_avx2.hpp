@@ -8,7 +8,7 @@ namespace {
 
 constexpr int W = 8;
 constexpr int ROWS = 4;
-constexpr int CHAINS = 8;
+constexpr int REGISTERS = 16;
 using F = __m256;
 using I = __m256i;
 

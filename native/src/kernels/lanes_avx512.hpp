@@ -8,7 +8,7 @@ namespace {
 
 constexpr int W = 16;       // lanes
 constexpr int ROWS = 8;     // rows that a product holds in registers
-constexpr int CHAINS = 16;  // sums that attention holds in registers
+constexpr int REGISTERS = 32;
 using F = __m512;
 using I = __m512i;
 

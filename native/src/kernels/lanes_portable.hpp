@@ -11,7 +11,7 @@ namespace {
 
 constexpr int W = 16;
 constexpr int ROWS = 4;
-constexpr int CHAINS = 8;
+constexpr int REGISTERS = 8; // of 16 lanes
 struct F {
   float v[W];
 };
