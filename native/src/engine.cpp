@@ -218,13 +218,7 @@ void Engine::run_layer(Worker& worker, size_t index, const std::vector<Ask>& ask
              std::memcpy(projected_.as<float>() + row * stride + places[which] + output, out, PANEL * 4);
            });
   worker.each(rows, 1, [&](size_t row) { rotate(layer, index, row, asks, scratch); });
-  worker.each(jobs_.size(), 1, [&](size_t j) {
-    const AttentionJob& job = jobs_[j];
-    const AttentionPlan plan{shape_, kernels_, *asks[size_t(job.ask)].cache, int(index), c.heads / c.kv_heads, layer.window};
-    attend(plan, job, projected_.as<float>() + job.pass_row * stride, stride, mixed_.as<float>() + job.pass_row * queries,
-           queries, scratch_[size_t(worker.index)]);
-  });
-  quantise(worker, rows, int64_t(queries), mixed_tiles_, [&](size_t row) { return mixed_.as<float>() + row * queries; });
+  worker.each(jobs_.size(), 1, [&](size_t j) { attend_job(worker, layer, index, jobs_[j], asks); });
   auto into = [&](const Vector& after, const Vector& bias) {
     float* to = after.empty() ? x : sublayer_.as<float>();
     return [&, to](size_t, size_t output, size_t row, float* out) {
@@ -241,6 +235,21 @@ void Engine::run_layer(Worker& worker, size_t index, const std::vector<Ask>& ask
   worker.each(size_t(c.hidden) / GROUP, 1, [&](size_t group) { hidden_group(layer, group); });
   multiply(worker, {layer.down.get()}, hidden_tiles_, into(layer.after_hidden_norm, none));
   settle(worker, layer.after_hidden_norm);
+}
+
+// Some rows and one head of keys, from queries to what `out` reads of them.
+void Engine::attend_job(Worker& worker, const Layer& layer, size_t index, const AttentionJob& job, const std::vector<Ask>& asks) {
+  const Config& c = config();
+  const size_t queries = size_t(c.heads) * size_t(c.head_size), stride = queries + 2 * size_t(c.kv_heads) * size_t(c.head_size);
+  const size_t span = queries / size_t(c.kv_heads), column = size_t(job.head) * span;
+  const AttentionPlan plan{shape_, kernels_, *asks[size_t(job.ask)].cache, int(index), c.heads / c.kv_heads, layer.window};
+  float* out = mixed_.as<float>() + job.pass_row * queries;
+  attend(plan, job, projected_.as<float>() + job.pass_row * stride, stride, out, queries, scratch_[size_t(worker.index)]);
+  for (size_t r = 0; r < size_t(job.count); ++r) {
+    const Placed& at = mixed_tiles_.of(job.pass_row + r);
+    kernels_.quantise(out + r * queries + column, int64_t(span), from_group(at.tile, column / GROUP),
+                      int(job.pass_row + r - at.first), at.plane);
+  }
 }
 
 // One group of the hidden layer, from its gate and up panels to what `down` reads of it.

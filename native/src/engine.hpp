@@ -75,6 +75,7 @@ class Engine {
   void keep_taps(const std::vector<int>& taps, int after, size_t row);
   void rotate(const Layer& layer, size_t index, size_t row, const std::vector<Ask>& asks, float* scratch);
   void vocabulary(Worker& worker, const float* hidden, const std::vector<int>& from);
+  void attend_job(Worker& worker, const Layer& layer, size_t index, const AttentionJob& job, const std::vector<Ask>& asks);
   void hidden_group(const Layer& layer, size_t group);
   void settle(Worker& worker, const Vector& norm);
   template <class Store>

@@ -19,6 +19,19 @@ struct Placed {
   int count, plane;
 };
 
+// A tile from one of its groups on.
+inline Tile from_group(Tile tile, size_t group) {
+  const size_t places = group * size_t(tile.rows);
+  if (tile.values) tile.values += places * GROUP;
+  if (!tile.codes) return tile;
+  tile.codes += places * GROUP;
+  tile.scale += places;
+  if (tile.minimum) tile.minimum += places;
+  for (int32_t*& zero : tile.zero)
+    if (zero) zero += places;
+  return tile;
+}
+
 class Tiles {
  public:
   // For `rows` rows of `inputs` values. kinds: the types of integer weights that will multiply them, bit by bit, none

@@ -62,8 +62,9 @@ void check(const Weights& w) {
   for (int size : {c.width, c.heads, c.kv_heads, c.head_size, c.hidden, c.vocabulary, c.context})
     if (size < 1 || size > (1 << 24)) refuse("a size of the model is impossible: " + std::to_string(size));
   if (c.heads % c.kv_heads) refuse("the heads do not share the heads of keys evenly");
-  if (c.width % GROUP || c.head_size % PANEL || c.hidden % GROUP || c.head_size > 512 || (c.heads * c.head_size) % GROUP)
-    refuse("the native engine needs widths that are multiples of 32 and heads of at most 512 in multiples of 16");
+  if (c.width % GROUP || c.head_size % PANEL || c.hidden % GROUP || c.head_size > 512 || (c.heads / c.kv_heads * c.head_size) % GROUP)
+    refuse("the native engine needs widths that are multiples of 32, as of the heads that share keys, and heads of at most "
+           "512 in multiples of 16");
   if (c.rotated < 0 || c.rotated > c.head_size || c.rotated % 2) refuse("a rotation of such a part of a head is impossible");
   if (!w.embedding || !w.head || w.embedding->inputs != size_t(c.width) || w.embedding->outputs < size_t(c.vocabulary))
     refuse("the embedding does not fit the model");
