@@ -1,4 +1,5 @@
 // Half precision and bfloat16 in portable code: exact, subnormals included, whatever the rounding flags say.
+// Static, so that no object of kernels shares them with another.
 #pragma once
 
 #include <cstdint>
@@ -6,13 +7,13 @@
 
 namespace foredraft {
 
-inline float bits_to_float(uint32_t bits) {
+static inline float bits_to_float(uint32_t bits) {
   float out;
   std::memcpy(&out, &bits, 4);
   return out;
 }
 
-inline float half_to_float(uint16_t half) {
+static inline float half_to_float(uint16_t half) {
   const uint32_t sign = uint32_t(half & 0x8000) << 16, exponent = (half >> 10) & 31, fraction = half & 0x3ff;
   if (exponent == 31) return bits_to_float(sign | 0x7f800000 | (fraction << 13));
   if (exponent) return bits_to_float(sign | ((exponent + 112) << 23) | (fraction << 13));
@@ -21,8 +22,8 @@ inline float half_to_float(uint16_t half) {
   return bits_to_float(sign | uint32_t(113 - shift) << 23 | ((fraction << shift & 0x3ff) << 13));
 }
 
-inline float bfloat_to_float(uint16_t bits) { return bits_to_float(uint32_t(bits) << 16); }
+static inline float bfloat_to_float(uint16_t bits) { return bits_to_float(uint32_t(bits) << 16); }
 
-inline bool half_is_finite(uint16_t half) { return (half & 0x7c00) != 0x7c00; }
+static inline bool half_is_finite(uint16_t half) { return (half & 0x7c00) != 0x7c00; }
 
 }  // namespace foredraft
