@@ -125,9 +125,10 @@ void bind_engine(nb::module_& module) {
   nb::class_<Weights>(module, "Weights", "A model's packed tensors.")
       .def("__init__",
            [](Weights* self, const Config& config, std::vector<Layer> layers, Vector norm, Matrix embedding, Matrix head) {
-             new (self) Weights{config, std::move(layers), std::move(norm), std::move(embedding), std::move(head)};
-             check(*self);
-             gather(*self);
+             Weights weights{config, std::move(layers), std::move(norm), std::move(embedding), std::move(head)};
+             check(weights);  // an object whose __init__ raises is never destroyed: what is refused must not be in it
+             gather(weights);
+             new (self) Weights(std::move(weights));
            })
       .def_prop_ro("nbytes", &Weights::nbytes);
 
