@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
+import gguf
 import numpy as np
 import pytest
 
 from foredraft import _native
+from foredraft.core.errors import WeightsError
+from foredraft.models.gguf_header import read_header
+from foredraft.models.native import NativeModel
 
 
 @pytest.fixture(scope="module")
@@ -64,3 +69,69 @@ def test_sizes_whose_product_is_small_again_are_refused(pool: Any, changes: dict
 def test_settings_that_are_no_positive_numbers_are_refused(pool: Any, name: str, value: float) -> None:
     with pytest.raises(ValueError, match="positive"):
         _native.Weights(*tiny(pool, **{name: value}))
+
+
+# --- GGUF files whose parts do not fit together ---------------------------------------------------------------------
+
+
+def rewritten(path: Path, source: Path, drop: str = "", extra: str = "", **settings: Any) -> Path:
+    """A copy of a GGUF file without the tensor `drop`, with one more that is called `extra`, and other settings."""
+    header, tensors = read_header(source), list(gguf.GGUFReader(source).tensors)
+    prefix = f"{header.architecture}."
+    own = {key: value for key, value in header.metadata.items() if key.startswith(prefix)}
+    writer = gguf.GGUFWriter(path, header.architecture)
+    for key, value in (own | {prefix + key: value for key, value in settings.items()}).items():
+        kind = gguf.GGUFValueType.UINT64 if type(value) is int else gguf.GGUFValueType.get_type(value)
+        writer.add_key_value(key, value, kind)
+    named = [(tensor.name, tensor) for tensor in tensors if tensor.name != drop]
+    for name, tensor in named + ([(extra, tensors[0])] if extra else []):
+        writer.add_tensor(name, tensor.data, raw_dtype=tensor.tensor_type)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen2", "qwen3", "gemma3"])
+def test_a_file_that_is_only_copied_is_taken(files: Any, tmp_path: Path, name: str) -> None:
+    NativeModel.load(rewritten(tmp_path / "m.gguf", files(name).path)).close()
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor"),
+    [
+        ("llama", "blk.1.attn_q.weight"),
+        ("llama", "blk.1.ffn_norm.weight"),
+        ("qwen2", "blk.0.attn_q.bias"),
+        ("qwen2", "blk.1.attn_v.bias"),
+        ("qwen3", "blk.1.attn_k_norm.weight"),
+        ("gemma3", "blk.3.attn_q_norm.weight"),
+        ("gemma3", "blk.6.post_ffw_norm.weight"),
+    ],
+)
+def test_a_layer_that_lacks_a_part_is_refused(files: Any, tmp_path: Path, name: str, tensor: str) -> None:
+    """Also one that other architectures do without: what is missing would be left out of every sum."""
+    with pytest.raises(WeightsError, match=f"lacks its tensor {tensor}"):
+        NativeModel.load(rewritten(tmp_path / "m.gguf", files(name).path, drop=tensor))
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma3"])
+def test_layers_beyond_those_that_are_counted_are_refused(files: Any, tmp_path: Path, name: str) -> None:
+    """The others would make a model that says something else."""
+    with pytest.raises(WeightsError, match=r"has a tensor 'blk\.1\..*' and 1 layers"):
+        NativeModel.load(rewritten(tmp_path / "fewer.gguf", files(name).path, block_count=1))
+    with pytest.raises(WeightsError, match=r"has a tensor 'blk\.9\.attn_q\.weight' and"):
+        NativeModel.load(rewritten(tmp_path / "more.gguf", files(name).path, extra="blk.9.attn_q.weight"))
+
+
+def test_names_cannot_act_on_the_terminal_or_fill_it(files: Any, tmp_path: Path) -> None:
+    name = "\x1b[2J\r\n" + "x" * 10_000
+    for number, changes in enumerate(
+        ({"extra": f"blk.0.{name}"}, {"extra": f"blk.{name}.attn_q.weight"}, {name: 1}, {"rope.scaling.type": name})
+    ):
+        source = rewritten(tmp_path / f"{number}.gguf", files("llama").path, **changes)
+        with pytest.raises(WeightsError) as caught:
+            NativeModel.load(source)
+        assert str(caught.value).isprintable()
+        assert len(str(caught.value)) < 250

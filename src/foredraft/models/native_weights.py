@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from foredraft import _native
 from foredraft.core.errors import WeightsError
-from foredraft.models.gguf_header import GGUFHeader, TensorInfo, read_header
+from foredraft.models.gguf_header import GGUFHeader, TensorInfo, read_header, shown
 from foredraft.models.native_parts import LARGEST_HEAD, Names, Shape, Unsupported, assemble, rotations, sentences
 
 # Tensors of a layer: the engine's part -> its name in a file.
@@ -40,6 +40,8 @@ VECTORS = {
     "out_bias": "attn_output.bias",
 }
 GEMMA_NORMS = {"after_attention_norm": "post_attention_norm.weight", "after_hidden_norm": "post_ffw_norm.weight"}
+HEAD_NORMS = ("attn_q_norm.weight", "attn_k_norm.weight")
+BIASES = ("attn_q.bias", "attn_k.bias", "attn_v.bias")
 EMBEDDING, NORM, HEAD = "token_embd.weight", "output_norm.weight", "output.weight"
 FACTORS = "rope_freqs.weight"
 # The settings of an architecture that are understood; a file with any other is refused.
@@ -57,18 +59,22 @@ SMOLLM3_PATTERN = 4  # every fourth layer of SmolLM3 has no positions
 
 @dataclass(frozen=True)
 class Architecture:
-    """halves: rotations pair component i with i + half, where the others pair neighbours."""
+    """halves: rotations pair component i with i + half, where the others pair neighbours.
+
+    vectors: tensors of every layer beside its matrices and the two norms that all have.
+    """
 
     halves: bool
+    vectors: tuple[str, ...] = ()
     gemma: bool = False
 
 
 ARCHITECTURES = {
     "llama": Architecture(halves=False),
     "smollm3": Architecture(halves=False),
-    "qwen2": Architecture(halves=True),
-    "qwen3": Architecture(halves=True),
-    "gemma3": Architecture(halves=True, gemma=True),
+    "qwen2": Architecture(halves=True, vectors=BIASES),
+    "qwen3": Architecture(halves=True, vectors=HEAD_NORMS),
+    "gemma3": Architecture(halves=True, vectors=(*HEAD_NORMS, *GEMMA_NORMS.values()), gemma=True),
 }
 
 
@@ -85,6 +91,7 @@ def read_weights(path: Path, pool: Any, vocab_size: int | None = None, context: 
         shape = _shape(header, infos, reader, vocab_size, context)
     except (KeyError, TypeError, ValueError, OverflowError, ZeroDivisionError) as error:
         raise WeightsError(f"{path.name} lacks or garbles its settings ({error}): fetch it again") from error
+    _check_layers(header, infos, shape.layers)
     parts = VECTORS | (GEMMA_NORMS if ARCHITECTURES[header.architecture].gemma else {})
     matrices, vectors = ({part: f"blk.{{}}.{name}" for part, name in own.items()} for own in (MATRICES, parts))
     return assemble(shape, reader, Names(matrices, vectors, EMBEDDING, NORM, HEAD)), shape
@@ -94,15 +101,15 @@ def _check_known(header: GGUFHeader, infos: dict[str, TensorInfo]) -> None:
     """Raises Unsupported for an architecture, a setting or a tensor that is not read here."""
     name, architecture = header.path.name, header.architecture
     if architecture not in ARCHITECTURES:
-        known = ", ".join(sorted(ARCHITECTURES))
-        raise Unsupported(f"{name} is of architecture {architecture!r}, and native are {known}: choose --engine hf")
+        known, other = ", ".join(sorted(ARCHITECTURES)), shown(architecture)
+        raise Unsupported(f"{name} is of architecture {other}, and native are {known}: choose --engine hf")
     prefix = f"{architecture}."
     own = {key.removeprefix(prefix) for key in header.metadata if key.startswith(prefix)}
-    scaling = header.setting("rope.scaling.type", "none")
+    scaling = str(header.setting("rope.scaling.type", "none"))
     if unknown := sorted(own - SETTINGS):
-        raise Unsupported(f"{name} has a setting {unknown[0]!r} unknown to the native engine: choose --engine hf")
+        raise Unsupported(f"{name} has a setting {shown(unknown[0])} unknown to the native engine: choose --engine hf")
     if scaling not in ("none", "linear"):
-        raise Unsupported(f"{name} stretches its positions by {scaling!r}, unknown here: load it from safetensors")
+        raise Unsupported(f"{name} stretches its positions by {shown(scaling)}, unknown here: load it from safetensors")
     layer = {*MATRICES.values(), *VECTORS.values()}
     if ARCHITECTURES[architecture].gemma:
         layer |= {*GEMMA_NORMS.values()}
@@ -110,7 +117,27 @@ def _check_known(header: GGUFHeader, infos: dict[str, TensorInfo]) -> None:
     for tensor in infos:
         parts = tensor.split(".", 2)
         if tensor not in outer and not (parts[0] == "blk" and len(parts) == 3 and parts[2] in layer):
-            raise Unsupported(f"{name} has a tensor {tensor!r} unknown to the native engine: choose --engine hf")
+            raise Unsupported(f"{name} has a tensor {shown(tensor)} unknown to the native engine: choose --engine hf")
+
+
+def _check_layers(header: GGUFHeader, infos: dict[str, TensorInfo], layers: int) -> None:
+    """Raises WeightsError unless there are as many layers as the settings say, all with the same parts.
+
+    A layer that is left out, and a bias or norm that one layer lacks, change every result and fail nothing.
+    """
+    numbers, found = {str(number) for number in range(layers)}, dict[str, set[str]]()
+    for part in ARCHITECTURES[header.architecture].vectors:
+        found[part] = set()
+    for tensor in infos:
+        if tensor.startswith("blk."):
+            _, number, part = tensor.split(".", 2)
+            found.setdefault(part, set()).add(number)
+    for part, those in found.items():
+        if other := sorted(those - numbers):
+            extra = shown(f"blk.{other[0]}.{part}")
+            raise WeightsError(f"{header.path.name} has a tensor {extra} and {layers} layers: fetch it again, whole")
+        if missing := sorted(numbers - those):
+            raise WeightsError(f"{header.path.name} lacks its tensor blk.{missing[0]}.{part}: fetch it again, whole")
 
 
 def _shape(
