@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from foredraft import _native
 from foredraft.core.errors import WeightsError
 from foredraft.models.gguf_header import read_header
 from foredraft.models.native import NativeModel
+from foredraft.models.native_weights import EMBEDDING
 
 
 @pytest.fixture(scope="module")
@@ -74,18 +76,23 @@ def test_settings_that_are_no_positive_numbers_are_refused(pool: Any, name: str,
 # --- GGUF files whose parts do not fit together ---------------------------------------------------------------------
 
 
-def rewritten(path: Path, source: Path, drop: str = "", extra: str = "", **settings: Any) -> Path:
-    """A copy of a GGUF file without the tensor `drop`, with one more that is called `extra`, and other settings."""
+def rewritten(path: Path, source: Path, drop: str = "", extra: str = "", weights: Any = None, **settings: Any) -> Path:
+    """A copy of a GGUF file without the tensor `drop`, with one more that is called `extra`, and other settings.
+
+    weights: of that one; by default those of the first there is.
+    """
     header, tensors = read_header(source), list(gguf.GGUFReader(source).tensors)
     prefix = f"{header.architecture}."
     own = {key: value for key, value in header.metadata.items() if key.startswith(prefix)}
     writer = gguf.GGUFWriter(path, header.architecture)
     for key, value in (own | {prefix + key: value for key, value in settings.items()}).items():
-        kind = gguf.GGUFValueType.UINT64 if type(value) is int else gguf.GGUFValueType.get_type(value)
-        writer.add_key_value(key, value, kind)
-    named = [(tensor.name, tensor) for tensor in tensors if tensor.name != drop]
-    for name, tensor in named + ([(extra, tensors[0])] if extra else []):
-        writer.add_tensor(name, tensor.data, raw_dtype=tensor.tensor_type)
+        whole = gguf.GGUFValueType.INT64 if type(value) is int else gguf.GGUFValueType.get_type(value)
+        writer.add_key_value(key, value, whole)
+    stored: dict[str, Any] = {one.name: (one.data, one.tensor_type) for one in tensors if one.name != drop}
+    if extra:
+        stored[extra] = (tensors[0].data, tensors[0].tensor_type) if weights is None else (weights, None)
+    for name, (data, kind) in stored.items():
+        writer.add_tensor(name, data, raw_dtype=kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -123,6 +130,30 @@ def test_layers_beyond_those_that_are_counted_are_refused(files: Any, tmp_path: 
         NativeModel.load(rewritten(tmp_path / "fewer.gguf", files(name).path, block_count=1))
     with pytest.raises(WeightsError, match=r"has a tensor 'blk\.9\.attn_q\.weight' and"):
         NativeModel.load(rewritten(tmp_path / "more.gguf", files(name).path, extra="blk.9.attn_q.weight"))
+
+
+GARBLED: dict[str, list[Any]] = {
+    "context_length": [2**31, True, 0],
+    "attention.head_count": [2**40, True, -1],
+    "attention.sliding_window": [-1, 0.5, True],
+    "attention.layer_norm_rms_epsilon": [math.nan, math.inf, -1e-5, 0.0, "1e-5"],
+    "rope.freq_base": [math.nan, math.inf, -5.0, 0.0],
+}
+
+
+@pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in GARBLED.items() for value in values])
+def test_settings_that_cannot_be_are_named(files: Any, tmp_path: Path, key: str, value: Any) -> None:
+    with pytest.raises(WeightsError) as caught:
+        NativeModel.load(rewritten(tmp_path / "m.gguf", files("llama").path, **{key: value}))
+    assert str(caught.value) == f"m.gguf lacks or garbles its settings ('{key}'): fetch it again"
+
+
+@pytest.mark.parametrize("shape", [(3 * 96,), (1, 3, 96)], ids=str)
+def test_a_table_that_is_no_matrix_is_refused(files: Any, tmp_path: Path, shape: tuple[int, ...]) -> None:
+    table = np.zeros(shape, np.float32)
+    path = rewritten(tmp_path / "m.gguf", files("llama").path, drop=EMBEDDING, extra=EMBEDDING, weights=table)
+    with pytest.raises(WeightsError, match=f"{EMBEDDING} is no matrix"):
+        NativeModel.load(path)
 
 
 def test_names_cannot_act_on_the_terminal_or_fill_it(files: Any, tmp_path: Path) -> None:
