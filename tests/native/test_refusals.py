@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import Any
 import gguf
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
+from damage import MEGABYTE, memory_for
 from foredraft import _native
 from foredraft.core.errors import WeightsError
 from foredraft.models.gguf_header import read_header
@@ -166,3 +169,17 @@ def test_names_cannot_act_on_the_terminal_or_fill_it(files: Any, tmp_path: Path)
             NativeModel.load(source)
         assert str(caught.value).isprintable()
         assert len(str(caught.value)) < 250
+
+
+# --- directories ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["llama", "mistral", "qwen2", "smollm3", "gemma3_text"])
+@pytest.mark.parametrize("layers", [10**9, 10**12])
+def test_layers_that_are_only_claimed_take_no_memory(tmp_path: Path, kind: str, layers: int) -> None:
+    told = {"hidden_size": 64, "intermediate_size": 64, "num_attention_heads": 4, "max_position_embeddings": 64}
+    told |= {"vocab_size": 4, "num_hidden_layers": layers}
+    (tmp_path / "config.json").write_text(json.dumps(told | {"model_type": kind}))
+    save_file({"model.norm.weight": np.zeros(64, np.float32)}, tmp_path / "model.safetensors")
+    with memory_for(64 * MEGABYTE), pytest.raises(WeightsError, match=f"lacks tensors of its {layers} layers"):
+        NativeModel.load(tmp_path)
