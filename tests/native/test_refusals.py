@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 
 from damage import MEGABYTE, memory_for
 from foredraft import _native
-from foredraft.core.errors import WeightsError
+from foredraft.core.errors import UsageError, WeightsError
 from foredraft.models.gguf_header import read_header
 from foredraft.models.native import NativeModel
 from foredraft.models.native_weights import EMBEDDING
@@ -74,6 +74,11 @@ def test_sizes_whose_product_is_small_again_are_refused(pool: Any, changes: dict
 def test_settings_that_are_no_positive_numbers_are_refused(pool: Any, name: str, value: float) -> None:
     with pytest.raises(ValueError, match="positive"):
         _native.Weights(*tiny(pool, **{name: value}))
+
+
+def test_more_threads_than_there_can_be_are_wrong_use(files: Any) -> None:
+    with pytest.raises(UsageError, match="5000 threads are too many: ask for at most 1024"):
+        NativeModel.load(files("llama").path, threads=5000)
 
 
 # --- GGUF files whose parts do not fit together ---------------------------------------------------------------------
