@@ -16,6 +16,7 @@ from safetensors.numpy import save_file
 from damage import MEGABYTE, memory_for
 from foredraft import _native
 from foredraft.core.errors import UsageError, WeightsError
+from foredraft.core.protocols import Query
 from foredraft.models.gguf_header import read_header
 from foredraft.models.native import NativeModel
 from foredraft.models.native_weights import EMBEDDING
@@ -79,6 +80,24 @@ def test_settings_that_are_no_positive_numbers_are_refused(pool: Any, name: str,
 def test_more_threads_than_there_can_be_are_wrong_use(files: Any) -> None:
     with pytest.raises(UsageError, match="5000 threads are too many: ask for at most 1024"):
         NativeModel.load(files("llama").path, threads=5000)
+
+
+@pytest.mark.parametrize("number", [2**31, -(2**31) - 1, 2**40, 2**80])
+def test_numbers_beyond_32_bits_are_as_wrong_as_others(files: Any, number: int) -> None:
+    model = NativeModel.load(files("llama").path)
+    cache = model.open()
+    for query in (Query(cache, (number,), (-1,)), Query(cache, (1,), (number,)), Query(cache, (1,), (-1,), (number,))):
+        with pytest.raises(ValueError, match="32 bits"):
+            model.score([query])
+    model.score([Query(cache, (1, 2), (-1, 0))])
+    with pytest.raises(ValueError, match="no such row"):
+        cache.keep((0, number))
+    cache.keep((0, 1))
+    with pytest.raises(ValueError, match="trimmed"):
+        cache.trim(number)
+    with pytest.raises(ValueError, match="vocabulary"):
+        model.embed((1, number))
+    assert cache.length == 2
 
 
 # --- GGUF files whose parts do not fit together ---------------------------------------------------------------------
