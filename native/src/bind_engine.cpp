@@ -17,7 +17,6 @@ namespace {
 
 using Bytes = nb::ndarray<const uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Floats = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
-using Asked = std::tuple<Cache*, std::vector<int>, std::vector<int>, std::vector<int>, bool>;
 
 // A numpy view that keeps its memory alive.
 template <size_t N>
@@ -52,12 +51,21 @@ void check_ask(const Engine& engine, const Ask& ask) {
     if (row < 0 || size_t(row) >= rows) throw std::invalid_argument("there is no such row whose logits could be had");
 }
 
+// A sequence of whole numbers; std::invalid_argument, saying `what`, where one needs more than 32 bits.
+std::vector<int> whole(nb::handle numbers, const char* what) {
+  try {
+    return nb::cast<std::vector<int>>(numbers);
+  } catch (const nb::cast_error&) {
+    throw std::invalid_argument(what);
+  }
+}
+
 nb::tuple score(Engine& engine, const nb::list& asked, const std::vector<int>& taps) {
   std::vector<Ask> asks;
   for (nb::handle one : asked) {
     const nb::tuple t = nb::cast<nb::tuple>(one);
-    asks.push_back({nb::cast<Cache*>(t[0]), nb::cast<std::vector<int>>(t[1]), nb::cast<std::vector<int>>(t[2]),
-                    nb::cast<std::vector<int>>(t[3]), nb::cast<bool>(t[4])});
+    constexpr const char* wrong = "tokens, parents and rows are whole numbers of 32 bits";
+    asks.push_back({nb::cast<Cache*>(t[0]), whole(t[1], wrong), whole(t[2], wrong), whole(t[3], wrong), nb::cast<bool>(t[4])});
     check_ask(engine, asks.back());
     for (size_t i = 0; i + 1 < asks.size(); ++i)
       if (asks[i].cache == asks.back().cache) throw std::invalid_argument("one pass scores a cache once: two queries share one");
@@ -125,17 +133,21 @@ void bind_engine(nb::module_& module) {
   nb::class_<Weights>(module, "Weights", "A model's packed tensors.")
       .def("__init__",
            [](Weights* self, const Config& config, std::vector<Layer> layers, Vector norm, Matrix embedding, Matrix head) {
-             new (self) Weights{config, std::move(layers), std::move(norm), std::move(embedding), std::move(head)};
-             check(*self);
-             gather(*self);
+             Weights weights{config, std::move(layers), std::move(norm), std::move(embedding), std::move(head)};
+             check(weights);  // an object whose __init__ raises is never destroyed: what is refused must not be in it
+             gather(weights);
+             new (self) Weights(std::move(weights));
            })
       .def_prop_ro("nbytes", &Weights::nbytes);
 
   nb::class_<Cache>(module, "Cache", "Keys and values of one sequence.")
       .def_prop_ro("length", &Cache::length)
       .def_prop_ro("nbytes", &Cache::nbytes)
-      .def("keep", &Cache::keep)
-      .def("trim", &Cache::trim)
+      .def("keep", [](Cache& cache, nb::handle rows) { cache.keep(whole(rows, "there is no such row to keep")); })
+      .def("trim",
+           [](Cache& cache, nb::handle length) {
+             cache.trim(whole(nb::make_tuple(length), "a cache cannot be trimmed to a length it has not")[0]);
+           })
       .def("fork", &Cache::fork)
       .def("close", &Cache::close)
       .def("at", [](const Cache& cache, int position) {
@@ -164,7 +176,8 @@ void bind_engine(nb::module_& module) {
            "One pass. asks: (cache, tokens, parents, rows wanted, their logits too) each. -> (best token of each wanted "
            "row, logits, taps): views that the next pass writes over. ValueError for what breaks the contract.")
       .def("embed",
-           [](const Engine& e, const std::vector<int>& tokens) {
+           [](const Engine& e, nb::handle ids) {
+             const std::vector<int> tokens = whole(ids, "a token lies outside the vocabulary");
              for (int token : tokens)
                if (token < 0 || token >= e.config().vocabulary) throw std::invalid_argument("a token lies outside the vocabulary");
              auto out = std::make_shared<Buffer>(std::max<size_t>(1, tokens.size()) * size_t(e.config().width) * 4);

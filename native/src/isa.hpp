@@ -6,7 +6,7 @@
 
 namespace foredraft {
 
-// Ascending: each runs wherever the next does.
+// Ascending. Each runs wherever the next does, but for avxvnni, which processors with avx512 may lack.
 enum class Isa { portable, avx2, avxvnni, avx512, amx };
 
 const char* name_of(Isa isa);

@@ -7,6 +7,8 @@
 #include <string>
 #include <system_error>
 
+#include "flags.hpp"
+
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -25,27 +27,6 @@ void pause() {
   __asm__ volatile("yield");
 #endif
 }
-
-// Round to nearest, subnormals in and out are zero, nothing traps; put back at the end.
-class Flags {
- public:
-#if defined(__x86_64__)
-  Flags() : before_(_mm_getcsr()) { _mm_setcsr(0x9fc0); }
-  ~Flags() { _mm_setcsr(before_); }
-
- private:
-  unsigned before_;
-#elif defined(__aarch64__)
-  Flags() {
-    __asm__ volatile("mrs %0, fpcr" : "=r"(before_));
-    __asm__ volatile("msr fpcr, %0" ::"r"(uint64_t(1) << 24));
-  }
-  ~Flags() { __asm__ volatile("msr fpcr, %0" ::"r"(before_)); }
-
- private:
-  uint64_t before_ = 0;
-#endif
-};
 
 // Waits until `word` is no longer `old`: a while awake, then asleep.
 void wait_while(std::atomic<uint32_t>& word, uint32_t old) {

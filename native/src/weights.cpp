@@ -1,5 +1,6 @@
 #include "weights.hpp"
 
+#include <cmath>
 #include <cstring>
 #include <map>
 #include <set>
@@ -8,6 +9,8 @@
 
 namespace foredraft {
 namespace {
+
+constexpr int LARGEST = 1 << 24;  // of any size
 
 [[noreturn]] void refuse(const std::string& what) { throw std::invalid_argument(what); }
 
@@ -60,7 +63,11 @@ size_t Weights::nbytes() const {
 void check(const Weights& w) {
   const Config& c = w.config;
   for (int size : {c.width, c.heads, c.kv_heads, c.head_size, c.hidden, c.vocabulary, c.context})
-    if (size < 1 || size > (1 << 24)) refuse("a size of the model is impossible: " + std::to_string(size));
+    if (size < 1 || size > LARGEST) refuse("a size of the model is impossible: " + std::to_string(size));
+  if (c.heads > LARGEST / c.head_size)  // no product, which may overflow
+    refuse(std::to_string(c.heads) + " heads of " + std::to_string(c.head_size) + " are impossible");
+  for (float number : {c.epsilon, c.embedding_scale, c.score_scale})
+    if (!(number > 0) || !std::isfinite(number)) refuse("a setting of the model is no positive number: " + std::to_string(number));
   if (c.heads % c.kv_heads) refuse("the heads do not share the heads of keys evenly");
   if (c.width % GROUP || c.head_size % PANEL || c.hidden % GROUP || c.head_size > 512 || (c.heads / c.kv_heads * c.head_size) % GROUP)
     refuse("the native engine needs widths that are multiples of 32, as of the heads that share keys, and heads of at most "

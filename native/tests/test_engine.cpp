@@ -1,5 +1,6 @@
 // Whole passes: a row is the same bits whatever else is in the pass, on every instruction set and number of threads.
 #include <algorithm>
+#include <cfenv>
 
 #include "models.hpp"
 
@@ -149,6 +150,23 @@ void check_model(int which, const Mode& mode, int length) {
     }
 }
 
+// Whatever the program around it rounds to: also what is computed once, before the first pass.
+void the_callers_rounding_is_nothing_to_it() {
+  auto pool = std::make_shared<Pool>(2);
+  const auto weights = random_model(1, *pool);
+  const std::vector<int> text = random_text(40, weights->config.vocabulary, 8);
+  auto trace = [&](int rounding) {
+    Engine engine(weights, layers_of(*weights), pool, usable_isas().back(), Activations::int8, true);
+    std::fesetround(rounding);
+    const Trace found = walk(engine, text, 7, false, 9);
+    std::fesetround(FE_TONEAREST);
+    return found;
+  };
+  const Trace want = trace(FE_TONEAREST);
+  for (int rounding : {FE_UPWARD, FE_DOWNWARD, FE_TOWARDZERO})
+    same_trace(trace(rounding), want, check::text("the caller rounds", rounding));
+}
+
 // Ends of a model by themselves are those of a pass.
 void ends_are_the_same() {
   auto pool = std::make_shared<Pool>(2);
@@ -179,5 +197,6 @@ int main(int count, char**) {
       if (!quick) trees(which, mode);
     }
   ends_are_the_same();
+  the_callers_rounding_is_nothing_to_it();
   std::printf("engine: %d models, %d instruction sets\n", MODELS, int(usable_isas().size()));
 }

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import Phase, settings
 
-from foredraft.core.protocols import Query, Scores
+from foredraft.core.protocols import Query, Scores, Vectors
 from foredraft.models.toy import Array, Tables, ToyCache, ToyModel, ToyScores
 from foredraft.testing.caches import cache_machine
 from foredraft.testing.models import ModelChecks
@@ -189,6 +189,33 @@ class ClosesItsForks(ToyCache):
             fork.close()
 
 
+@dataclass(frozen=True, eq=False)
+class SharedScores(ToyScores):
+    """room: where the model leaves logits for everybody, [rows, vocab]."""
+
+    room: list[Array]
+
+    def logits(self, row: int) -> Array:
+        return self.room[0][row]
+
+
+class HeadOverScores(ToyModel):
+    """A head of something else, left where the logits of the last pass were."""
+
+    def __init__(self, net: Any, **options: Any) -> None:
+        super().__init__(net, **options)
+        self.room: list[Array] = []
+
+    def score(self, queries: Sequence[Query]) -> list[Scores]:
+        [scores] = [self._score(query) for query in queries]
+        self.room[:] = [np.stack([scores.logits(row) for row in range(len(scores.states))])]
+        return [SharedScores(scores.net, scores.states, scores.wanted, scores.count, scores.layers, self.room)]
+
+    def head(self, hidden: Vectors) -> Array:
+        self.room[:] = [super().head(hidden) + 1]
+        return self.room[0]
+
+
 MODELS: list[tuple[type[ToyModel], str, tuple[object, ...]]] = [
     (SeesSiblings, "test_rows_of_a_tree", (1,)),
     (SeesSiblings, "test_siblings_do_not_see_each_other", ()),
@@ -202,6 +229,7 @@ MODELS: list[tuple[type[ToyModel], str, tuple[object, ...]]] = [
     (Generous, "test_abilities_not_offered_are_refused", ()),
     (WrongLayers, "test_head_of_the_last_taps", ()),
     (WrongLayers, "test_views", ()),
+    (HeadOverScores, "test_head_of_the_last_taps", ()),
     (with_cache(KeepsEverything), "test_dropped_rows_leave_no_trace", ()),
     (with_cache(KeepsAnything), "test_keep_refuses_what_is_no_path", ((0, 2, 3),)),
     (with_cache(KeepsAnything), "test_keep_refuses_what_is_no_path", ((0, 4),)),

@@ -4,31 +4,51 @@ from __future__ import annotations
 
 import math
 import os
-from pathlib import Path
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 
-CGROUP = Path("/sys/fs/cgroup")
+CGROUP, OWN = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
-def available_threads(cgroup: Path = CGROUP) -> int:
-    """At least 1. A container limited to 1.5 processors gets 2 threads, not those of the whole machine."""
+def available_threads(cgroup: Path = CGROUP, own: Path = OWN) -> int:
+    """At least 1. A container limited to 1.5 processors gets 2 threads, not those of the whole machine.
+
+    cgroup: where groups are mounted. own: the kernel's list of the groups that this process is in.
+    """
     try:
         usable = len(os.sched_getaffinity(0))
     except AttributeError:  # not on every system
         usable = os.cpu_count() or 1
-    quota = _quota(cgroup)
-    return max(1, min(usable, math.ceil(quota)) if quota is not None else usable)
+    quotas = [quota for folder in _groups(cgroup, own) if (quota := _quota(folder)) is not None]
+    return max(1, min([usable, *map(math.ceil, quotas)]))
 
 
-def _quota(cgroup: Path) -> float | None:
+def _groups(cgroup: Path, own: Path) -> Iterator[Path]:
+    """The folders of the process's groups and of all around them: any of them may set a limit."""
+    yield cgroup
+    yield cgroup / "cpu"
+    try:
+        lines = own.read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = [*line.split(":", 2), "", ""][:3]
+        if ".." in path or (controllers and "cpu" not in controllers.split(",")):
+            continue
+        for group in (PurePosixPath(path), *PurePosixPath(path).parents):
+            yield cgroup / ("cpu" if controllers else "") / str(group).lstrip("/")
+
+
+def _quota(group: Path) -> float | None:
     """Processors allowed by cgroup v2 (cpu.max) or v1 (cpu.cfs_*); None without a limit."""
     try:
-        limit, period = (cgroup / "cpu.max").read_text().split()
+        limit, period = (group / "cpu.max").read_text().split()
         return None if limit == "max" else int(limit) / int(period)
     except (OSError, ValueError):
         pass
     try:
-        limit = (cgroup / "cpu/cpu.cfs_quota_us").read_text()
-        period = (cgroup / "cpu/cpu.cfs_period_us").read_text()
+        limit = (group / "cpu.cfs_quota_us").read_text()
+        period = (group / "cpu.cfs_period_us").read_text()
         return int(limit) / int(period) if int(limit) > 0 else None
     except (OSError, ValueError):
         return None

@@ -175,10 +175,10 @@ def _is_count(value: Any) -> TypeGuard[int]:
 def _tensor(begin: int, name: str, shape: tuple[int, ...], code: int, offset: int) -> TensorInfo:
     """begin: where the weights begin."""
     if code not in KINDS:
-        raise ValueError(f"has a tensor {_shown(name)} of unknown type {code}")
+        raise ValueError(f"has a tensor {shown(name)} of unknown type {code}")
     kind, block, size = KINDS[code]
     if 0 in shape or shape[0] % block:
-        raise ValueError(f"has a tensor {_shown(name)} of impossible shape {shape}")
+        raise ValueError(f"has a tensor {shown(name)} of impossible shape {shape}")
     return TensorInfo(name, shape, kind, begin + offset, math.prod(shape) // block * size)
 
 
@@ -187,15 +187,15 @@ def _check_places(tensors: tuple[TensorInfo, ...], alignment: int, size: int) ->
     before: TensorInfo | None = None
     for tensor in sorted(tensors, key=lambda tensor: tensor.offset):
         if tensor.offset % alignment:
-            raise ValueError(f"has a tensor {_shown(tensor.name)} that is not aligned to {alignment} bytes")
+            raise ValueError(f"has a tensor {shown(tensor.name)} that is not aligned to {alignment} bytes")
         if tensor.offset + tensor.nbytes > size:
-            raise ValueError(f"ends before its tensor {_shown(tensor.name)}")
+            raise ValueError(f"ends before its tensor {shown(tensor.name)}")
         if before is not None and before.offset + before.nbytes > tensor.offset:
-            raise ValueError(f"has tensors {_shown(before.name)} and {_shown(tensor.name)} that overlap")
+            raise ValueError(f"has tensors {shown(before.name)} and {shown(tensor.name)} that overlap")
         before = tensor
 
 
-def _shown(name: str) -> str:
+def shown(name: str) -> str:
     """A name from a file as it may stand in a sentence: short, and nothing in it acts on a terminal."""
     return repr(name if len(name) <= LONGEST_SHOWN else name[:LONGEST_SHOWN] + "...")
 

@@ -134,7 +134,10 @@ class NativeModel:
             raise UsageError(f"a context of {context} holds nothing: ask for at least 1")
         if kv not in ("f16", "f32"):
             raise UsageError(f"keys and values are kept as f16 or f32, not {kv!r}")
-        pool = _native.Pool(threads or 1)
+        try:
+            pool = _native.Pool(threads or 1)
+        except (ValueError, RuntimeError) as error:  # more than there can be, or than the system gives
+            raise UsageError(str(error)) from error
         if path.is_dir():
             weights, shape = read_directory(path, pool, quantize, vocab_size, context)
         elif quantize is not None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from foredraft import _native
-from foredraft.models.native_parts import LARGEST_HEAD, Names, Shape, Unsupported, rotations
+from foredraft.models.native_parts import LARGEST_HEAD, Names, Shape, Unsupported, count, number, rotations
 
 Told = dict[str, Any]
 
@@ -170,7 +170,7 @@ def _windows(kind: Architecture, told: Told, layers: int, name: str) -> tuple[in
     stated = told.get("sliding_window", kind.window)
     if "use_sliding_window" in kind.keys and not _flag(told, "use_sliding_window"):
         stated = None
-    window = 0 if stated is None else _count({"sliding_window": stated}, "sliding_window")
+    window = 0 if stated is None else count(stated, "sliding_window", most=math.inf)
     if "layer_types" not in kind.keys:
         return (window,) * layers
     kinds = told.get("layer_types") or _default_kinds(kind, told, layers, window)
@@ -262,18 +262,12 @@ def _divisor(rope: Told, original: float, wavelength: float) -> float:
 
 def _count(told: Told, key: str, default: int | None = None, *, least: int = 1) -> int:
     value = told.get(key)
-    value = default if value is None else value
-    if type(value) is not int or value < least:
-        raise KeyError(key)
-    return value
+    return count(default if value is None else value, key, least=least)
 
 
 def _number(told: Told, key: str, default: float | None = None) -> float:
     value = told.get(key)
-    value = default if value is None else value
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise KeyError(key)
-    return float(value)
+    return number(default if value is None else value, key)
 
 
 def _flag(told: Told, key: str, default: bool = False) -> bool:

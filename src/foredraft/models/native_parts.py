@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from foredraft import _native
 from foredraft.core.errors import WeightsError
 
 LARGEST_HEAD = 512  # components; checked before a rotation for each pair of them is computed
+LARGEST_COUNT = 2**31 - 1  # that the engine's settings hold
 
 
 class Unsupported(WeightsError):
@@ -94,3 +96,17 @@ def rotations(base: float, rotated: int, divisors: Sequence[float]) -> tuple[flo
     if not np.isfinite(found).all():
         raise ValueError("rotations that are not numbers")
     return tuple(found.tolist())
+
+
+def count(value: Any, key: str, *, least: int = 1, most: float = LARGEST_COUNT) -> int:
+    """A setting that is a whole number. Raises KeyError with its key for anything else; True is no number."""
+    if type(value) is not int or not least <= value <= most:
+        raise KeyError(key)
+    return value
+
+
+def number(value: Any, key: str) -> float:
+    """A setting that is a positive number. Raises KeyError with its key for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise KeyError(key)
+    return float(value)

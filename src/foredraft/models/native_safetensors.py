@@ -61,6 +61,7 @@ def read_directory(
     name, told = folder.resolve().name, read_json(folder / "config.json")
     kind = architecture_of(told, name)
     stored = tensors_of(folder)
+    _check_layers(told.get("num_hidden_layers"), stored, name)
     try:
         shape, names, tied = shape_of(kind, told, name), names_of(kind, told), is_tied(kind, told)
     except (KeyError, TypeError, ValueError, OverflowError, ZeroDivisionError) as error:
@@ -89,10 +90,14 @@ def tensors_of(folder: Path) -> dict[str, Stored]:
     return found
 
 
+def _check_layers(layers: Any, stored: dict[str, Stored], name: str) -> None:
+    """Raises WeightsError for more layers than there are tensors: before anything is made for each of them."""
+    if isinstance(layers, int) and layers > len(stored):
+        raise WeightsError(f"{name} lacks tensors of its {layers} layers: fetch it again, whole")
+
+
 def _check_tensors(stored: dict[str, Stored], names: Names, layers: int, tied: bool, name: str) -> dict[str, Stored]:
     """The tensors that take part. Raises WeightsError for one too few and Unsupported for one too many."""
-    if layers > len(stored):  # before a name is made for each of them
-        raise WeightsError(f"{name} lacks tensors of its {layers} layers: fetch it again, whole")
     parts = (*names.matrices.values(), *names.vectors.values())
     wanted = {part.format(layer) for part in parts for layer in range(layers)} | {names.embedding, names.norm}
     if not tied:

@@ -16,8 +16,18 @@ from numpy.typing import NDArray
 
 from foredraft import _native
 from foredraft.core.errors import WeightsError
-from foredraft.models.gguf_header import GGUFHeader, TensorInfo, read_header
-from foredraft.models.native_parts import LARGEST_HEAD, Names, Shape, Unsupported, assemble, rotations, sentences
+from foredraft.models.gguf_header import GGUFHeader, TensorInfo, read_header, shown
+from foredraft.models.native_parts import (
+    LARGEST_HEAD,
+    Names,
+    Shape,
+    Unsupported,
+    assemble,
+    count,
+    number,
+    rotations,
+    sentences,
+)
 
 # Tensors of a layer: the engine's part -> its name in a file.
 MATRICES = {
@@ -40,6 +50,9 @@ VECTORS = {
     "out_bias": "attn_output.bias",
 }
 GEMMA_NORMS = {"after_attention_norm": "post_attention_norm.weight", "after_hidden_norm": "post_ffw_norm.weight"}
+HEAD_NORMS = ("attn_q_norm.weight", "attn_k_norm.weight")
+BIASES = ("attn_q.bias", "attn_k.bias", "attn_v.bias")
+WINDOW = "attention.sliding_window"
 EMBEDDING, NORM, HEAD = "token_embd.weight", "output_norm.weight", "output.weight"
 FACTORS = "rope_freqs.weight"
 # The settings of an architecture that are understood; a file with any other is refused.
@@ -47,7 +60,7 @@ SETTINGS = frozenset(
     {"context_length", "embedding_length", "block_count", "feed_forward_length", "vocab_size"}
     | {"rope.dimension_count", "rope.freq_base", "rope.freq_base_swa", "rope.scaling.type", "rope.scaling.factor"}
     | {"rope.scaling.original_context_length", "rope.scaling.finetuned"}
-    | {"attention.layer_norm_rms_epsilon", "attention.sliding_window"}
+    | {"attention.layer_norm_rms_epsilon", WINDOW}
     | {f"attention.{key}" for key in ("head_count", "head_count_kv", "key_length", "value_length")}
 )
 GEMMA_PATTERN = 6  # every sixth layer of Gemma 3 sees everything
@@ -57,18 +70,22 @@ SMOLLM3_PATTERN = 4  # every fourth layer of SmolLM3 has no positions
 
 @dataclass(frozen=True)
 class Architecture:
-    """halves: rotations pair component i with i + half, where the others pair neighbours."""
+    """halves: rotations pair component i with i + half, where the others pair neighbours.
+
+    vectors: tensors of every layer beside its matrices and the two norms that all have.
+    """
 
     halves: bool
+    vectors: tuple[str, ...] = ()
     gemma: bool = False
 
 
 ARCHITECTURES = {
     "llama": Architecture(halves=False),
     "smollm3": Architecture(halves=False),
-    "qwen2": Architecture(halves=True),
-    "qwen3": Architecture(halves=True),
-    "gemma3": Architecture(halves=True, gemma=True),
+    "qwen2": Architecture(halves=True, vectors=BIASES),
+    "qwen3": Architecture(halves=True, vectors=HEAD_NORMS),
+    "gemma3": Architecture(halves=True, vectors=(*HEAD_NORMS, *GEMMA_NORMS.values()), gemma=True),
 }
 
 
@@ -85,6 +102,7 @@ def read_weights(path: Path, pool: Any, vocab_size: int | None = None, context: 
         shape = _shape(header, infos, reader, vocab_size, context)
     except (KeyError, TypeError, ValueError, OverflowError, ZeroDivisionError) as error:
         raise WeightsError(f"{path.name} lacks or garbles its settings ({error}): fetch it again") from error
+    _check_layers(header, infos, shape.layers)
     parts = VECTORS | (GEMMA_NORMS if ARCHITECTURES[header.architecture].gemma else {})
     matrices, vectors = ({part: f"blk.{{}}.{name}" for part, name in own.items()} for own in (MATRICES, parts))
     return assemble(shape, reader, Names(matrices, vectors, EMBEDDING, NORM, HEAD)), shape
@@ -94,15 +112,15 @@ def _check_known(header: GGUFHeader, infos: dict[str, TensorInfo]) -> None:
     """Raises Unsupported for an architecture, a setting or a tensor that is not read here."""
     name, architecture = header.path.name, header.architecture
     if architecture not in ARCHITECTURES:
-        known = ", ".join(sorted(ARCHITECTURES))
-        raise Unsupported(f"{name} is of architecture {architecture!r}, and native are {known}: choose --engine hf")
+        known, other = ", ".join(sorted(ARCHITECTURES)), shown(architecture)
+        raise Unsupported(f"{name} is of architecture {other}, and native are {known}: choose --engine hf")
     prefix = f"{architecture}."
     own = {key.removeprefix(prefix) for key in header.metadata if key.startswith(prefix)}
-    scaling = header.setting("rope.scaling.type", "none")
+    scaling = str(header.setting("rope.scaling.type", "none"))
     if unknown := sorted(own - SETTINGS):
-        raise Unsupported(f"{name} has a setting {unknown[0]!r} unknown to the native engine: choose --engine hf")
+        raise Unsupported(f"{name} has a setting {shown(unknown[0])} unknown to the native engine: choose --engine hf")
     if scaling not in ("none", "linear"):
-        raise Unsupported(f"{name} stretches its positions by {scaling!r}, unknown here: load it from safetensors")
+        raise Unsupported(f"{name} stretches its positions by {shown(scaling)}, unknown here: load it from safetensors")
     layer = {*MATRICES.values(), *VECTORS.values()}
     if ARCHITECTURES[architecture].gemma:
         layer |= {*GEMMA_NORMS.values()}
@@ -110,7 +128,27 @@ def _check_known(header: GGUFHeader, infos: dict[str, TensorInfo]) -> None:
     for tensor in infos:
         parts = tensor.split(".", 2)
         if tensor not in outer and not (parts[0] == "blk" and len(parts) == 3 and parts[2] in layer):
-            raise Unsupported(f"{name} has a tensor {tensor!r} unknown to the native engine: choose --engine hf")
+            raise Unsupported(f"{name} has a tensor {shown(tensor)} unknown to the native engine: choose --engine hf")
+
+
+def _check_layers(header: GGUFHeader, infos: dict[str, TensorInfo], layers: int) -> None:
+    """Raises WeightsError unless there are as many layers as the settings say, all with the same parts.
+
+    A layer that is left out, and a bias or norm that one layer lacks, change every result and fail nothing.
+    """
+    numbers, found = {str(number) for number in range(layers)}, dict[str, set[str]]()
+    for part in ARCHITECTURES[header.architecture].vectors:
+        found[part] = set()
+    for tensor in infos:
+        if tensor.startswith("blk."):
+            _, number, part = tensor.split(".", 2)
+            found.setdefault(part, set()).add(number)
+    for part, those in found.items():
+        if other := sorted(those - numbers):
+            extra = shown(f"blk.{other[0]}.{part}")
+            raise WeightsError(f"{header.path.name} has a tensor {extra} and {layers} layers: fetch it again, whole")
+        if missing := sorted(numbers - those):
+            raise WeightsError(f"{header.path.name} lacks its tensor blk.{missing[0]}.{part}: fetch it again, whole")
 
 
 def _shape(
@@ -119,25 +157,25 @@ def _shape(
     own, kind = header.setting, ARCHITECTURES[header.architecture]
     config = _native.Config()
     config.width, layers, config.heads, config.hidden = (
-        _count(own(key), key)
+        count(own(key), key)
         for key in ("embedding_length", "block_count", "attention.head_count", "feed_forward_length")
     )
     if layers > len(infos):  # before anything is made for each of them
         raise WeightsError(f"{header.path.name} lacks tensors of its {layers} layers: fetch it again, whole")
-    config.kv_heads = _count(own("attention.head_count_kv", config.heads), "attention.head_count_kv")
+    config.kv_heads = count(own("attention.head_count_kv", config.heads), "attention.head_count_kv")
     rotated = own("rope.dimension_count")
-    config.head_size = _count(own("attention.key_length") or rotated or config.width // config.heads, "key_length")
+    config.head_size = count(own("attention.key_length") or rotated or config.width // config.heads, "key_length")
     if own("attention.value_length", config.head_size) != config.head_size:
         raise Unsupported(f"{header.path.name} has values of another size than its keys: choose --engine hf")
-    config.rotated = _count(rotated or config.head_size, "rope.dimension_count")
-    config.context = _count(own("context_length"), "context_length")
+    config.rotated = count(rotated or config.head_size, "rope.dimension_count")
+    config.context = count(own("context_length"), "context_length")
     if context is not None:
         config.context = min(config.context, context)
     if max(config.head_size, config.rotated) > LARGEST_HEAD:
         raise Unsupported(f"{header.path.name} has heads of more than {LARGEST_HEAD}: choose --engine hf")
-    rows = infos[EMBEDDING].shape[1]
-    config.vocabulary = min(rows, vocab_size) if vocab_size else rows
-    config.epsilon = float(own("attention.layer_norm_rms_epsilon", 1e-6))
+    rows = infos[EMBEDDING].shape[-1]  # what is no matrix is refused when it is packed
+    config.vocabulary = count(min(rows, vocab_size) if vocab_size else rows, EMBEDDING)
+    config.epsilon = number(own("attention.layer_norm_rms_epsilon", 1e-6), "attention.layer_norm_rms_epsilon")
     config.halves, config.gelu = kind.halves, kind.gemma
     size = config.width // config.heads if kind.gemma and layers == 62 else config.head_size
     config.score_scale = 1.0 / math.sqrt(size)  # the largest Gemma 3 alone scores by width per head
@@ -149,18 +187,17 @@ def _shape(
 def _windows(header: GGUFHeader, layers: int) -> tuple[int, ...]:
     """Positions that each layer sees, 0 for all. Llama files may state a window that no layer of theirs has."""
     if not ARCHITECTURES[header.architecture].gemma:
-        window = int(header.setting("attention.sliding_window", 0))
-        return (window,) * layers
-    window = _count(header.setting("attention.sliding_window"), "attention.sliding_window")
+        return (count(header.setting(WINDOW, 0), WINDOW, least=0, most=math.inf),) * layers
+    window = count(header.setting(WINDOW), WINDOW, most=math.inf)
     return tuple(0 if (layer + 1) % GEMMA_PATTERN == 0 else window for layer in range(layers))
 
 
 def _frequencies(header: GGUFHeader, layers: int, rotated: int, reader: _Reader) -> tuple[tuple[float, ...], ...]:
     """Radians a position, for each pair of components of each layer (2104.09864, section 3.4.2; rounded to f32)."""
-    base = float(header.setting("rope.freq_base", 10000.0))
+    base = number(header.setting("rope.freq_base", 10000.0), "rope.freq_base")
     stretch = 1.0
     if header.setting("rope.scaling.type", "none") == "linear":
-        stretch = float(header.setting("rope.scaling.factor", 1.0))
+        stretch = number(header.setting("rope.scaling.factor", 1.0), "rope.scaling.factor")
     factors = reader.vector(FACTORS) if FACTORS in reader.infos else [1.0] * (rotated // 2)
     full = rotations(base, rotated, [stretch * factor for factor in factors])
     if header.architecture == "smollm3":
@@ -168,7 +205,7 @@ def _frequencies(header: GGUFHeader, layers: int, rotated: int, reader: _Reader)
         return tuple(still if (layer + 1) % SMOLLM3_PATTERN == 0 else full for layer in range(layers))
     if not ARCHITECTURES[header.architecture].gemma:
         return (full,) * layers
-    local_base = float(header.setting("rope.freq_base_swa", GEMMA_LOCAL_BASE))
+    local_base = number(header.setting("rope.freq_base_swa", GEMMA_LOCAL_BASE), "rope.freq_base_swa")
     local = rotations(local_base, rotated, [1.0] * (rotated // 2))
     return tuple(full if (layer + 1) % GEMMA_PATTERN == 0 else local for layer in range(layers))
 
@@ -203,9 +240,3 @@ class _Reader:
         with sentences(f"{self.name}: {info.name}"):
             stored = self.data[info.offset : info.offset + info.nbytes]
             return _native.Packed.of(info.kind, outputs, inputs, stored, self.pool)
-
-
-def _count(value: Any, key: str) -> int:
-    if not isinstance(value, int) or value < 1:
-        raise KeyError(key)
-    return value

@@ -193,11 +193,11 @@ class ModelChecks:
                 assert_same(found[layer][row], wanted, self._tolerance(model), f"taps of layer {layer}, row {row}")
 
     def test_head_of_the_last_taps(self, model: Model) -> None:
-        """The taps after all layers, through final norm and head, are the logits."""
+        """The taps after all layers, through norm and head, are the logits; taken first: a head may write over them."""
         self._needs(model, "taps", "ends")
         rows, last = self._rows(model, 18, 3, 4), model.about.layers
         scores = score(model, model.open(), rows, taps=(last,))
-        self._same(model, model.head(scores.taps(last)), all_logits(scores, rows), "head(taps)")
+        self._same(model, all_logits(scores, rows), model.head(scores.taps(last)), "head(taps)")
 
     def test_embeddings(self, model: Model) -> None:
         self._needs(model, "ends")
