@@ -44,6 +44,7 @@ class Cache {
   // --- for a pass ---
   // Makes room for rows with these parents; what was pending is forgotten.
   void begin(std::vector<int> parents);
+  void forget() noexcept { parents_.clear(); }
   int chain() const { return chain_; }  // pending rows that stand in the pages, from the first on
   uint8_t* keys(int page, int layer, int head) const {
     return pages_[size_t(page)]->data() + (size_t(layer) * size_t(shape_.heads) + size_t(head)) * shape_.head_bytes();

@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <cstring>
 #include <stdexcept>
+#include <utility>
+
+#include "flags.hpp"
 
 namespace foredraft {
 
@@ -116,13 +119,18 @@ void Engine::reserve(size_t taps) {
 
 Result Engine::score(const std::vector<Ask>& asks, const std::vector<int>& taps) {
   std::lock_guard<std::mutex> lock(passing_);
-  plan(asks);
-  reserve(taps.size());
-  pool_->run([&](Worker& worker) {
-    kernels_.begin();
-    pass(worker, asks, taps);
-    kernels_.end();
-  });
+  try {
+    plan(asks);
+    reserve(taps.size());
+    pool_->run([&](Worker& worker) {
+      kernels_.begin();
+      pass(worker, asks, taps);
+      kernels_.end();
+    });
+  } catch (...) {
+    for (const Ask& ask : asks) ask.cache->forget();  // rows that were never computed must not be kept
+    throw;
+  }
   Result result;
   for (size_t w = 0; w < wanted_.size(); ++w) {
     Best top{0.0f, -1};
@@ -341,6 +349,7 @@ void Engine::vocabulary(Worker& worker, const float* hidden, const std::vector<i
 
 void Engine::embed(const std::vector<int>& tokens, float* out) const {
   const size_t width = size_t(config().width);
+  const Flags flags;
   for (size_t t = 0; t < tokens.size(); ++t) {
     float* x = out + t * width;
     weights_->embedding->row(size_t(tokens[t]), x);
@@ -355,6 +364,7 @@ void Engine::head(const float* hidden, size_t rows, float* logits) {
   logits_at_.resize(rows);
   for (size_t row = 0; row < rows; ++row) wanted_[row] = logits_at_[row] = int(row);
   logit_rows_ = rows;
+  std::shared_ptr<Buffer> scores = std::exchange(logits_, nullptr);  // what the last pass said stays as it is
   reserve(0);
   pool_->run([&](Worker& worker) {
     kernels_.begin();
@@ -362,6 +372,7 @@ void Engine::head(const float* hidden, size_t rows, float* logits) {
     kernels_.end();
   });
   std::memcpy(logits, logits_->data(), rows * size_t(config().vocabulary) * 4);
+  logits_ = std::move(scores);
 }
 
 }  // namespace foredraft

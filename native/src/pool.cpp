@@ -147,7 +147,8 @@ void Worker::barrier() {
   if (team.arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == uint32_t(count)) {
     team.forget(stale);
     team.arrived.store(0, std::memory_order_relaxed);
-    team.generation.store(generation + 1, std::memory_order_release);
+    // In one order with the look for sleepers that follows: else one that falls asleep meanwhile is not woken.
+    team.generation.store(generation + 1, std::memory_order_seq_cst);
     if (count > 1) team.generation.notify_all();
   } else {
     wait_while(team.generation, generation);

@@ -111,6 +111,9 @@ void rows_of_no_numbers(const std::vector<InstructionSet>& isas) {
     isa.kernels.quantise(row.data(), 64, at.tile, 0, at.plane);
     const std::vector<int8_t> codes(at.tile.codes, at.tile.codes + 2 * 64);
     for (int8_t code : codes) CHECK(code >= -127, isa.name, int(code));
+    for (int group : {0, 1})
+      for (int place : {0, at.plane})
+        CHECK(!std::isfinite(at.tile.scale[group * at.tile.rows + place]), isa.name, "hides what is no number in group", group);
     if (first.empty()) first = codes;
     CHECK(codes == first, isa.name, "codes of what is no number");
   }

@@ -21,6 +21,8 @@ inline F mul(F a, F b) { return _mm256_mul_ps(a, b); }
 inline F div(F a, F b) { return _mm256_div_ps(a, b); }
 inline F fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
 inline F maximum(F a, F b) { return _mm256_max_ps(a, b); }
+// Of two that are not negative; what is no number is larger than any.
+inline F larger(F a, F b) { return _mm256_castsi256_ps(_mm256_max_epi32(_mm256_castps_si256(a), _mm256_castps_si256(b))); }
 inline F minimum(F a, F b) { return _mm256_min_ps(a, b); }
 inline float largest_lane(F a) {
   __m128 most = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));

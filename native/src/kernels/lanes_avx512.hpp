@@ -21,6 +21,8 @@ inline F mul(F a, F b) { return _mm512_mul_ps(a, b); }
 inline F div(F a, F b) { return _mm512_div_ps(a, b); }
 inline F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
 inline F maximum(F a, F b) { return _mm512_max_ps(a, b); }
+// Of two that are not negative; what is no number is larger than any.
+inline F larger(F a, F b) { return _mm512_castsi512_ps(_mm512_max_epi32(_mm512_castps_si512(a), _mm512_castps_si512(b))); }
 inline F minimum(F a, F b) { return _mm512_min_ps(a, b); }
 inline float largest_lane(F a) { return _mm512_reduce_max_ps(a); }
 inline F root(F a) { return _mm512_sqrt_ps(a); }

@@ -29,6 +29,8 @@ inline F mul(F a, F b) { LANES a.v[i] *= b.v[i]; return a; }
 inline F div(F a, F b) { LANES a.v[i] /= b.v[i]; return a; }
 inline F fma(F a, F b, F c) { LANES a.v[i] = __builtin_fmaf(a.v[i], b.v[i], c.v[i]); return a; }
 inline F maximum(F a, F b) { LANES a.v[i] = a.v[i] > b.v[i] ? a.v[i] : b.v[i]; return a; }
+// Of two that are not negative; what is no number is larger than any.
+inline F larger(F a, F b) { LANES a.v[i] = a.v[i] > b.v[i] || a.v[i] != a.v[i] ? a.v[i] : b.v[i]; return a; }
 inline F minimum(F a, F b) { LANES a.v[i] = a.v[i] < b.v[i] ? a.v[i] : b.v[i]; return a; }
 inline float largest_lane(F a) { for (int i = 1; i < W; ++i) a.v[0] = a.v[i] > a.v[0] ? a.v[i] : a.v[0]; return a.v[0]; }
 inline F root(F a) { LANES a.v[i] = __builtin_sqrtf(a.v[i]); return a; }
