@@ -146,7 +146,7 @@ int main(int count, char**) {
         const Case c = make(Kind(kind), inputs, pool, random);
         for (const InstructionSet& isa : isas) {
           run(isa, c, {1, 7, 16});
-          if (isa.name == "amx emulated" && !is_float(Kind(kind))) tiles_are_used(isa, c);
+          if (isa.name == "amx emulated" && !is_float(Kind(kind)) && Kind(kind) != Kind::Q6_K) tiles_are_used(isa, c);
         }
       }
     }

@@ -1,5 +1,5 @@
 // AMX for whole tiles of sixteen rows: integer sums are exact, so it may be mixed freely with AVX-512, which is as fast
-// for eight.
+// for eight, and for types with a scale for each half of a group.
 #include "kernels.hpp"
 #include "lanes_avx512.hpp"
 #include "products.inc"
@@ -8,15 +8,14 @@
 
 namespace {
 
-// The codes of a group as tiles want them, a row for four inputs, with their zero point taken off: one tile, or one for
-// each half of a group, which is filled up with the zeros that are there.
+// The codes of a group as a tile wants them, a row for four inputs, with their zero point taken off.
 template <class K, int J = 0>
 inline void unpack_codes(const uint8_t* codes, uint8_t* out) {
   if constexpr (J < 8) {
-    constexpr int zero = K::BITS == 8 ? 128 : K::BITS == 6 ? 32 : K::ZERO == 1 ? 16 : K::ZERO == 0 ? 8 : 0;
+    constexpr int zero = K::BITS == 8 ? 128 : K::ZERO == 1 ? 16 : K::ZERO == 0 ? 8 : 0;
     I four = codes_of<K::BITS, J>(codes);
     if constexpr (zero != 0) four = _mm512_sub_epi8(four, bytes(zero));
-    _mm512_store_si512(out + 64 * (K::HALVES == 2 && J >= 4 ? 8 + J : J), four);
+    _mm512_store_si512(out + 64 * J, four);
     unpack_codes<K, J + 1>(codes, out);
   }
 }
@@ -43,35 +42,32 @@ struct Walk {
   }
 };
 
-// Four sums are under way at once, of as many groups or of half as many.
+// The sums of four groups are under way at once.
+constexpr int TOGETHER = 4;
 struct Batch {
-  alignas(64) uint8_t codes[4][512];
-  alignas(64) int32_t sums[4][256];
+  alignas(64) uint8_t codes[TOGETHER][512];
+  alignas(64) int32_t sums[TOGETHER][256];
 };
 
 template <class K>
-constexpr int TOGETHER = 4 / K::HALVES;
-
-template <class K>
 inline void unpack_batch(Walk<K>& walk, int64_t group, int64_t groups, Batch& batch) {
-  for (int n = 0; n < TOGETHER<K> && group + n < groups; ++n) {
+  for (int n = 0; n < TOGETHER && group + n < groups; ++n) {
     const uint8_t* codes = walk.codes(group + n);
     for (int line = 0; line < K::BYTES; line += 64) __builtin_prefetch(codes + line + 4096);
-    unpack_codes<K>(codes, batch.codes[n * K::HALVES]);
+    unpack_codes<K>(codes, batch.codes[n]);
   }
 }
 
-// The sums of a batch, left in the tiles. Sum I belongs to group I / HALVES.
-template <class K, int I = 0>
+// The sums of a batch, left in the tiles.
+template <int I = 0>
 inline void multiply_batch(const int8_t* activations, int64_t left, const Batch& batch) {
-  if constexpr (I < 4) {
-    if (I / K::HALVES >= left) return;
-    constexpr int A = 4 + I / K::HALVES % 2, B = 6 + I % 2;
-    if constexpr (I % K::HALVES == 0) tile_load<A>(activations + 512 * (I / K::HALVES), 32);
-    tile_load<B>(batch.codes[I], 64);
+  if constexpr (I < TOGETHER) {
+    if (I >= left) return;
+    tile_load<4 + I % 2>(activations + 512 * I, 32);
+    tile_load<6 + I % 2>(batch.codes[I], 64);
     tile_zero<I>();
-    tile_dot<I, A, B>();
-    multiply_batch<K, I + 1>(activations, left, batch);
+    tile_dot<I, 4 + I % 2, 6 + I % 2>();
+    multiply_batch<I + 1>(activations, left, batch);
   }
 }
 
@@ -85,17 +81,15 @@ inline void store_batch(Batch& batch) {
 // The float chains take in what the tiles found.
 template <class K>
 inline void take_in(Walk<K>& walk, const Tile& tile, int64_t group, int64_t groups, const Batch& batch, F (&f)[16]) {
-  for (int n = 0; n < TOGETHER<K> && group + n < groups; ++n) {
+  for (int n = 0; n < TOGETHER && group + n < groups; ++n) {
     walk.scales(group + n);
     const float* scales = tile.scale + 16 * (group + n);
     const float* minima = tile.minimum + 16 * (group + n);
-#pragma GCC unroll 2
-    for (int half = 0; half < K::HALVES; ++half)
 #pragma GCC unroll 16
-      for (int m = 0; m < 16; ++m) {
-        const F sum = to_float(_mm512_load_si512(batch.sums[n * K::HALVES + half] + 16 * m));
-        f[m] = fma(sum, mul(walk.weights.scale[half], all(scales[m])), f[m]);
-      }
+    for (int m = 0; m < 16; ++m) {
+      const F sum = to_float(_mm512_load_si512(batch.sums[n] + 16 * m));
+      f[m] = fma(sum, mul(walk.weights.scale[0], all(scales[m])), f[m]);
+    }
     if constexpr (K::MINIMUM) {
 #pragma GCC unroll 16
       for (int m = 0; m < 16; ++m) f[m] = fma(walk.weights.low, all(minima[m]), f[m]);
@@ -111,16 +105,14 @@ void sixteen_rows(const uint8_t* panel, int64_t inputs, const Tile& tile, float*
 #pragma GCC unroll 16
   for (int m = 0; m < 16; ++m) f[m] = all(0.0f);
   Batch batches[2];
-  if constexpr (K::HALVES == 2)
-    for (Batch& batch : batches) __builtin_memset(batch.codes, 0, sizeof batch.codes);
   Walk<K> ahead{panel}, behind{panel};
   const int64_t groups = inputs / 32;
   unpack_batch(ahead, 0, groups, batches[0]);
-  for (int64_t g = 0, turn = 0; g - TOGETHER<K> < groups; g += TOGETHER<K>, ++turn) {
+  for (int64_t g = 0, turn = 0; g - TOGETHER < groups; g += TOGETHER, ++turn) {
     Batch &now = batches[turn & 1], &other = batches[~turn & 1];
-    multiply_batch<K>(tile.codes + 512 * g, groups - g, now);
-    if (g > 0) take_in(behind, tile, g - TOGETHER<K>, groups, other, f);
-    unpack_batch(ahead, g + TOGETHER<K>, groups, other);
+    multiply_batch(tile.codes + 512 * g, groups - g, now);
+    if (g > 0) take_in(behind, tile, g - TOGETHER, groups, other, f);
+    unpack_batch(ahead, g + TOGETHER, groups, other);
     if (g < groups) store_batch(now);
   }
 #pragma GCC unroll 16
@@ -140,9 +132,9 @@ namespace {
 
 foredraft::Kernels tiled_table() {
   foredraft::Kernels k = table();
-  const foredraft::Product products[8] = {tiled_product<Q4_0>, tiled_product<Q4_1>, tiled_product<Q5_0>, tiled_product<Q5_1>,
-                                          tiled_product<Q8_0>, tiled_product<Q4_K>, tiled_product<Q5_K>, tiled_product<Q6_K>};
-  for (int i = 0; i < 8; ++i) k.product[3 + i] = products[i];
+  const foredraft::Product products[7] = {tiled_product<Q4_0>, tiled_product<Q4_1>, tiled_product<Q5_0>, tiled_product<Q5_1>,
+                                          tiled_product<Q8_0>, tiled_product<Q4_K>, tiled_product<Q5_K>};
+  for (int i = 0; i < 7; ++i) k.product[3 + i] = products[i];
   k.begin = tiles_begin;
   k.end = tiles_end;
   return k;

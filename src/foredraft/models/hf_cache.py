@@ -204,7 +204,8 @@ def attend(
         else:
             bias = None if mask is None else mask[None, None]
             found = scaled_dot_product_attention(queries[None], keys[None], values[None], attn_mask=bias, scale=scaling)
-        out[0, rows] = found.view(heads, -1, value.shape[3]).transpose(0, 1)
+        # CUDA's kernels give rows before heads in memory: no view of them has heads that were rows.
+        out[0, rows] = found.reshape(heads, -1, value.shape[3]).transpose(0, 1)
     return out, None
 
 
