@@ -25,6 +25,10 @@ from foredraft.testing.caches import cache_machine  # noqa: E402
 from hf_cases import CONFIGS, Run, build, tolerance  # noqa: E402
 from tiny import write_model  # noqa: E402
 
+# Whatever the model's type, transformers computes the angles of rotations in float32, and a device rounds their cosines
+# otherwise than a CPU.
+ROTATIONS = 1e-5
+
 
 def on_device(stock: Any, name: str) -> HFModel:
     model = HFModel(copy.deepcopy(stock).to("cuda"), name=name)
@@ -35,7 +39,7 @@ def on_device(stock: Any, name: str) -> HFModel:
 @pytest.mark.parametrize("name", CONFIGS)
 def test_rows_equal_a_recompute_of_their_paths(name: str) -> None:
     stock = build(name)
-    run = Run(stock, on_device(stock, name), seed=1, tolerance=max(tolerance(name), 1e-9))
+    run = Run(stock, on_device(stock, name), seed=1, tolerance=max(tolerance(name), ROTATIONS))
     for _ in range(12):
         run.step()
 
