@@ -216,6 +216,14 @@ class HeadOverScores(ToyModel):
         return self.room[0]
 
 
+class HeadWritesOver(HeadOverScores):
+    """The right head, left where the logits of the last pass were."""
+
+    def head(self, hidden: Vectors) -> Array:
+        self.room[:] = [ToyModel.head(self, hidden)]
+        return self.room[0].copy()
+
+
 MODELS: list[tuple[type[ToyModel], str, tuple[object, ...]]] = [
     (SeesSiblings, "test_rows_of_a_tree", (1,)),
     (SeesSiblings, "test_siblings_do_not_see_each_other", ()),
@@ -230,6 +238,7 @@ MODELS: list[tuple[type[ToyModel], str, tuple[object, ...]]] = [
     (WrongLayers, "test_head_of_the_last_taps", ()),
     (WrongLayers, "test_views", ()),
     (HeadOverScores, "test_head_of_the_last_taps", ()),
+    (HeadWritesOver, "test_head_of_the_last_taps", ()),
     (with_cache(KeepsEverything), "test_dropped_rows_leave_no_trace", ()),
     (with_cache(KeepsAnything), "test_keep_refuses_what_is_no_path", ((0, 2, 3),)),
     (with_cache(KeepsAnything), "test_keep_refuses_what_is_no_path", ((0, 4),)),

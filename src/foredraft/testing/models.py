@@ -193,27 +193,27 @@ class ModelChecks:
                 assert_same(found[layer][row], wanted, self._tolerance(model), f"taps of layer {layer}, row {row}")
 
     def test_head_of_the_last_taps(self, model: Model) -> None:
-        """The taps after all layers, through norm and head, are the logits; taken first: a head may write over them."""
+        """The taps after all layers, through norm and head, are the logits, which no later head writes over."""
         self._needs(model, "taps", "ends")
         rows, last = self._rows(model, 18, 3, 4), model.about.layers
         scores = score(model, model.open(), rows, taps=(last,))
-        self._same(model, all_logits(scores, rows), model.head(scores.taps(last)), "head(taps)")
+        told, taps = all_logits(scores, rows), np.array(scores.taps(last))
+        self._same(model, told, model.head(taps), "head(taps)")
+        model.head(-taps)
+        assert np.array_equal(all_logits(scores, rows), told), "a head of other states changes logits that were told"
 
     def test_embeddings(self, model: Model) -> None:
         self._needs(model, "ends")
-        tokens = self._text(model, 19, 5)
-        rows = model.embed(tokens)
+        rows = model.embed(tokens := self._text(model, 19, 5))
         assert rows.shape == (5, model.about.width)
-        for token, row in zip(tokens, rows, strict=True):
-            assert np.array_equal(model.embed([token])[0], row)
+        assert all(np.array_equal(model.embed([token])[0], row) for token, row in zip(tokens, rows, strict=True))
         assert model.head(rows).shape == (5, model.about.vocab_size)
 
     def test_views(self, model: Model) -> None:
         """A view of all layers is the model; one of the first layers has the model's taps there; caches are its own."""
         self._needs(model, "layers")
         count, rows = model.about.layers, self._rows(model, 20, 3, 5)
-        whole = all_logits(score(model, model.open(), rows), rows)
-        view = model.view(range(count))
+        whole, view = all_logits(score(model, model.open(), rows), rows), model.view(range(count))
         self._same(model, all_logits(score(view, view.open(), rows), rows), whole, "a view of all layers")
         for first in range(count):
             part = model.view(range(first))
