@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from foredraft.bench.entrants import Entrant, ForTenant, admit, every, listed
+from foredraft.bench.entrants import Entrant, admit, every, listed
 from foredraft.core.errors import UnknownName, UsageError
 from foredraft.core.params import SamplingParams
 from foredraft.core.protocols import Ask, Needs, News, Request
@@ -25,6 +25,7 @@ from foredraft.engine.llm import LLM
         (" lookup , lookup:n=4, branches=2 ,none,", ["lookup", "lookup:n=4,branches=2", "none"]),
         ("model:some/path=odd.gguf,k=3,lookup:n=1", ["model:some/path=odd.gguf,k=3", "lookup:n=1"]),
         ("model:tree=3x2,model=a.gguf", ["model:tree=3x2,model=a.gguf"]),
+        ("auto,lookup:n=4,min=2+model:a.gguf,k=3", ["auto", "lookup:n=4,min=2+model:a.gguf,k=3"]),
     ],
 )
 def test_commas_part_drafters_and_options(text: str, found: list[str]) -> None:
@@ -97,7 +98,6 @@ def test_drafters_that_work_ahead_still_do(toy: Loaded) -> None:
     drafter = Noting(Needs(ahead=True))
     Entrant("noting", LLM(toy, drafter)).fresh("one").generate("the cat", SamplingParams(max_tokens=2))
     assert "ahead" in drafter.tenants
-    assert ForTenant(drafter, "x").needs.ahead
 
 
 def test_a_drafter_that_wants_hidden_states_of_the_prompt_scores_it_itself(toy: Loaded) -> None:

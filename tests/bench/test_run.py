@@ -36,6 +36,10 @@ class Wrong(Nothing):
         raise ValueError("no idea")
 
 
+# Without a length the policy measures and decides by the clock: other passes, and other steps every time.
+FIXED = "lookup:k=4"
+
+
 def without_times(found: Any) -> Any:
     if isinstance(found, dict):
         return {key: without_times(value) for key, value in found.items() if not key.endswith(("seconds", "opening"))}
@@ -46,22 +50,22 @@ def without_times(found: Any) -> Any:
 def test_arms_of_a_prompt_say_the_same_and_are_all_there(
     toy: Loaded, prompts: list[Prompt], temperature: float
 ) -> None:
-    entrants, _ = admit(toy, ["lookup", "lookup:n=4,branches=2", "none"])
+    entrants, _ = admit(toy, [FIXED, "lookup:n=4,branches=2", "none"])
     tasks = prepare(entrants[0].llm, prompts, 7, raw=True)
     told: list[tuple[int, int]] = []
     cases = run_cases(entrants, tasks, replace(PARAMS, temperature=temperature), each=lambda *done: told.append(done))
     assert [case.id for case in cases] == ["a1", "a2", "m1", "m2"]
     assert told == [(done, 16) for done in range(1, 17)]
     for case, task in zip(cases, tasks, strict=True):
-        assert set(case.trials) == {"plain", "lookup", "lookup:n=4,branches=2", "none"}
+        assert set(case.trials) == {"plain", FIXED, "lookup:n=4,branches=2", "none"}
         assert len({trial.tokens for trial in case.trials.values()}) == 1
         assert case.prompt_tokens == len(task.ids)
         assert case.trials["plain"].stats.drafted == case.trials["none"].stats.drafted == 0
         assert all(trial.seconds > trial.opening >= 0 and not trial.faults for trial in case.trials.values())
         assert all(len(trial.steps[0].tokens) > 0 for trial in case.trials.values())
-    assert sum(case.trials["lookup"].stats.accepted for case in cases) > 0
+    assert sum(case.trials[FIXED].stats.accepted for case in cases) > 0
     alone = LLM(toy, "none").generate(prompts[0].text, replace(PARAMS, temperature=temperature, seed=tasks[0].seed))
-    assert alone.token_ids == cases[0].trials["lookup"].tokens
+    assert alone.token_ids == cases[0].trials[FIXED].tokens
 
 
 def test_the_prompt_is_scored_once_for_all_arms(toy: Loaded, prompts: list[Prompt]) -> None:
@@ -74,13 +78,15 @@ def test_the_prompt_is_scored_once_for_all_arms(toy: Loaded, prompts: list[Promp
 
     assert isinstance(toy.model, ToyModel)
     model = Counting(toy.model.net, context=512)
-    entrants, _ = admit(replace(toy, model=model), ["lookup", "none"])
+    entrants, _ = admit(replace(toy, model=model), [FIXED, "none"])
     [task] = prepare(entrants[0].llm, prompts[:1], 0, raw=True)
     run_case(entrants, task, PARAMS, 0)
     assert model.prompts == 1
     nosy = Nothing()
     nosy.needs = Needs(taps=(1,))  # type: ignore[misc]
-    run_case([*entrants, Entrant("nosy", LLM(replace(toy, model=model), nosy))], task, PARAMS, 0)
+    run_case(
+        [*entrants, Entrant("nosy", LLM(replace(toy, model=model), nosy, num_speculative_tokens=4))], task, PARAMS, 0
+    )
     assert model.prompts == 3  # it wants to see the prompt's hidden states, so it scores the prompt itself
 
 
@@ -113,7 +119,7 @@ def test_the_order_is_balanced() -> None:
 
 
 def test_a_resumed_run_ends_as_an_uninterrupted_one(toy: Loaded, prompts: list[Prompt]) -> None:
-    entrants, _ = admit(toy, ["lookup"])
+    entrants, _ = admit(toy, [FIXED])
     tasks = prepare(entrants[0].llm, prompts, 3, raw=True)
     params = replace(PARAMS, temperature=1.0)
     whole: list[Json] = []
@@ -157,7 +163,7 @@ def test_a_prompt_that_does_not_fit_is_named_before_anything_runs(toy: Loaded) -
 
 def test_faults_reach_the_report_and_the_text_is_still_plain(toy: Loaded, prompts: list[Prompt]) -> None:
     entrants, _ = admit(toy, [])
-    entrants.append(Entrant("wrong", LLM(toy, Wrong())))
+    entrants.append(Entrant("wrong", LLM(toy, Wrong(), num_speculative_tokens=4)))
     cases = run_cases(entrants, prepare(entrants[0].llm, prompts, 0, raw=True), PARAMS)
     setup = dict.fromkeys(("model", "engine", "suite", "machine", "version"), "x")
     [run] = report(setup, cases, ["wrong"])["runs"]
@@ -168,7 +174,7 @@ def test_faults_reach_the_report_and_the_text_is_still_plain(toy: Loaded, prompt
 
 
 def test_a_text_that_fails_ends_the_benchmark_by_name(toy: Loaded, prompts: list[Prompt]) -> None:
-    entrants, _ = admit(toy, ["lookup"])
+    entrants, _ = admit(toy, [FIXED])
     [task] = prepare(entrants[0].llm, prompts[:1], 0, raw=True)
     allowed = (toy.tokenizer.size - 1,)
     bad = SamplingParams(max_tokens=4, allowed_token_ids=allowed, logit_bias={allowed[0]: float("-inf")})

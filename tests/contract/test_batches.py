@@ -89,7 +89,7 @@ def test_chunks_change_nothing(chunk: int) -> None:
         drive(at_once, POLICY, whole)
         assert all(rows <= chunk + 3 for passed in target.seen for rows in passed)
         for mine, other in zip(chunked, whole, strict=True):
-            if isinstance(verifier, Match) or isinstance(mine.drafter, Nothing):
+            if isinstance(verifier, Match) or isinstance(mine.sources[0].drafter, Nothing):
                 assert mine.output == other.output
             fed = sum(step.rows - len(step.tree) + len(step.path) for step in mine.steps)
             assert fed >= len(mine.committed) - 1

@@ -142,7 +142,7 @@ def test_nonsense_for_a_ratio_verifier(kind: str) -> None:
     sequences = opened(target, drafter, Recursive())
     plainly = opened(target, Spoilt(victims=()), Recursive())
     for sequence in plainly:
-        sequence.state = None
+        sequence.release()
     finish(target, sequences)
     finish(target, plainly)
     assert [sequence.output for sequence in sequences] == [sequence.output for sequence in plainly]

@@ -17,6 +17,7 @@ from foredraft.core.protocols import AnyDrafter, Ask, Cache, Model, Needs, News,
 from foredraft.core.round import run_round
 from foredraft.core.rules import Rules
 from foredraft.core.sequence import Sequence as Seq
+from foredraft.core.sequence import Source
 from foredraft.core.stream import KeyedStream, Purpose
 from foredraft.core.tree import DraftTree
 from foredraft.draft.lookup import Lookup, Options
@@ -92,8 +93,7 @@ class Staged:
             stop=until(max(1, min(ask.budget.rows, ask.budget.depth))),
             stream=stream,
             verifier=Match(),
-            drafter=self.inner,
-            state=state,
+            sources=(Source("inner", self.inner, state),),
             keep_laws=True,
         )
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from foredraft.core.errors import DraftError
 from foredraft.core.law import Point, of_weights
-from foredraft.core.tree import EMPTY, ROOT, DraftTree, check, merge
+from foredraft.core.tree import EMPTY, ROOT, DraftTree, check, join, merge
 
 VOCAB = 5
 
@@ -175,21 +175,34 @@ def test_merging_is_best_first_over_closed_sets() -> None:
         assert sum(kept.values()) == max(sum(union[path] for path in nodes) for nodes in closed)
 
 
-def test_a_joined_node_takes_its_best_score_and_that_source() -> None:
+def test_a_joined_node_takes_its_best_score_and_all_its_sources() -> None:
     weak = DraftTree.chain([1, 2], "weak", score=[-2.0, -3.0])
     strong = DraftTree.chain([1, 3], "strong", score=[-1.0, -1.0])
     joined = merge([weak, strong], 3, 2)
-    assert dict(zip(joined.tokens, joined.sources, strict=True)) == {1: "strong", 2: "weak", 3: "strong"}
+    assert dict(zip(joined.tokens, joined.sources, strict=True)) == {1: "strong+weak", 2: "weak", 3: "strong"}
     assert joined.score[joined.tokens.index(1)] == -1.0
 
 
-def test_a_child_that_outscores_its_parent_waits_for_it() -> None:
-    tree = DraftTree.of([1, 2, 3], [ROOT, 0, ROOT], "a", score=[-5.0, -0.1, -1.0])
-    assert paths(merge([tree], 1, 2)).keys() == {(3,)}
-    assert paths(merge([tree], 2, 2)).keys() == {(3,), (1,)}
-
-
-def test_nodes_that_carry_laws_are_never_merged() -> None:
+def test_a_tree_drawn_by_chance_is_neither_joined_nor_cut() -> None:
     tree = DraftTree.chain([1, 1], "a", laws=[SAMPLED, SAMPLED])
-    with pytest.raises(DraftError, match="cannot be merged"):
-        merge([tree, EMPTY], 4, 2)
+    assert merge([tree, EMPTY], 2, 2) == tree
+    with pytest.raises(DraftError, match="cannot be joined"):
+        merge([tree, DraftTree.chain([0], "b")], 4, 2)
+    with pytest.raises(DraftError, match="cannot be cut"):
+        merge([tree], 1, 2)
+
+
+def test_point_laws_and_probes_survive_being_joined() -> None:
+    first = DraftTree.chain([1, 2], "a").with_point_laws(4)
+    window = DraftTree.of([3, 1], [ROOT, ROOT], "w", probes=[True, False]).with_point_laws(4)
+    joined = join([first, window])
+    assert joined.tokens == (1, 2, 3)
+    assert joined.probes == (False, False, True)
+    assert joined.laws == tuple(Point(token, 4) for token in (1, 2, 3))
+    assert joined.sources == ("a+w", "a", "w")
+
+
+def test_no_node_is_held_less_likely_than_one_below_it() -> None:
+    weak = DraftTree.chain([1, 2], "weak", score=[-2.0, -3.0])
+    strong = DraftTree.of([1, 2], [ROOT, 0], "strong", score=[-2.5, -1.0])
+    assert join([weak, strong]).score == (-1.0, -1.0)

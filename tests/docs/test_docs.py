@@ -21,7 +21,7 @@ from typer.main import get_command
 from foredraft import draft
 from foredraft.cli.app import app
 from foredraft.core import errors
-from foredraft.draft import DRAFTERS, family, specify
+from foredraft.draft import DRAFTERS, family, line_up, specify
 from foredraft.draft.family import LENGTH
 from foredraft.verify import VERIFIERS
 
@@ -129,7 +129,7 @@ def test_commands_have_the_options_they_use(page: Path) -> None:
         try:
             given = parsed(line)
             if "drafter" in given:
-                specify(given["drafter"])
+                line_up(given["drafter"])
         except Exception as error:
             pytest.fail(f"{name(page)}: {line}: {error}")
         assert given.get("verifier", "match") in VERIFIERS

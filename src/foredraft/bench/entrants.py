@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, cast
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 from foredraft.core.errors import UsageError
-from foredraft.core.protocols import Ahead, AnyDrafter, Ask, Needs, News, Request
-from foredraft.core.tree import DraftTree
-from foredraft.draft import names, specify
+from foredraft.draft import line_up, names
 from foredraft.engine.backends import Loaded
 from foredraft.engine.llm import LLM
 from foredraft.models.sources import Progress
@@ -33,45 +29,16 @@ class Entrant:
 
     def fresh(self, tenant: str) -> LLM:
         """The same for a tenant of its own: nothing that was learnt from other prompts is there."""
-        llm = copy.copy(self.llm)
-        llm.drafting = replace(llm.drafting, drafter=ForTenant(llm.drafting.drafter, tenant))
-        return llm
+        return self.llm.for_tenant(tenant)
 
     @property
     def forks(self) -> bool:
         """May it start from a prompt that was scored for all? Not where it wants the prompt's hidden states."""
-        return not self.llm.drafting.drafter.needs.taps
+        return not self.llm.drafting.needs_taps
 
     def close(self) -> None:
         """Gives back a second model, if it has one."""
         self.llm.drafting.close()
-
-
-class ForTenant:
-    """A drafter whose every request belongs to one tenant."""
-
-    def __init__(self, drafter: AnyDrafter, tenant: str) -> None:
-        self.drafter = drafter
-        self.tenant = tenant
-
-    @property
-    def needs(self) -> Needs:
-        return self.drafter.needs
-
-    def open(self, request: Request, parent: Any = None) -> Any:
-        return self.drafter.open(replace(request, tenant=self.tenant), parent)
-
-    def propose(self, asks: Sequence[Ask[Any]]) -> list[DraftTree]:
-        return self.drafter.propose(asks)
-
-    def ahead(self, asks: Sequence[Ask[Any]], trees: Sequence[DraftTree]) -> None:
-        cast("Ahead[Any]", self.drafter).ahead(asks, trees)  # called only where the needs say so
-
-    def update(self, news: Sequence[News[Any]]) -> None:
-        self.drafter.update(news)
-
-    def close(self, state: Any) -> None:
-        self.drafter.close(state)
 
 
 def listed(text: str) -> list[str]:
@@ -87,7 +54,7 @@ def listed(text: str) -> list[str]:
     for name in found:
         if found.count(name) > 1:
             raise UsageError(f"drafter {name!r} is named twice: name it once")
-        specify(name)
+        line_up(name)
     return found
 
 
@@ -96,7 +63,7 @@ def every() -> tuple[list[str], dict[str, str]]:
     able, unable = [], {}
     for name in names():
         try:
-            specify(name)
+            line_up(name)
         except UsageError as error:
             unable[name] = str(error)
         else:

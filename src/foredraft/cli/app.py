@@ -51,7 +51,7 @@ def generate(
     model: Model = "smollm2",
     engine: Engine = "auto",
     threads: Threads = None,
-    drafter: Drafter = "lookup",
+    drafter: Drafter = "auto",
     verifier: Verifier = "match",
     max_tokens: MaxTokens = 256,
     temperature: Temperature = 0.0,
@@ -99,7 +99,7 @@ def chat(
     model: Model = "smollm2",
     engine: Engine = "auto",
     threads: Threads = None,
-    drafter: Drafter = "lookup",
+    drafter: Drafter = "auto",
     max_tokens: MaxTokens = 512,
     temperature: Temperature = 0.0,
     top_p: TopP = 1.0,
@@ -184,7 +184,7 @@ def bench(
     threads: Threads = None,
     drafters: Annotated[
         str, typer.Option(help="which to compare, as in lookup,lookup:n=4,branches=2; all for every one that can run")
-    ] = "lookup",
+    ] = "auto",
     suite: Annotated[str, typer.Option(help="builtin, or a file of JSON lines {id, task, turns}")] = "builtin",
     limit_per_task: Annotated[int | None, typer.Option(help="prompts of every task; all when not given")] = None,
     max_tokens: MaxTokens = 128,

@@ -9,7 +9,7 @@ from rich.console import Console
 from foredraft.cli.show import loading, status_line
 from foredraft.core.errors import ForedraftError
 from foredraft.core.params import SamplingParams
-from foredraft.draft import specify
+from foredraft.draft import line_up
 from foredraft.engine.conversation import Conversation
 from foredraft.engine.llm import load
 
@@ -18,7 +18,7 @@ HELP = "/reset starts anew, /quit (or Ctrl-D) leaves, Ctrl-C cuts an answer shor
 
 def talk(model: str, engine: str, threads: int | None, drafter: str, params: SamplingParams, system: str | None) -> int:
     """Reads lines until the end of input."""
-    specify(drafter)
+    line_up(drafter)
     with loading(model) as progress:
         llm = load(model, drafter, engine=engine, threads=threads, progress=progress)
     console = Console(stderr=True, highlight=False)

@@ -12,7 +12,7 @@ from foredraft.cli.show import explanation, loading, stats_json, status_line
 from foredraft.core.errors import RuleError, UsageError
 from foredraft.core.events import Step
 from foredraft.core.params import SamplingParams
-from foredraft.draft import specify
+from foredraft.draft import line_up
 from foredraft.engine.compare import Comparison, compare
 from foredraft.engine.llm import LLM, load
 from foredraft.engine.loop import generate
@@ -40,7 +40,7 @@ class Job:
     def run(self, prompt: str | None, file: str | None) -> int:
         """Generates and prints; returns the exit status."""
         text = _prompt(prompt, file)
-        specify(self.drafter)  # wrong names are told before weights are fetched or loaded
+        line_up(self.drafter)  # wrong names are told before weights are fetched or loaded
         make_verifier(self.verifier)
         with loading(self.model) as progress:
             llm = load(

@@ -43,6 +43,7 @@ class Step:
     the prompt. accepted: how many of `tokens` were drafts. path: the accepted nodes of `tree`. rows: rows scored.
     laws: the target's law at every emitted token, when the sequence keeps them. text: text that became final.
     tree: without its laws. fault: what a drafter did wrong, if it did. wall: seconds of the round, all sequences.
+    spent: seconds that each source drafted. expected: tokens and seconds the policy expected of the round, if it did.
     """
 
     position: int
@@ -58,6 +59,8 @@ class Step:
     fault: str | None = None
     seconds: Times = Times()
     wall: float = 0.0
+    spent: tuple[tuple[str, float], ...] = ()
+    expected: tuple[float, float] | None = None
 
     @property
     def drafted(self) -> int:

@@ -165,10 +165,14 @@ class Request:
 
 @dataclass(frozen=True)
 class Budget:
-    """How much to draft at most: nodes, and the length of a path."""
+    """How much to draft at most: nodes, and the length of a path. min_gain: less likely nodes are not worth their row.
+
+    `min_gain` is advice, and only to drafters that choose without chance.
+    """
 
     rows: int
     depth: int
+    min_gain: float = 0.0
 
 
 S = TypeVar("S")
@@ -293,13 +297,32 @@ class Costs:
     seconds: tuple[float, ...] = ()
 
 
-class Policy(Protocol):
-    """Decides how much is drafted, from the past of a sequence and what a pass costs."""
+@dataclass(frozen=True)
+class Plan:
+    """A tree to be scored. expected: tokens and seconds that the policy expects of the round, where it says."""
 
-    def budget(self, request: Request, history: Sequence[Step], load: Load, costs: Costs) -> Budget: ...
-
-    def shape(self, trees: Sequence[DraftTree], costs: Costs) -> list[DraftTree]:
-        """The trees that are scored, one a sequence in the order of the budgets: cut to fit, laws never touched."""
+    tree: DraftTree
+    expected: tuple[float, float] | None = None
 
 
+P = TypeVar("P")
+
+
+class Policy(Protocol[P]):
+    """Decides how much is drafted and what of it is scored. It changes speed, never the output."""
+
+    def open(self, request: Request) -> P:
+        """State for a new sequence, never None."""
+
+    def budget(self, state: P, source: str, so_far: DraftTree, load: Load) -> Budget:
+        """What `source` may draft, given what those before it drafted; no rows where it is not to be asked."""
+
+    def shape(self, states: Sequence[P], trees: Sequence[DraftTree], load: Load) -> list[Plan]:
+        """What is scored of the trees of a round, one a sequence: cut to fit; a tree that was drawn, whole or not."""
+
+    def update(self, state: P, step: Step) -> None:
+        """Learns from what became of a pass."""
+
+
+AnyPolicy = Policy[Any]
 AnyDrafter = Drafter[Any]

@@ -1,6 +1,6 @@
 """The one round, for one sequence or many: the heart of foredraft.
 
-    budget -> propose -> shape -> score (ahead beside it) -> verify -> trim -> keep -> update -> Step
+    (budget -> propose) a source -> shape -> score (ahead beside it) -> verify -> trim -> keep -> update -> Step
 
 Every pass feeds the committed tokens the cache lacks as a chain, whose last is the root, then the draft nodes. Prefill,
 catching up and forced tokens are that one path, and plain decoding is a round with an empty tree. This module is the
@@ -12,51 +12,46 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from foredraft.core import stop, tree
 from foredraft.core.errors import DraftError, RuleError
-from foredraft.core.events import Step, Times, TokenLogprob
-from foredraft.core.law import Law, Point
-from foredraft.core.native import TWINS
+from foredraft.core.events import Step, Times
 from foredraft.core.protocols import (
     Ahead,
+    AnyPolicy,
     Ask,
-    Budget,
-    Costs,
     Drafter,
-    Laws,
     Load,
     Model,
-    Needs,
     News,
-    Policy,
     Query,
     Scores,
 )
-from foredraft.core.rules import Rules
 from foredraft.core.sequence import Sequence as Seq
-from foredraft.core.sequence import Text
+from foredraft.core.sequence import Source, Text
 from foredraft.core.tree import EMPTY, ROOT, DraftTree
+from foredraft.core.walk import laws_of, logprobs_of
 
 # Rows of prompt fed in one pass: bounds the memory of a pass, and lets a long prompt share passes with other sequences.
 CHUNK = 512
-NOTHING = Budget(rows=0, depth=0)
 
 
 @dataclass
 class Turn:
-    """One sequence's part in one round."""
+    """One sequence's part in one round. room: tokens that may be drafted at most; asks: what each source was asked."""
 
     sequence: Seq
     start: int
     chain: tuple[int, ...]
-    budget: Budget
-    ask: Ask[Any] | None = None
+    room: int
+    asks: dict[int, Ask[Any]] = field(default_factory=dict)
     tree: DraftTree = EMPTY
-    fault: str | None = None
+    expected: tuple[float, float] | None = None
+    faults: list[str] = field(default_factory=list)
+    spent: dict[str, float] = field(default_factory=dict)
 
     @property
     def prefill(self) -> bool:
@@ -68,23 +63,31 @@ class Turn:
         """The output position of the token after the root."""
         return len(self.sequence.committed) - len(self.sequence.request.prompt)
 
+    @property
+    def sources(self) -> list[Source]:
+        """Those that keep up."""
+        return [source for source in self.sequence.sources if source.state is not None]
 
-def run_round(
-    model: Model,
-    policy: Policy,
-    sequences: Sequence[Seq],
-    *,
-    costs: Costs = Costs(),  # noqa: B008 - frozen
-    chunk: int = CHUNK,
-) -> list[Step]:
+    @contextmanager
+    def watch(self, drafter: object) -> Iterator[None]:
+        """Drafters are untrusted: an error becomes a fault of this turn."""
+        try:
+            yield
+        except Exception as error:  # what was proposed may be no tree at all
+            self.faults.append(f"{type(error).__name__}: {error}")
+
+
+Group = list[tuple[Turn, Source]]
+
+
+def run_round(model: Model, policy: AnyPolicy, sequences: Sequence[Seq], *, chunk: int = CHUNK) -> list[Step]:
     """One pass over unfinished `sequences`; appends a step to each and returns them in order."""
     clock = _Clock()
     load = Load(len(sequences))
-    budgets = [policy.budget(sequence.request, sequence.steps, load, costs) for sequence in sequences]
-    turns = [_turn(sequence, budget, model, chunk) for sequence, budget in zip(sequences, budgets, strict=True)]
+    turns = [_turn(sequence, policy, model, chunk) for sequence in sequences]
     clock.to("draft")
-    _propose(turns, model.about.vocab_size)
-    _shape(turns, policy, costs)
+    _propose(turns, policy, load, model.about.vocab_size)
+    _shape(turns, policy, load)
     clock.to("verify")
     with _ahead(turns):
         scores = model.score([_query(turn) for turn in turns])
@@ -96,49 +99,69 @@ def run_round(
     ]
     clock.to("draft")
     _update(turns, news)
-    seconds = clock.times(len(turns))
-    for turn in turns:
-        done = turn.sequence.steps
-        done[-1] = replace(done[-1], fault=turn.fault, seconds=seconds, wall=seconds.total * len(turns))
-    return [turn.sequence.steps[-1] for turn in turns]
+    return _noted(turns, policy, clock.times(len(turns)))
 
 
-def _turn(sequence: Seq, budget: Budget, model: Model, chunk: int) -> Turn:
+def _turn(sequence: Seq, policy: AnyPolicy, model: Model, chunk: int) -> Turn:
     """What is fed, and how much may be drafted: the final token always needs one slot of the cap and the context."""
+    if sequence.pace is None:
+        sequence.pace = policy.open(sequence.request)
     start = sequence.cache.length
     chain = tuple(sequence.committed[start : start + chunk])
-    turn = Turn(sequence, start, chain, NOTHING, fault=sequence.fault)
-    sequence.fault = None
     room = min(sequence.stop.remaining, model.about.context - len(sequence.committed)) - 1
-    if sequence.state is None or turn.prefill or room < 1 or budget.rows < 1:
-        return turn
-    turn.budget = replace(budget, depth=min(budget.depth, room))
-    stream = sequence.stream.at(turn.position)
-    draw = sequence.verifier.draw
-    vocab_size = model.about.vocab_size
-    turn.ask = Ask(sequence.state, Text(sequence.committed), sequence.rules, turn.budget, draw, stream, vocab_size)
+    turn = Turn(sequence, start, chain, room)
+    if sequence.fault is not None:
+        turn.faults.append(sequence.fault)
+        sequence.fault = None
     return turn
 
 
-def _propose(turns: Sequence[Turn], vocab_size: int) -> None:
-    """Fills in the trees. A drafter that fails, or proposes what is no tree within the budget, drafts nothing."""
-    for drafter, group in _by_drafter(turns):
-        for turn, proposed in zip(group, _proposed(drafter, group), strict=True):
-            budget, needs_laws = turn.budget, turn.sequence.verifier.needs_laws
-            try:
-                tree.check(proposed, vocab_size, budget.rows, budget.depth, needs_laws)
-                turn.tree = proposed
-            except Exception as error:  # drafts are untrusted: what was proposed may be no tree at all
-                turn.fault = _fault(error)
+def _propose(turns: Sequence[Turn], policy: AnyPolicy, load: Load, vocab_size: int) -> None:
+    """Fills in the trees, source after source, so that each is asked knowing what the cheaper ones found."""
+    drafting = [turn for turn in turns if turn.room >= 1 and not turn.prefill]
+    for place in range(max((len(turn.sequence.sources) for turn in drafting), default=0)):
+        asked: Group = []
+        for turn in drafting:
+            source = turn.sequence.sources[place] if place < len(turn.sequence.sources) else None
+            if source is not None and source.state is not None and _asks(turn, place, source, policy, load, vocab_size):
+                asked.append((turn, source))
+        for drafter, group in _by_drafter(asked):
+            begun = time.perf_counter()
+            trees = _proposed(drafter, group, place)
+            seconds = (time.perf_counter() - begun) / len(group)
+            for (turn, source), proposed in zip(group, trees, strict=True):
+                turn.spent[source.name] = turn.spent.get(source.name, 0.0) + seconds
+                _take(turn, turn.asks[place], proposed)
 
 
-def _proposed(drafter: Drafter[Any], group: list[Turn]) -> list[DraftTree]:
+def _asks(turn: Turn, place: int, source: Source, policy: AnyPolicy, load: Load, vocab_size: int) -> bool:
+    """Whether the source is asked this round; notes what for."""
+    sequence = turn.sequence
+    budget = policy.budget(sequence.pace, source.name, turn.tree, load)
+    if budget.rows < 1 or turn.tree.drawn:  # nothing may be added to a tree that was drawn by chance
+        return False
+    budget = replace(budget, depth=min(budget.depth, turn.room))
+    stream = sequence.stream.at(turn.position)
+    draw = sequence.verifier.draw
+    turn.asks[place] = Ask(source.state, Text(sequence.committed), sequence.rules, budget, draw, stream, vocab_size)
+    return True
+
+
+def _take(turn: Turn, ask: Ask[Any], proposed: DraftTree) -> None:
+    """Adds to the turn's tree. A drafter that proposes what is no tree within its budget drafts nothing."""
+    with turn.watch(proposed):
+        tree.check(proposed, ask.vocab_size, ask.budget.rows, ask.budget.depth, turn.sequence.verifier.needs_laws)
+        if not (proposed.drawn and len(turn.tree)):
+            turn.tree = tree.join([turn.tree, proposed]) if len(turn.tree) else proposed
+
+
+def _proposed(drafter: Drafter[Any], group: Group, place: int) -> list[DraftTree]:
     """A tree a turn. A drafter that raises is asked again for each alone, so that one text does not stop the others.
 
     Under `match` that costs speed only. A ratio verifier trusts its drafter: one that fails because of what it has
     drawn makes that draw count for nothing, which no verifier can see.
     """
-    asks = [turn.ask for turn in group if turn.ask is not None]
+    asks = [turn.asks[place] for turn, _ in group]
     try:
         trees = drafter.propose(asks)
         if len(trees) != len(asks):
@@ -146,28 +169,34 @@ def _proposed(drafter: Drafter[Any], group: list[Turn]) -> list[DraftTree]:
         return trees
     except Exception as error:
         if len(group) > 1:
-            return [one for turn in group for one in _proposed(drafter, [turn])]
-        group[0].fault = _fault(error)
+            return [one for member in group for one in _proposed(drafter, [member], place)]
+        group[0][0].faults.append(_fault(error))
         return [EMPTY]
 
 
-def _shape(turns: Sequence[Turn], policy: Policy, costs: Costs) -> None:
-    for turn, shaped in zip(turns, policy.shape([turn.tree for turn in turns], costs), strict=True):
-        turn.tree = shaped
+def _shape(turns: Sequence[Turn], policy: AnyPolicy, load: Load) -> None:
+    scored = [turn for turn in turns if not turn.prefill]
+    if not scored:
+        return
+    plans = policy.shape([turn.sequence.pace for turn in scored], [turn.tree for turn in scored], load)
+    for turn, plan in zip(scored, plans, strict=True):
+        turn.tree, turn.expected = plan.tree, plan.expected
 
 
 @contextmanager
 def _ahead(turns: Sequence[Turn]) -> Iterator[None]:
     """Runs the drafters that work ahead on threads of their own while the body scores."""
-    faults: list[tuple[list[Turn], str]] = []
+    faults: list[tuple[Group, str]] = []
 
-    def work(drafter: Ahead[Any], group: list[Turn]) -> None:
+    def work(drafter: Ahead[Any], group: Group) -> None:
         try:
-            drafter.ahead([turn.ask for turn in group if turn.ask is not None], [turn.tree for turn in group])
+            asks = [_ask_of(turn, source) for turn, source in group]
+            drafter.ahead(asks, [turn.tree for turn, _ in group])
         except Exception as error:  # as in _propose
             faults.append((group, _fault(error)))
 
-    groups = [(drafter, group) for drafter, group in _by_drafter(turns) if drafter.needs.ahead]
+    asked = [(turn, turn.sequence.sources[place]) for turn in turns for place in turn.asks]
+    groups = [(drafter, group) for drafter, group in _by_drafter(asked) if drafter.needs.ahead]
     threads = [
         threading.Thread(target=work, args=(cast("Ahead[Any]", drafter), group), daemon=True)
         for drafter, group in groups
@@ -180,8 +209,12 @@ def _ahead(turns: Sequence[Turn]) -> Iterator[None]:
         for thread in threads:
             thread.join()
         for group, fault in faults:
-            for turn in group:
-                turn.fault = fault
+            for turn, _ in group:
+                turn.faults.append(fault)
+
+
+def _ask_of(turn: Turn, source: Source) -> Ask[Any]:
+    return turn.asks[turn.sequence.sources.index(source)]
 
 
 def _query(turn: Turn) -> Query:
@@ -189,8 +222,10 @@ def _query(turn: Turn) -> Query:
     root = len(chain) - 1
     parents = (*range(-1, root), *(root + 1 + parent for parent in drafts.parents))
     rows = () if turn.prefill else tuple(range(root, root + 1 + len(drafts)))
-    needs = turn.sequence.drafter.needs if turn.sequence.state is not None else Needs()
-    return Query(turn.sequence.cache, chain + drafts.tokens, parents, rows, needs.top, needs.taps)
+    needs = [source.drafter.needs for source in turn.sources]
+    top = max((need.top for need in needs), default=0)
+    taps = tuple(sorted({layer for need in needs for layer in need.taps}))
+    return Query(turn.sequence.cache, chain + drafts.tokens, parents, rows, top, taps)
 
 
 def _prefilled(turn: Turn, scores: Scores) -> News[Any]:
@@ -198,7 +233,7 @@ def _prefilled(turn: Turn, scores: Scores) -> News[Any]:
     sequence, rows = turn.sequence, tuple(range(len(turn.chain)))
     sequence.cache.keep(rows)
     sequence.steps.append(Step(turn.position, (), rows=len(rows)))
-    return News(sequence.state, Text(sequence.committed), (), turn.start, rows, scores, EMPTY, None, None, len(rows))
+    return News(None, Text(sequence.committed), (), turn.start, rows, scores, EMPTY, None, None, len(rows))
 
 
 def _judged(turn: Turn, scores: Scores) -> News[Any]:
@@ -212,15 +247,15 @@ def _judged(turn: Turn, scores: Scores) -> News[Any]:
         sequence.steps.append(
             Step(turn.position, (), rows=rows, text=sequence.stop.released, finish=sequence.stop.finish)
         )
-        start, state = turn.start, sequence.state
-        return News(state, Text(sequence.committed), (), start, (), scores, turn.tree, None, None, len(turn.chain))
+        start = turn.start
+        return News(None, Text(sequence.committed), (), start, (), scores, turn.tree, None, None, len(turn.chain))
 
 
 def _verified(turn: Turn, scores: Scores) -> News[Any]:
     """Walks the tree, stops the text, commits; keeps last, for if cut off before it the cache just catches up."""
     sequence, drafts, position = turn.sequence, turn.tree, turn.position
     first_node = len(turn.chain)
-    rules_at, laws, ends = _laws(sequence.rules, drafts, scores, first_node)
+    rules_at, laws, ends = laws_of(sequence.rules, drafts, scores, first_node)
     verdict = sequence.verifier(drafts, laws, sequence.stream.at(position))
     block = [*(drafts.tokens[node] for node in verdict.path), verdict.token]
     block = block[: next((said for said, node in enumerate((ROOT, *verdict.path)) if node in ends), len(block))]
@@ -234,7 +269,7 @@ def _verified(turn: Turn, scores: Scores) -> News[Any]:
         tree=drafts.without_laws(),
         path=verdict.path,
         rows=first_node + len(drafts),
-        logprobs=_logprobs(sequence.logprobs, scores, first_node, emitting, tokens),
+        logprobs=logprobs_of(sequence.logprobs, scores, first_node, emitting, tokens),
         laws=tuple(laws(node) for node in emitting) if sequence.keep_laws else (),
         text=stopped.released,
         finish=stopped.finish,
@@ -245,74 +280,48 @@ def _verified(turn: Turn, scores: Scores) -> News[Any]:
     sequence.steps.append(step)
     sequence.cache.keep(kept)
     text = Text(sequence.committed)
-    return News(sequence.state, text, tokens, turn.start, kept, scores, drafts, verdict, laws, first_node)
-
-
-def _laws(root: Rules, drafts: DraftTree, scores: Scores, first_node: int) -> tuple[Any, Laws, set[int]]:
-    """The rules and the target's law at every node, each computed when first asked for, and the dead ends met.
-
-    After a draft where the rules leave no token (past the end of a grammar) the text has stopped or is about to fail:
-    any law will do there, for nothing drawn from it is said; the next round raises if the text goes on.
-    """
-    rules = {ROOT: root}
-    known: dict[int, Law] = {}
-    ends: set[int] = set()
-
-    def rules_at(node: int) -> Rules:
-        if node not in rules:
-            rules[node] = rules_at(drafts.parents[node]).after(drafts.tokens[node])
-        return rules[node]
-
-    def law(node: int) -> Law:
-        if node not in known:
-            try:
-                known[node] = rules_at(node).law(scores, first_node + node)
-            except RuleError:
-                if node == ROOT:
-                    raise
-                known[node] = Point(0, scores.vocab_size)
-                ends.add(node)
-        return known[node]
-
-    return rules_at, law, ends
-
-
-def _logprobs(
-    count: int | None, scores: Scores, first_node: int, emitting: Sequence[int], tokens: Sequence[int]
-) -> tuple[TokenLogprob, ...]:
-    """log softmax of the model's own logits at the rows that judged the emitted tokens."""
-    if count is None:
-        return ()
-    found = []
-    for node, token in zip(emitting, tokens, strict=True):
-        logits = scores.logits(first_node + node)
-        logprobs = TWINS.log_softmax(logits)
-        top = tuple((int(other), float(logprobs[other])) for other in TWINS.top(logits, count))
-        found.append(TokenLogprob(token, float(logprobs[token]), top))
-    return tuple(found)
+    return News(None, text, tokens, turn.start, kept, scores, drafts, verdict, laws, first_node)
 
 
 def _update(turns: Sequence[Turn], news: Sequence[News[Any]]) -> None:
     """Tells the drafters. One that cannot take the news has lost track: its sequences go on without it."""
     told = dict(zip(map(id, turns), news, strict=True))
-    for drafter, group in _by_drafter([turn for turn in turns if turn.sequence.state is not None], asked=False):
+    for drafter, group in _by_drafter([(turn, source) for turn in turns for source in turn.sources]):
+        begun = time.perf_counter()
         try:
-            drafter.update([told[id(turn)] for turn in group])
+            drafter.update([replace(told[id(turn)], state=source.state) for turn, source in group])
         except Exception as error:  # as in _propose
-            for turn in group:
-                turn.fault = _fault(error)
-                with suppress(Exception):
-                    drafter.close(turn.sequence.state)
-                turn.sequence.state = None
+            for turn, source in group:
+                turn.faults.append(_fault(error))
+                source.close()
+        seconds = (time.perf_counter() - begun) / len(group)
+        for turn, source in group:
+            turn.spent[source.name] = turn.spent.get(source.name, 0.0) + seconds
 
 
-def _by_drafter(turns: Sequence[Turn], asked: bool = True) -> list[tuple[Drafter[Any], list[Turn]]]:
-    """The turns of each drafter, in order; with `asked`, only those that are to draft."""
-    groups: dict[int, tuple[Drafter[Any], list[Turn]]] = {}
+def _noted(turns: Sequence[Turn], policy: AnyPolicy, seconds: Times) -> list[Step]:
+    """Completes the steps by what is known only now, and tells the policy."""
+    noted = []
     for turn in turns:
-        if turn.ask is not None or not asked:
-            drafter = turn.sequence.drafter
-            groups.setdefault(id(drafter), (drafter, []))[1].append(turn)
+        step = replace(
+            turn.sequence.steps[-1],
+            fault="; ".join(turn.faults) or None,
+            seconds=seconds,
+            wall=seconds.total * len(turns),
+            spent=tuple(turn.spent.items()),
+            expected=turn.expected,
+        )
+        turn.sequence.steps[-1] = step
+        policy.update(turn.sequence.pace, step)
+        noted.append(step)
+    return noted
+
+
+def _by_drafter(members: Group) -> list[tuple[Drafter[Any], Group]]:
+    """The turns of each drafter, in order."""
+    groups: dict[int, tuple[Drafter[Any], Group]] = {}
+    for turn, source in members:
+        groups.setdefault(id(source.drafter), (source.drafter, []))[1].append((turn, source))
     return list(groups.values())
 
 

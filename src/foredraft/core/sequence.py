@@ -33,15 +33,31 @@ class Text(Many[int]):
         return iter(self._tokens)
 
 
+@dataclass(eq=False)
+class Source:
+    """One drafter of a sequence. state: the drafter's own; None once it failed to keep up, then it drafts no more."""
+
+    name: str
+    drafter: Drafter[Any]
+    state: Any = None
+
+    def close(self) -> None:
+        """Lets the drafter give back what it holds; a second time does no harm."""
+        if self.state is not None:
+            with suppress(Exception):  # a drafter that fails to let go cannot harm the text any more
+                self.drafter.close(self.state)
+            self.state = None
+
+
 @dataclass
 class Sequence:
     """A prompt and its output so far.
 
     committed: prompt and output tokens; cache.length <= len(committed) - 1 between rounds, so the last committed token
-    is always scored (again) as the root. rules: those at the root. state: the drafter's own, None once it failed to
-    keep up (then the sequence is decoded plainly). logprobs: how many likeliest tokens to report beside an emitted one.
-    keep_laws: steps carry the target's law at every emitted token. fault: what the drafter did wrong before the first
-    round; the next step reports it.
+    is always scored (again) as the root. rules: those at the root. sources: the drafters, asked in this order; without
+    any the sequence is decoded plainly. pace: the policy's own state. logprobs: how many likeliest tokens to report
+    beside an emitted one. keep_laws: steps carry the target's law at every emitted token. fault: what a drafter did
+    wrong before the first round; the next step reports it.
     """
 
     request: Request
@@ -51,8 +67,8 @@ class Sequence:
     stop: StopState
     stream: Stream
     verifier: Verifier
-    drafter: Drafter[Any]
-    state: Any
+    sources: tuple[Source, ...]
+    pace: Any = None
     logprobs: int | None = None
     keep_laws: bool = False
     fault: str | None = None
@@ -67,14 +83,17 @@ class Sequence:
     def finished(self) -> bool:
         return self.stop.finish is not None
 
+    @property
+    def state(self) -> Any:
+        """The state of the first drafter, which mostly is the only one."""
+        return self.sources[0].state if self.sources else None
+
     def release(self) -> Cache:
         """Ends the drafting and hands the cache over, for a later turn that begins with the same text."""
-        if self.state is not None:
-            with suppress(Exception):  # a drafter that fails to let go cannot harm the text any more
-                self.drafter.close(self.state)
-            self.state = None
+        for source in self.sources:
+            source.close()
         return self.cache
 
     def close(self) -> None:
-        """Gives back the drafter's state and the cache; calling it twice does no harm."""
+        """Gives back the drafters' states and the cache; calling it twice does no harm."""
         self.release().close()

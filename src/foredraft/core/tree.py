@@ -26,7 +26,7 @@ class DraftTree:
 
     parents: the node's parent, ROOT for children of the last committed token, always smaller than the node.
     score: the drafter's estimate of log P(the node's path is accepted), never above its parent's.
-    sources: which drafter proposed the node.
+    sources: which drafter proposed the node; several joined by "+" where they agree.
     laws: the law the token was drawn from, given everything visible before the draw, its earlier siblings included;
         None for a token that was not drawn independently of the target's noise.
     probes: rows that are scored only to be learnt from (lookahead's window): never accepted, not counted as drafts.
@@ -103,6 +103,11 @@ class DraftTree:
         return tuple(depths)
 
     @property
+    def drawn(self) -> bool:
+        """True where a token was drawn by chance from a law it carries: such a tree must stay as it is."""
+        return any(law is not None and not isinstance(law, Point) for law in self.laws)
+
+    @property
     def depth(self) -> int:
         """The longest path; 0 for the empty tree."""
         return max(self.depths, default=0)
@@ -166,51 +171,93 @@ def check(tree: DraftTree, vocab_size: int, rows: int, depth: int, needs_laws: b
         raise DraftError(f"the draft reaches depth {tree.depth} where {depth} was asked for")
 
 
-def merge(trees: Sequence[DraftTree], rows: int, depth: int) -> DraftTree:
-    """One tree of at most `rows` nodes from several: equal paths are joined, the likeliest nodes are kept, best first.
+def join(trees: Sequence[DraftTree]) -> DraftTree:
+    """All nodes of several trees, equal paths once: the union that a policy cuts to size.
 
-    A joined node takes its best score and that source. Trees that carry laws cannot be merged; probes are dropped.
+    A joined node takes the best score and the names of all its sources, as in "lookup+suffix"; no node stays less
+    likely than one below it. Chosen without chance, tokens may carry point laws; a tree drawn from other laws cannot
+    be joined to, for that would change them (DraftError). Probes are kept, and joined with nothing.
     """
-    token_of: list[int] = []
-    parent_of: list[int] = []
-    score_of: list[float] = []
-    source_of: list[str] = []
-    index: dict[tuple[int, int], int] = {}
+    trees = [tree for tree in trees if len(tree)]
+    if any(tree.drawn for tree in trees):
+        if len(trees) == 1:
+            return trees[0]
+        raise DraftError("a tree drawn by chance cannot be joined with others without changing the laws it carries")
+    grown = _Union()
     for tree in trees:
-        if any(law is not None for law in tree.laws):
-            raise DraftError("a tree that carries laws cannot be merged without changing them")
+        grown.add(tree)
+    return grown.tree()
+
+
+class _Union:
+    """A tree under construction, node by node."""
+
+    def __init__(self) -> None:
+        self.tokens: list[int] = []
+        self.parents: list[int] = []
+        self.score: list[float] = []
+        self.sources: list[tuple[str, ...]] = []
+        self.laws: list[Law | None] = []
+        self.probes: list[bool] = []
+        self.index: dict[tuple[int, int], int] = {}
+
+    def add(self, tree: DraftTree) -> None:
         place: dict[int, int] = {ROOT: ROOT}
         for node, token in enumerate(tree.tokens):
-            if tree.probes[node] or tree.parents[node] not in place or tree.depths[node] > depth:
-                continue
-            key = (place[tree.parents[node]], token)
-            if key not in index:
-                index[key] = len(token_of)
-                token_of.append(token)
-                parent_of.append(key[0])
-                score_of.append(tree.score[node])
-                source_of.append(tree.sources[node])
-            elif tree.score[node] > score_of[index[key]]:
-                score_of[index[key]], source_of[index[key]] = tree.score[node], tree.sources[node]
-            place[node] = index[key]
-    # A child joined from several trees may outscore its own parent's entry: best first with the parent taken before.
-    offspring: dict[int, list[int]] = {}
-    for node, parent in enumerate(parent_of):
-        offspring.setdefault(parent, []).append(node)
-    heap = [(-score_of[node], node) for node in offspring.get(ROOT, ())]
+            parent, source = place[tree.parents[node]], tree.sources[node]
+            found = self.index.get((parent, token)) if not tree.probes[node] else None
+            if found is None:
+                found = len(self.tokens)
+                self.tokens.append(token)
+                self.parents.append(parent)
+                self.score.append(tree.score[node])
+                self.sources.append((source,))
+                self.laws.append(tree.laws[node])
+                self.probes.append(tree.probes[node])
+                if not tree.probes[node]:
+                    self.index[parent, token] = found
+            else:
+                self.score[found] = max(self.score[found], tree.score[node])
+                if source not in self.sources[found]:
+                    self.sources[found] = (*self.sources[found], source)
+            place[node] = found
+
+    def tree(self) -> DraftTree:
+        for node in range(len(self.tokens) - 1, -1, -1):
+            parent = self.parents[node]
+            if parent != ROOT and self.score[parent] < self.score[node]:
+                self.score[parent] = self.score[node]
+        names = {names: names[0] if len(names) == 1 else "+".join(sorted(names)) for names in set(self.sources)}
+        return DraftTree(
+            tuple(self.tokens),
+            tuple(self.parents),
+            tuple(self.score),
+            tuple(names[sources] for sources in self.sources),
+            tuple(self.laws),
+            tuple(self.probes),
+        )
+
+
+def best(tree: DraftTree, rows: int) -> DraftTree:
+    """The `rows` likeliest nodes, parents before children, probes dropped. DraftError where that cuts a drawn tree."""
+    if len(tree) <= rows and not any(tree.probes):
+        return tree
+    if tree.drawn:
+        raise DraftError("a tree drawn by chance cannot be cut without changing the laws it carries")
+    heap = [(-tree.score[node], node) for node in tree.children(ROOT)]
     heapq.heapify(heap)
     kept: list[int] = []
     while heap and len(kept) < rows:
         _, node = heapq.heappop(heap)
         kept.append(node)
-        for child in offspring.get(node, ()):
-            heapq.heappush(heap, (-score_of[child], child))
-    joined = DraftTree(
-        tuple(token_of),
-        tuple(parent_of),
-        tuple(score_of),
-        tuple(source_of),
-        (None,) * len(token_of),
-        (False,) * len(token_of),
-    )
-    return joined.select(kept)
+        for child in tree.children(node):
+            heapq.heappush(heap, (-tree.score[child], child))
+    return tree.select(kept)
+
+
+def merge(trees: Sequence[DraftTree], rows: int, depth: int) -> DraftTree:
+    """One tree of at most `rows` nodes and `depth` from several: joined, then the likeliest nodes."""
+    joined = join(trees)
+    if joined.depth > depth:
+        joined = joined.select(node for node, reached in enumerate(joined.depths) if reached <= depth)
+    return best(joined, rows)

@@ -1,15 +1,18 @@
 """Drafters by name: one literal table, loaded when asked for.
 
-A drafter is written so that no shell needs quotes: `lookup`, `lookup:n=3,branches=2`, `model:PATH,tree=3x2x1`. Others
-may add theirs through the entry point group `foredraft.drafters` (name -> "module:FAMILY").
+A drafter is written so that no shell needs quotes: `lookup`, `lookup:n=3,branches=2`, `model:PATH,tree=3x2x1`. Several
+are joined by a plus, `lookup+model:PATH`, and fill one tree; `auto` stands for all that are free, and `auto+model:PATH`
+adds to them. Others may add theirs through the entry point group `foredraft.drafters` (name -> "module:FAMILY").
 """
 
 from __future__ import annotations
 
 import importlib
+import re
+from dataclasses import dataclass
 from importlib.metadata import entry_points
 
-from foredraft.core.errors import UnknownName
+from foredraft.core.errors import UnknownName, UsageError
 from foredraft.draft.family import Family, Spec, parse
 
 DRAFTERS: dict[str, str] = {
@@ -17,6 +20,24 @@ DRAFTERS: dict[str, str] = {
     "model": "foredraft.draft.model:FAMILY",
     "none": "foredraft.draft.none:FAMILY",
 }
+
+AUTO = "auto"
+FREE = ("lookup",)
+"""What `auto` stands for, asked in this order: those that need nothing and cost next to nothing."""
+
+
+@dataclass(frozen=True)
+class Lineup:
+    """The drafters of a sequence as asked for, in the order in which they are asked."""
+
+    text: str
+    specs: tuple[Spec, ...]
+
+    @property
+    def fixed(self) -> int | None:
+        """Tokens a round, where somebody said how many; None where that is left to the policy."""
+        said = [spec.num_speculative_tokens for spec in self.specs if spec.fixed]
+        return max(said, default=None)
 
 
 def names() -> list[str]:
@@ -39,8 +60,20 @@ def specify(text: str) -> Spec:
     return parse(text, family)
 
 
+def line_up(text: str) -> Lineup:
+    """`auto`, a drafter, or several joined by a plus, their options checked. Raises UsageError or UnknownName."""
+    known = [AUTO, *names()]
+    starts = "|".join(map(re.escape, known))
+    items = re.split(rf"\+(?=(?:{starts})(?:[:+]|$))", text)  # a path may hold a plus, but hardly one before a name
+    specs = [specify(item) for item in items for item in (FREE if item.strip() == AUTO else (item,))]
+    for spec in specs:
+        if [other.family.name for other in specs].count(spec.family.name) > 1:
+            raise UsageError(f"drafter {spec.family.name!r} stands twice in {text!r}: name it once")
+    return Lineup(text, tuple(specs))
+
+
 def _plugins() -> list[importlib.metadata.EntryPoint]:
     return [point for point in entry_points(group="foredraft.drafters") if point.name not in DRAFTERS]
 
 
-__all__ = ["DRAFTERS", "Family", "Spec", "family", "names", "specify"]
+__all__ = ["AUTO", "DRAFTERS", "FREE", "Family", "Lineup", "Spec", "family", "line_up", "names", "specify"]

@@ -46,12 +46,13 @@ class Family:
 
 @dataclass(frozen=True)
 class Spec:
-    """A drafter as asked for: its family and its options."""
+    """A drafter as asked for: its family and its options. fixed: whether it was said how many tokens it drafts."""
 
     text: str
     family: Family
     options: Any
     num_speculative_tokens: int
+    fixed: bool = False
 
     @property
     def needs(self) -> Needs:
@@ -82,7 +83,8 @@ def parse(text: str, family: Callable[[str], Family]) -> Spec:
     wanted = _count(name, given[0], values.pop(given[0])) if given else None
     options = _options(found, values)
     lengths = (wanted, found.nodes(options), found.num_speculative_tokens)
-    return Spec(text, found, options, next(length for length in lengths if length is not None))
+    fixed = lengths[0] is not None or lengths[1] is not None or not found.num_speculative_tokens
+    return Spec(text, found, options, next(length for length in lengths if length is not None), fixed)
 
 
 def option_fields(family: Family) -> list[tuple[str, str, Any, str]]:

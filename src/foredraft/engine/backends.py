@@ -6,12 +6,14 @@ runs, what the target cannot give or what does not fit its vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 
 from foredraft.core.errors import UnknownName, UsageError
 from foredraft.core.protocols import AnyDrafter, Model, Needs
-from foredraft.draft.family import Provided, Spec
+from foredraft.draft import Lineup, Spec
+from foredraft.draft.family import Provided
 from foredraft.engine.threads import available_threads
 from foredraft.models.quantise import QUANTIZATIONS, Quantize
 from foredraft.models.sources import Progress, Source, resolve
@@ -80,26 +82,44 @@ def _model(source: Source, engine: str, quantize: Quantize | None, vocab_size: i
 
 @dataclass(frozen=True)
 class Drafting:
-    """A drafter ready for a target, and the second model that was loaded for it, if any."""
+    """Drafters by name, ready for a target, and the models that were loaded for them."""
 
-    drafter: AnyDrafter
-    second: Loaded | None = None
+    drafters: Mapping[str, AnyDrafter]
+    models: tuple[Loaded, ...] = ()
+
+    @property
+    def needs_taps(self) -> bool:
+        """Whether one of them wants hidden states of the target, the prompt's included."""
+        return any(drafter.needs.taps for drafter in self.drafters.values())
 
     def close(self) -> None:
-        if self.second is not None:
-            self.second.model.close()
+        for loaded in self.models:
+            loaded.model.close()
 
 
-def make_drafting(spec: Spec, target: Loaded, progress: Progress | None = None) -> Drafting:
-    """Builds the drafter. Raises UsageError when the target lacks an ability or the vocabularies differ."""
+def make_drafting(lineup: Lineup, target: Loaded, progress: Progress | None = None) -> Drafting:
+    """Builds the drafters. Raises UsageError when the target lacks an ability or vocabularies differ."""
+    drafters: dict[str, AnyDrafter] = {}
+    models: list[Loaded] = []
+    try:
+        for spec in lineup.specs:
+            drafters[spec.family.name] = _make_drafter(spec, target, models, progress)
+    except BaseException:
+        Drafting({}, tuple(models)).close()
+        raise
+    return Drafting(drafters, tuple(models))
+
+
+def _make_drafter(spec: Spec, target: Loaded, models: list[Loaded], progress: Progress | None) -> AnyDrafter:
+    """One drafter; a second model that it needs is added to `models`."""
     needs = spec.needs
     _check_abilities(spec.family.name, needs, target.model)
     second = None
     if needs.model is not None:
         second = load_model(needs.model, engine=target.engine, threads=target.threads, progress=progress)
+        models.append(second)
         difference = same_vocabulary(target.tokenizer, second.tokenizer)
         if difference is not None:
-            second.model.close()
             raise UsageError(
                 f"{needs.model!r} cannot draft for {target.source.name!r}: {difference}; "
                 "choose a draft model of the same family"
@@ -109,13 +129,13 @@ def make_drafting(spec: Spec, target: Loaded, progress: Progress | None = None) 
         ends=target.model if needs.ends else None,
         view=target.model.view(needs.layers) if needs.layers else None,
     )
-    return Drafting(spec.family.build(spec.options, provided), second)
+    return spec.family.build(spec.options, provided)
 
 
 def given_drafting(drafter: AnyDrafter, target: Loaded) -> Drafting:
     """A drafter made by the caller, models and all. Raises UsageError when the target lacks an ability it needs."""
     _check_abilities(type(drafter).__name__, drafter.needs, target.model)
-    return Drafting(drafter)
+    return Drafting({type(drafter).__name__: drafter})
 
 
 def _check_abilities(name: str, needs: Needs, model: Model) -> None:

@@ -86,7 +86,7 @@ def compare(
         params = replace(params, seed=secrets.randbits(32))
     plain = LLM(llm.loaded, "none")
     for arm in (llm, plain):
-        timed(arm, prompt, replace(params, max_tokens=WARM_UP, min_tokens=0))
+        timed(arm.for_tenant("warm-up"), prompt, replace(params, max_tokens=WARM_UP, min_tokens=0))
     return Comparison(timed(llm, prompt, params, show), timed(plain, prompt, params))
 
 

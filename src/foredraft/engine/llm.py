@@ -7,18 +7,20 @@ import secrets
 from collections.abc import Iterator, Mapping
 from collections.abc import Sequence as Many
 from contextlib import ExitStack
+from copy import copy
 from numbers import Integral
 from types import TracebackType
 from typing import overload
 
 from foredraft.core.errors import PromptError, UsageError
 from foredraft.core.params import SamplingParams
-from foredraft.core.protocols import AnyDrafter, Cache, Request
+from foredraft.core.protocols import AnyDrafter, AnyPolicy, Cache, Request
 from foredraft.core.rules import rules_of
 from foredraft.core.sequence import Sequence
 from foredraft.core.stop import stop_of
-from foredraft.draft import specify
+from foredraft.draft import line_up
 from foredraft.engine.backends import Loaded, given_drafting, load_model, make_drafting
+from foredraft.engine.costs import costs_of
 from foredraft.engine.loop import generate, prefill
 from foredraft.engine.outputs import Chunk, Completion, Output
 from foredraft.engine.sequence import check_prompt, fork, open_sequence
@@ -26,6 +28,7 @@ from foredraft.models.quantise import Quantize
 from foredraft.models.sources import Progress
 from foredraft.models.templates import chat_ids
 from foredraft.models.text import TextState
+from foredraft.policy.adaptive import Adaptive
 from foredraft.policy.constant import Constant
 from foredraft.verify import make_verifier
 
@@ -33,10 +36,9 @@ Prompt = str | Many[int]
 Message = Mapping[str, str]
 
 DEFAULT_MODEL = "smollm2"
-DEFAULT_DRAFTER = "lookup"
+DEFAULT_DRAFTER = "auto"
 DEFAULT_VERIFIER = "match"
 DEFAULTS = SamplingParams()
-OWN_LENGTH = 8  # tokens a round of a drafter that came as an object
 
 
 class LLM:
@@ -58,7 +60,8 @@ class LLM:
     ) -> None:
         """drafter, verifier: by name, as on the command line; a drafter may also be an object of one's own.
 
-        num_speculative_tokens: drafted a round at most; None leaves it to the drafter's name, 8 for an object.
+        num_speculative_tokens: drafted a round at most, the same every round; None leaves it to what is said in the
+        drafter's name, else to measured costs and acceptance, round by round.
         max_num_seqs: sequences that share a pass; the n choices of one prompt always do.
         """
         if max_num_seqs < 1:
@@ -68,14 +71,27 @@ class LLM:
         self.verifier_name = verifier
         self.verifier = make_verifier(verifier)
         self.max_num_seqs = max_num_seqs
+        self.tenant = ""
+        fixed = num_speculative_tokens
         if isinstance(drafter, str):
-            spec = specify(drafter)
-            self.drafting = make_drafting(spec, loaded, progress)
-            length = spec.num_speculative_tokens
+            lineup = line_up(drafter)
+            self.drafting = make_drafting(lineup, loaded, progress)
+            fixed = fixed if fixed is not None else lineup.fixed
         else:
             self.drafting = given_drafting(drafter, loaded)
-            length = OWN_LENGTH
-        self.policy = Constant(num_speculative_tokens if num_speculative_tokens is not None else length)
+        self.policy = self._policy(fixed)
+
+    def _policy(self, fixed: int | None) -> AnyPolicy:
+        """A constant one where it was said how many tokens to draft; else the one that measures."""
+        if fixed is not None:
+            return Constant(fixed)
+        return Adaptive(costs_of(self.loaded), drawn=self.verifier.draw == "sampled")
+
+    def for_tenant(self, tenant: str) -> LLM:
+        """The same models and drafters for requests that share what is learnt with no other tenant's."""
+        own = copy(self)
+        own.tenant = tenant
+        return own
 
     @overload
     def generate(self, prompts: Prompt, params: SamplingParams = ...) -> Output: ...  # type: ignore[overload-overlap]
@@ -150,9 +166,9 @@ class LLM:
             return tokenizer.decode(ids, skip_special=skip)
 
         stop = stop_of(params, tokenizer.stop_ids, room, TextState.of(decode))
-        request = Request(prompt, seed, choice, rules)
+        request = Request(prompt, seed, choice, rules, self.tenant)
         return open_sequence(
-            model, self.drafting.drafter, self.verifier, request, stop, logprobs=params.logprobs, cache=cache
+            model, self.drafting.drafters, self.verifier, request, stop, logprobs=params.logprobs, cache=cache
         )
 
     def _choices(self, prompt: tuple[int, ...], params: SamplingParams) -> list[Sequence]:
@@ -233,7 +249,7 @@ def load(
     weights are fetched.
     """
     if isinstance(drafter, str):
-        specify(drafter)  # wrong names are told before weights are fetched or loaded
+        line_up(drafter)  # wrong names are told before weights are fetched or loaded
     make_verifier(verifier)
     loaded = load_model(model, engine=engine, quantize=quantize, threads=threads, progress=progress)
     try:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from foredraft.core.errors import DraftError, PromptError
 from foredraft.core.protocols import AnyDrafter, Cache, Model, Request, Verifier
-from foredraft.core.sequence import Sequence
+from foredraft.core.sequence import Sequence, Source
 from foredraft.core.stop import StopState
 from foredraft.core.stream import KeyedStream, Stream
 
 
 def open_sequence(
     model: Model,
-    drafter: AnyDrafter,
+    drafter: AnyDrafter | Mapping[str, AnyDrafter],
     verifier: Verifier,
     request: Request,
     stop: StopState,
@@ -25,11 +26,13 @@ def open_sequence(
 ) -> Sequence:
     """A sequence before its first round.
 
+    drafter: one, or several by name, asked in this order and joined in one tree.
     stream: KeyedStream(seed, choice) of the request unless given. cache: one that holds the beginning of the prompt (an
     earlier turn of a chat), trimmed by the caller; the sequence owns it from here on. Raises PromptError for an empty
     prompt or one that leaves no room for a token.
     """
     check_prompt(model, request.prompt)
+    drafters = drafter if isinstance(drafter, Mapping) else {type(drafter).__name__: drafter}
     sequence = Sequence(
         request,
         list(request.prompt),
@@ -38,12 +41,12 @@ def open_sequence(
         stop,
         stream if stream is not None else KeyedStream(request.seed, request.choice),
         verifier,
-        drafter,
-        state=None,
+        tuple(Source(name, one) for name, one in drafters.items()),
         logprobs=logprobs,
         keep_laws=keep_laws,
     )
-    _start_drafting(sequence, None)
+    for source in sequence.sources:
+        _start_drafting(sequence, source, None)
     return sequence
 
 
@@ -66,19 +69,21 @@ def fork(sequence: Sequence, choice: int) -> Sequence:
         committed=list(sequence.committed),
         cache=sequence.cache.fork(),
         stream=KeyedStream(request.seed, choice),
-        state=None,
+        sources=tuple(replace(source, state=None) for source in sequence.sources),
+        pace=None,
         steps=[],
     )
-    if sequence.state is not None:
-        _start_drafting(forked, sequence.state)
+    for own, source in zip(forked.sources, sequence.sources, strict=True):
+        if source.state is not None:
+            _start_drafting(forked, own, source.state)
     return forked
 
 
-def _start_drafting(sequence: Sequence, parent: object) -> None:
-    """Gives the sequence a drafter's state. Drafters are untrusted: the text goes on without one that fails."""
+def _start_drafting(sequence: Sequence, source: Source, parent: object) -> None:
+    """Gives a source its state. Drafters are untrusted: the text goes on without one that fails."""
     try:
-        sequence.state = sequence.drafter.open(sequence.request, parent)
-        if sequence.state is None:
+        source.state = source.drafter.open(sequence.request, parent)
+        if source.state is None:
             raise DraftError("open gave no state: None stands for a drafter that failed, so return any other object")
     except Exception as error:
         sequence.fault = f"{type(error).__name__}: {error}"

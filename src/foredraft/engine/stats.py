@@ -14,7 +14,7 @@ class Stats:
 
     passes: target passes that emitted tokens. drafts: passes that verified at least one draft. by_depth: for depth 1,
     2, … how many passes drafted and how many accepted a token there (a tree counts once a depth). by_source: source,
-    nodes drafted, nodes accepted.
+    nodes drafted, nodes accepted; a node counts for every source that drafted it.
     """
 
     tokens: int
@@ -86,8 +86,11 @@ def _count_depths(by_depth: list[list[int]], step: Step) -> None:
 
 
 def _count_sources(by_source: dict[str, list[int]], step: Step) -> None:
-    for source, probe in zip(step.tree.sources, step.tree.probes, strict=True):
+    """A node that several sources agree on counts for each of them."""
+    for sources, probe in zip(step.tree.sources, step.tree.probes, strict=True):
         if not probe:
-            by_source.setdefault(source, [0, 0])[0] += 1
+            for source in sources.split("+"):
+                by_source.setdefault(source, [0, 0])[0] += 1
     for node in step.path[: step.accepted]:
-        by_source[step.tree.sources[node]][1] += 1
+        for source in step.tree.sources[node].split("+"):
+            by_source[source][1] += 1

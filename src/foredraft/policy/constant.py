@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from foredraft.core.errors import UsageError
 from foredraft.core.events import Step
-from foredraft.core.protocols import Budget, Costs, Load, Request
-from foredraft.core.tree import DraftTree
+from foredraft.core.protocols import Budget, Load, Plan, Request
+from foredraft.core.tree import DraftTree, best
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,19 @@ class Constant:
         if self.num_speculative_tokens < 0:
             raise UsageError(f"num_speculative_tokens must be 0 or more, not {self.num_speculative_tokens}")
 
-    def budget(self, request: Request, history: Sequence[Step], load: Load, costs: Costs) -> Budget:
+    def open(self, request: Request) -> Constant:
+        return self
+
+    def budget(self, state: Constant, source: str, so_far: DraftTree, load: Load) -> Budget:
         return Budget(rows=self.num_speculative_tokens, depth=self.num_speculative_tokens)
 
-    def shape(self, trees: Sequence[DraftTree], costs: Costs) -> list[DraftTree]:
-        return list(trees)
+    def shape(self, states: Sequence[Constant], trees: Sequence[DraftTree], load: Load) -> list[Plan]:
+        return [Plan(best(tree, self.num_speculative_tokens) if several(tree) else tree) for tree in trees]
+
+    def update(self, state: Constant, step: Step) -> None:
+        """Nothing to learn."""
+
+
+def several(tree: DraftTree) -> bool:
+    """Whether more than one source drafted: then the tree may be larger than any of them was asked for."""
+    return len(set(tree.sources)) > 1

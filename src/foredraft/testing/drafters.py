@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from foredraft.core.protocols import AnyDrafter, Ask, Budget, Cache, Draw, Model, Policy, Query, Request, Verifier
+from foredraft.core.protocols import AnyDrafter, AnyPolicy, Ask, Budget, Cache, Draw, Model, Query, Request, Verifier
 from foredraft.core.rules import Rules
 from foredraft.core.sequence import Sequence as Seq
 from foredraft.core.stop import Stop, StopState
@@ -184,7 +184,7 @@ class DrafterChecks:
         drive(target, Varied(), [heir])
         drive(target, Varied(), [second])
         self._same([second], [lone], "a sequence with a copy")
-        second.drafter.close(second.state)
+        second.release()
         drive(target, Varied(), [late])
         self._same([late], [heir], "a copy")
 
@@ -292,7 +292,7 @@ class DrafterChecks:
         drafter: AnyDrafter,
         requests: Sequence[Request],
         verifier: Verifier,
-        policy: Policy,
+        policy: AnyPolicy,
         *,
         chunk: int = 512,
         rounds: int | None = None,

@@ -16,7 +16,7 @@ import numpy as np
 from foredraft.core import stop as stopping
 from foredraft.core.errors import RuleError
 from foredraft.core.law import Law
-from foredraft.core.protocols import AnyDrafter, Model, Policy, Query, Request, Verifier
+from foredraft.core.protocols import AnyDrafter, AnyPolicy, Model, Query, Request, Verifier
 from foredraft.core.rules import Rules
 from foredraft.core.stop import StopState
 from foredraft.core.stream import Purpose, Stream
@@ -100,7 +100,7 @@ def said(
     model: Model,
     drafter: AnyDrafter,
     verifier: Verifier,
-    policy: Policy,
+    policy: AnyPolicy,
     request: Request,
     stop: StopState,
     stream: Stream,
@@ -116,7 +116,7 @@ def said(
 
 
 def speculated(
-    model: Model, drafter: AnyDrafter, verifier: Verifier, policy: Policy, request: Request, stop: StopState
+    model: Model, drafter: AnyDrafter, verifier: Verifier, policy: AnyPolicy, request: Request, stop: StopState
 ) -> dict[tuple[int, ...], float]:
     """The joint law of everything a speculative generation may say."""
     return outcomes(lambda chooser: said(model, drafter, verifier, policy, request, stop, BranchingStream(chooser)))

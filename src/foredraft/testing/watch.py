@@ -10,7 +10,7 @@ import numpy as np
 
 from foredraft.core import tree
 from foredraft.core.events import Step
-from foredraft.core.protocols import AnyDrafter, Ask, Budget, Costs, Draw, Load, Model, News, Policy, Query, Request
+from foredraft.core.protocols import AnyDrafter, AnyPolicy, Ask, Budget, Draw, Load, Model, News, Plan, Query, Request
 from foredraft.core.round import CHUNK, run_round
 from foredraft.core.sequence import Sequence as Seq
 from foredraft.core.stop import StopState, trim
@@ -22,14 +22,27 @@ from foredraft.verify.match import Match
 BUDGETS = (Budget(4, 4), Budget(1, 1), Budget(0, 0), Budget(6, 2), Budget(2, 3), Budget(9, 9), Budget(3, 1))
 
 
+@dataclass
+class Place:
+    """How many passes of a sequence have emitted something."""
+
+    emitted: int = 0
+
+
 class Varied:
     """A policy that goes through `BUDGETS`, by the passes that emitted something (so chunking changes nothing)."""
 
-    def budget(self, request: Request, history: Sequence[Step], load: Load, costs: Costs) -> Budget:
-        return BUDGETS[sum(bool(step.tokens) for step in history) % len(BUDGETS)]
+    def open(self, request: Request) -> Place:
+        return Place()
 
-    def shape(self, trees: Sequence[DraftTree], costs: Costs) -> list[DraftTree]:
-        return list(trees)
+    def budget(self, state: Place, source: str, so_far: DraftTree, load: Load) -> Budget:
+        return BUDGETS[state.emitted % len(BUDGETS)]
+
+    def shape(self, states: Sequence[Place], trees: Sequence[DraftTree], load: Load) -> list[Plan]:
+        return [Plan(tree) for tree in trees]
+
+    def update(self, state: Place, step: Step) -> None:
+        state.emitted += bool(step.tokens)
 
 
 class PointMatch(Match):
@@ -111,7 +124,7 @@ def check_proposal(ask: Ask[Any], proposed: DraftTree) -> None:
 
 
 def drive(
-    model: Model, policy: Policy, sequences: Sequence[Seq], *, chunk: int = CHUNK, rounds: int | None = None
+    model: Model, policy: AnyPolicy, sequences: Sequence[Seq], *, chunk: int = CHUNK, rounds: int | None = None
 ) -> None:
     """Rounds over all unfinished sequences until they are done or `rounds` are up; any fault is an AssertionError."""
     while rounds != 0 and (active := [sequence for sequence in sequences if not sequence.finished]):
@@ -120,7 +133,7 @@ def drive(
         rounds = rounds - 1 if rounds is not None else None
 
 
-def feed(model: Model, policy: Policy, sequence: Seq, chunk: int) -> None:
+def feed(model: Model, policy: AnyPolicy, sequence: Seq, chunk: int) -> None:
     """The prompt up to its last token, in chunks, emitting nothing."""
     while (rest := len(sequence.committed) - 1 - sequence.cache.length) > 0:
         drive(model, policy, [sequence], chunk=min(rest, chunk), rounds=1)

@@ -1,0 +1,84 @@
+"""What passes cost here, measured once for a model, machine and number of threads, and remembered beside the models.
+
+A curve holds for the file it was measured on (size and time of change), the engine with its instruction set, the
+threads and the processor. Anything else, or a damaged entry, counts as none; a folder that cannot be written to costs
+another measurement the next time and nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from foredraft import __version__
+from foredraft.core.protocols import Costs
+from foredraft.engine.backends import Loaded
+from foredraft.engine.measure import measure
+from foredraft.models.sources import models_folder
+
+ROWS = (1, 2, 3, 4, 6, 8, 12, 16, 32)
+CONTEXT = 128
+PASSES = 5
+
+
+def costs_of(loaded: Loaded) -> Costs:
+    """Seconds of a pass by rows: remembered, else measured now, which takes some forty plain passes."""
+    facts = _facts(loaded)
+    place = _place(facts)
+    found = _recall(place, facts) if facts["files"] else None
+    if found is None:
+        room = loaded.model.about.context - CONTEXT
+        rows = [count for count in ROWS if count <= room] or [1]
+        found = measure(loaded.model, rows, context=max(0, min(CONTEXT, room - 1)), passes=PASSES).costs
+        if facts["files"]:
+            _remember(place, facts, found)
+    return found
+
+
+def _facts(loaded: Loaded) -> dict[str, Any]:
+    """What a curve depends on, as JSON has it."""
+    path = loaded.source.path
+    files = [path] if path.is_file() else sorted(path.glob("*.safetensors"))
+    return {
+        "version": __version__,
+        "files": [[str(file.absolute()), file.stat().st_size, file.stat().st_mtime_ns] for file in files],
+        "engine": loaded.engine,
+        "details": [list(detail) for detail in loaded.model.about.details],
+        "threads": loaded.threads,
+        "machine": [platform.node(), platform.machine(), _processor()],
+    }
+
+
+def _place(facts: dict[str, Any]) -> Path:
+    name = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    return models_folder() / "costs" / f"{name[:32]}.json"
+
+
+def _recall(place: Path, facts: dict[str, Any]) -> Costs | None:
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        entry = json.loads(place.read_text(encoding="utf-8"))
+        rows, seconds = tuple(map(int, entry["rows"])), tuple(map(float, entry["seconds"]))
+        sound = len(rows) == len(seconds) > 0 and list(rows) == sorted(set(rows)) and rows[0] >= 1 and min(seconds) > 0
+        if entry["facts"] == facts and sound:
+            return Costs(rows, seconds)
+    return None
+
+
+def _remember(place: Path, facts: dict[str, Any], costs: Costs) -> None:
+    with suppress(OSError):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        draft = place.with_suffix(".part")
+        draft.write_text(json.dumps({"facts": facts, "rows": costs.rows, "seconds": costs.seconds}), encoding="utf-8")
+        draft.replace(place)
+
+
+def _processor() -> str:
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()

@@ -1,0 +1,112 @@
+"""How often drafts are accepted, by who drafted them, how deep they stand and how sure the drafter was.
+
+Every node whose parent was committed is a trial, whether or not it was scored: the committed token says whether the
+node guessed it (full information, as in 2510.20064), so a source can be judged that has not been verified for long.
+Counts are forgotten exponentially. Two levels: what a tenant's requests have shown, and on top of it this request.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from foredraft.core.tree import ROOT, DraftTree
+
+Bin = tuple[str, int, int]
+"""(sources of the node, depth class, confidence class)."""
+Trait = tuple[Bin, float]
+"""A node's bin, and the chance that its drafter claims."""
+
+# Where a drafter's own estimate of P(node | parent) is cut into classes.
+EDGES = (0.03, 0.08, 0.15, 0.25, 0.4, 0.55, 0.7, 0.85, 0.95)
+DEPTHS = 4  # deeper nodes are of one class
+PRIOR = 4.0  # trials that the estimate below counts for
+CEILING = 0.995  # no draft is certain
+
+
+@dataclass(slots=True)
+class Tally:
+    """Trials and hits, forgotten as new ones come."""
+
+    trials: float = 0.0
+    hits: float = 0.0
+
+    def add(self, hit: bool, memory: float) -> None:
+        """memory: how many trials back the counts reach."""
+        keep = 1.0 - 1.0 / memory
+        self.trials = self.trials * keep + 1.0
+        self.hits = self.hits * keep + hit
+
+    def estimate(self, prior: float) -> float:
+        """P(hit), starting from `prior`."""
+        return (self.hits + PRIOR * prior) / (self.trials + PRIOR)
+
+
+@dataclass
+class Acceptance:
+    """Estimates of P(node accepted | parent accepted). below: where the estimates start from; memory: in trials."""
+
+    memory: float
+    below: Acceptance | None = None
+    tallies: dict[Bin, Tally] = field(default_factory=dict)
+
+    def chance(self, where: Bin, claimed: float) -> float:
+        """The calibrated chance of a node of this bin that its drafter gave `claimed`."""
+        prior = self.below.chance(where, claimed) if self.below is not None else claimed
+        tally = self.tallies.get(where)
+        return min(CEILING, tally.estimate(prior) if tally is not None else prior)
+
+    def add(self, where: Bin, hit: bool) -> None:
+        tally = self.tallies.get(where)
+        if tally is None:
+            tally = self.tallies[where] = Tally()
+        tally.add(hit, self.memory)
+        if self.below is not None:
+            self.below.add(where, hit)
+
+    def paths(self, tree: DraftTree, traits: Sequence[Trait]) -> list[float]:
+        """P(path accepted) of every node; siblings never promise more than 1 together."""
+        chances: list[float] = []
+        for parent, (where, claimed) in zip(tree.parents, traits, strict=True):
+            chances.append((1.0 if parent == ROOT else chances[parent]) * self.chance(where, claimed))
+        _share_out(tree, chances)
+        return chances
+
+    def learn(self, tree: DraftTree, traits: Sequence[Trait], tokens: Sequence[int]) -> None:
+        """What `tree` guessed, held against the tokens that came; the text may end inside it."""
+        node = ROOT
+        for token in tokens:
+            follows = None
+            for child in tree.children(node):
+                hit = tree.tokens[child] == token
+                self.add(traits[child][0], hit)
+                follows = child if hit and follows is None else follows
+            if follows is None:
+                return
+            node = follows
+
+
+def traits_of(tree: DraftTree) -> list[Trait]:
+    """Every node's bin and what its drafter claims: P(node | its parent is accepted)."""
+    found = []
+    for node, (source, depth, parent) in enumerate(zip(tree.sources, tree.depths, tree.parents, strict=True)):
+        above = 0.0 if parent == ROOT else tree.score[parent]
+        claimed = math.exp(min(0.0, tree.score[node] - above))
+        found.append(((source, min(depth, DEPTHS), bisect_left(EDGES, claimed)), claimed))
+    return found
+
+
+def _share_out(tree: DraftTree, chances: list[float]) -> None:
+    """Scales siblings (and what hangs below) that together promise more than their parent can keep."""
+    promised: dict[int, float] = {}
+    for node, parent in enumerate(tree.parents):
+        if not tree.probes[node]:
+            promised[parent] = promised.get(parent, 0.0) + chances[node]
+    scale: list[float] = []
+    for node, parent in enumerate(tree.parents):
+        above, inherited = (1.0, 1.0) if parent == ROOT else (chances[parent] / scale[parent], scale[parent])
+        own = CEILING * above / promised[parent] if promised.get(parent, 0.0) > CEILING * above else 1.0
+        scale.append(inherited * own)
+        chances[node] *= scale[node]

@@ -1,0 +1,199 @@
+"""The policy that makes drafting always pay: the best tree for what a pass costs here, from what was accepted so far.
+
+Every round each source is asked, cheapest first, if what it drafted before was worth the seconds it took; the nodes of
+all are held against a measured curve of passes (`policy/cost.py`) with calibrated chances (`policy/acceptance.py`), and
+those are scored that bring more tokens than their time is worth: none, where that is best. A source that does not pay
+is left alone and tried again now and then, ever more rarely while it keeps not paying (`policy/worth.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from foredraft.core.events import Step
+from foredraft.core.protocols import Budget, Costs, Load, Plan, Request
+from foredraft.core.tree import EMPTY, ROOT, DraftTree
+from foredraft.policy.acceptance import Acceptance, Trait, traits_of
+from foredraft.policy.cost import Choice, best_nodes, chain_length, pass_seconds
+from foredraft.policy.worth import ACCEPTANCE_MEMORY, Worth
+
+MOST = 48  # nodes that are scored at most
+DEPTH = 24
+SHARED_MEMORY, OWN_MEMORY = 400.0, 60.0  # trials
+RATE_MEMORY = 30.0  # rounds
+CURVE_MEMORY = 30.0
+# A source that takes less than this share of a plain pass is asked always: judging it would cost as much.
+FREE = 0.01
+UNTRIED = 0.7  # acceptance of a chain before anything was seen
+NEVER = Budget(0, 0)
+
+
+@dataclass
+class Tenant:
+    """What the requests of one tenant have taught."""
+
+    acceptance: Acceptance = field(default_factory=lambda: Acceptance(SHARED_MEMORY))
+    worths: dict[str, Worth] = field(default_factory=dict)
+
+
+@dataclass
+class Pace:
+    """One sequence's state. tokens, seconds: emitted and spent, the past forgotten. slow: passes beside the curve.
+
+    Of the round under way: drafted, traits: the tree before it was cut. asked: the sources, and how strong the others
+    were. added: by dear sources, tokens beyond what their rows cost, and tokens expected of them.
+    """
+
+    acceptance: Acceptance
+    worths: dict[str, Worth]
+    tokens: float
+    seconds: float
+    slow: float = 1.0
+    drafted: DraftTree = EMPTY
+    traits: list[Trait] = field(default_factory=list)
+    asked: dict[str, float] = field(default_factory=dict)
+    added: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    @property
+    def rate(self) -> float:
+        """Tokens a second."""
+        return self.tokens / self.seconds
+
+    def worth(self, source: str) -> Worth:
+        return self.worths.setdefault(source, Worth())
+
+
+@dataclass(frozen=True)
+class Adaptive:
+    """costs: seconds of a pass by rows, measured. tenants: what was learnt, for its owner to clear or keep.
+
+    drawn: the verifier takes what a drafter drew only whole, so its length is settled before it is drawn.
+    """
+
+    costs: Costs
+    drawn: bool = False
+    tenants: dict[str, Tenant] = field(default_factory=dict)
+    curve: tuple[float, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "curve", pass_seconds(self.costs, 4 * MOST))
+
+    def open(self, request: Request) -> Pace:
+        tenant = self.tenants.setdefault(request.tenant, Tenant())
+        return Pace(Acceptance(OWN_MEMORY, tenant.acceptance), tenant.worths, tokens=1.0, seconds=self.curve[1])
+
+    def budget(self, state: Pace, source: str, so_far: DraftTree, load: Load) -> Budget:
+        worth = state.worth(source)
+        if self._free(worth):
+            state.asked[source] = 0.0
+            return Budget(MOST, DEPTH)
+        strength = self._strength(state, so_far)
+        if not worth.wanted(strength):
+            return NEVER
+        state.asked[source] = strength
+        least = worth.claimed(min(1.0, state.rate * worth.step))
+        if not self.drawn:
+            return Budget(MOST, DEPTH, least)
+        acceptance = worth.acceptance.estimate(UNTRIED)
+        length = max(1, chain_length(acceptance, worth.step, self._seconds([state]), state.rate, DEPTH))
+        return Budget(length, length, least)
+
+    def shape(self, states: Sequence[Pace], trees: Sequence[DraftTree], load: Load) -> list[Plan]:
+        for state, tree in zip(states, trees, strict=True):
+            state.drafted, state.traits = tree, traits_of(tree)
+        if any(tree.drawn for tree in trees):
+            return [Plan(tree) for tree in trees]
+        chances = [state.acceptance.paths(state.drafted, state.traits) for state in states]
+        choice = self._choose(states, trees, chances)
+        for state, own in zip(states, chances, strict=True):
+            self._judge(state, own)
+        drafting = sum(state.worth(source).seconds for state in states for source in state.asked)
+        expected = (choice.tokens / len(states), choice.seconds + drafting)
+        return [Plan(tree.select(nodes), expected) for tree, nodes in zip(trees, choice.nodes, strict=True)]
+
+    def update(self, state: Pace, step: Step) -> None:
+        if step.tokens:
+            state.acceptance.learn(state.drafted, state.traits, step.tokens)
+            self._learn_worths(state, step)
+            if step.rows == 1 + len(step.tree):  # rows of the prompt say nothing about decoding
+                _learn_speed(state, step, self.curve)
+        state.drafted, state.traits, state.asked, state.added = EMPTY, [], {}, {}
+
+    def _free(self, worth: Worth) -> bool:
+        return worth.seconds < FREE * self.curve[1]
+
+    def _seconds(self, states: Sequence[Pace]) -> Callable[[int], float]:
+        """Seconds of a pass by rows, as passes have been lately."""
+        curve, slow = self.curve, sum(state.slow for state in states) / len(states)
+        return lambda rows: slow * curve[min(rows, len(curve) - 1)]
+
+    def _choose(self, states: Sequence[Pace], trees: Sequence[DraftTree], chances: Sequence[Sequence[float]]) -> Choice:
+        rate = sum(state.rate for state in states)
+        return best_nodes(trees, chances, self._seconds(states), rate, MOST * len(states))
+
+    def _strength(self, state: Pace, so_far: DraftTree) -> float:
+        """Tokens expected of what other sources drafted."""
+        if not len(so_far):
+            return 0.0
+        chances = state.acceptance.paths(so_far, traits_of(so_far))
+        return self._choose([state], [so_far], [chances]).tokens - 1.0
+
+    def _judge(self, state: Pace, chances: Sequence[float]) -> None:
+        """What each dear source adds to the round: the best tree with its nodes against the best without them."""
+        tree = state.drafted
+        for source in state.asked:
+            if self._free(state.worth(source)):
+                continue
+            own = _nodes_of(tree, source)
+            claims, calibrated = [state.traits[node][1] for node in own], [_chance(tree, chances, node) for node in own]
+            state.worth(source).came_true(claims, calibrated)
+            others = [node for node, sources in enumerate(tree.sources) if sources != source]
+            without = self._choose([state], [tree.select(others)], [[chances[node] for node in others]])
+            added = self._choose([state], [tree], [chances]).gain(state.rate) - without.gain(state.rate)
+            state.added[source] = added, sum(chances[node] for node in own)
+
+    def _learn_worths(self, state: Pace, step: Step) -> None:
+        tree, spent = state.drafted, dict(step.spent)
+        for source, strength in state.asked.items():
+            worth, seconds = state.worth(source), spent.get(source, 0.0)
+            own = _nodes_of(tree, source)
+            worth.spent(seconds, max((tree.depths[node] for node in own), default=0))
+            if source in state.added:
+                net, expected = state.added[source]
+                worth.earned(strength, net - state.rate * seconds, _come_true(tree, own, step.tokens) > expected)
+            if tree.drawn and own:
+                for depth in range(1, min(len(own), step.accepted + 1) + 1):
+                    worth.acceptance.add(depth <= step.accepted, ACCEPTANCE_MEMORY)
+
+
+def _nodes_of(tree: DraftTree, source: str) -> list[int]:
+    """The nodes that a source drafted, alone or with others."""
+    return [node for node, sources in enumerate(tree.sources) if source in sources.split("+")]
+
+
+def _chance(tree: DraftTree, chances: Sequence[float], node: int) -> float:
+    """P(node | its parent is accepted)."""
+    parent = tree.parents[node]
+    return chances[node] / (1.0 if parent == ROOT else chances[parent])
+
+
+def _come_true(tree: DraftTree, nodes: Sequence[int], tokens: Sequence[int]) -> int:
+    """How many of `nodes`, scored or not, stand for tokens that came."""
+    mine, count, node = set(nodes), 0, ROOT
+    for token in tokens:
+        following = tree.child(node, token)
+        if following is None:
+            break
+        node, count = following, count + (following in mine)
+    return count
+
+
+def _learn_speed(state: Pace, step: Step, curve: Sequence[float]) -> None:
+    """The rate attained, and how passes here differ from the curve (a longer context, a slower minute)."""
+    keep = 1.0 - 1.0 / RATE_MEMORY
+    state.tokens = keep * state.tokens + len(step.tokens)
+    state.seconds = keep * state.seconds + step.wall
+    if step.rows < len(curve):
+        ratio = min(max(step.seconds.verify / curve[step.rows], 0.25), 4.0)
+        state.slow += (ratio - state.slow) / CURVE_MEMORY

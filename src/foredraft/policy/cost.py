@@ -1,0 +1,101 @@
+"""What a round costs, and which drafts are worth their rows: pure functions over a measured curve.
+
+t(n), seconds of a pass of n rows, is measured, never assumed (2402.12374, section 3.3, and 2406.14066 do the same). A
+round emits 1 + sum of P(path is accepted) tokens. Its rows are worth their time when they bring more tokens than the
+same seconds do on average: the best policy maximises tokens - rate * seconds for the rate it attains itself (the
+fixed point of Dinkelbach's method for ratios).
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+from foredraft.core.protocols import Costs
+from foredraft.core.tree import ROOT, DraftTree
+
+
+def pass_seconds(costs: Costs, most: int) -> tuple[float, ...]:
+    """t(0) … t(most): linear between measured counts, along the last slope beyond them; t(0) = 0.
+
+    Never falling: fewer rows cannot cost more, so where they seem to, the figure of more rows holds for them too.
+    """
+    if not costs.rows:
+        raise ValueError("nothing was measured")
+    least = accumulate(reversed(costs.seconds), min)
+    points = list(zip(costs.rows, reversed(list(least)), strict=True))
+    found = [0.0]
+    for rows in range(1, most + 1):
+        above = next((index for index, (count, _) in enumerate(points) if count >= rows), len(points) - 1)
+        low, high = points[max(0, above - 1)], points[above]
+        slope = (high[1] - low[1]) / (high[0] - low[0]) if high[0] > low[0] else 0.0
+        found.append(max(found[-1], low[1] + slope * (rows - low[0])))
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Nodes worth scoring, of each tree of a round, and what that brings: tokens emitted, and seconds of the pass."""
+
+    nodes: tuple[tuple[int, ...], ...]
+    tokens: float
+    seconds: float
+
+    def gain(self, rate: float) -> float:
+        """Tokens beyond what the same seconds bring at `rate` tokens a second."""
+        return self.tokens - rate * self.seconds
+
+
+def best_nodes(
+    trees: Sequence[DraftTree],
+    chances: Sequence[Sequence[float]],
+    seconds: Callable[[int], float],
+    rate: float,
+    most: int,
+) -> Choice:
+    """The nodes that maximise tokens - rate * seconds over the sequences of one round, none among the possibilities.
+
+    chances: for every node, the probability that its path is accepted. Nodes are taken likeliest first, parents before
+    children, which for any count is the best closed set (2402.12374; algorithms of trees chosen by path probability);
+    the best count is looked for over all of them, so a step in the curve is stepped over where it pays. Probes are
+    rows that must be paid for with their tree: they are counted first.
+    """
+    probes = [tuple(node for node, probe in enumerate(tree.probes) if probe) for tree in trees]
+    rows = len(trees) + sum(map(len, probes))
+    order: list[tuple[int, int]] = []
+    heap = [(-chances[which][node], which, node) for which, tree in enumerate(trees) for node in tree.children(ROOT)]
+    heapq.heapify(heap)
+    tokens = best_tokens = float(len(trees))
+    best_count, best_seconds = 0, seconds(rows)
+    best = tokens - rate * best_seconds
+    while heap and len(order) < most:
+        negative, which, node = heapq.heappop(heap)
+        order.append((which, node))
+        tokens -= negative
+        spent = seconds(rows + len(order))
+        if tokens - rate * spent > best:
+            best, best_count, best_tokens, best_seconds = tokens - rate * spent, len(order), tokens, spent
+        for child in trees[which].children(node):
+            heapq.heappush(heap, (-chances[which][child], which, child))
+    nodes: list[list[int]] = [list(own) for own in probes]
+    for which, node in order[:best_count]:
+        nodes[which].append(node)
+    return Choice(tuple(tuple(sorted(own)) for own in nodes), best_tokens, best_seconds)
+
+
+def chain_length(acceptance: float, step: float, seconds: Callable[[int], float], rate: float, most: int) -> int:
+    """The g that maximises E[tokens] - rate * seconds for a chain drafted in g steps of `step` seconds.
+
+    E[tokens] = (1 - a^(g + 1)) / (1 - a) for an acceptance a that is the same everywhere (2211.17192, equation 1); the
+    pass costs t(g + 1) as measured. Ties go to the shorter chain.
+    """
+    best, best_gain, tokens, reached = 0, 1.0 - rate * seconds(1), 1.0, 1.0
+    for length in range(1, most + 1):
+        reached *= acceptance
+        tokens += reached
+        gain = tokens - rate * (length * step + seconds(length + 1))
+        if gain > best_gain:
+            best, best_gain = length, gain
+    return best

@@ -1,0 +1,86 @@
+"""Whether asking a source pays: the tokens its drafts add, beside what others drafted, less the time it takes."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import exp, log
+
+from foredraft.policy.acceptance import Tally
+
+# Rounds in which a source was asked that its averages reach back.
+MEMORY = 20.0
+ACCEPTANCE_MEMORY = 100.0
+LEAST_MODESTY = 0.1
+# A source is judged apart by how much the others have drafted: expected tokens accepted of it.
+STRENGTHS = (0.3, 0.8, 1.6, 3.2)
+# Trials after which a source that does not pay is left alone, and rounds until it is tried again, doubled each time.
+TRIALS = 4
+PATIENCE, MOST_PATIENCE = 8, 512
+
+
+@dataclass
+class Verdict:
+    """What asking brought at one strength of the others. net: tokens beyond what its seconds bring otherwise."""
+
+    net: float = 0.0
+    asked: int = 0
+    idle: int = 0
+    patience: int = PATIENCE
+
+    @property
+    def pays(self) -> bool:
+        return self.asked < TRIALS or self.net > 0
+
+    def add(self, net: float, surprising: bool) -> None:
+        """surprising: more came true than was expected, so one that does not pay is tried once more at once."""
+        self.asked += 1
+        self.net += (net - self.net) / min(self.asked, MEMORY)
+        self.patience = PATIENCE if self.pays else min(2 * self.patience, MOST_PATIENCE)
+        self.idle = self.patience if surprising else 0
+
+
+@dataclass
+class Worth:
+    """One source. seconds: of a round in which it is asked; step: of one more level of its tree.
+
+    modesty: log of its chances as they come true / log of those it claims; below 1 for one that claims too little.
+    """
+
+    seconds: float = 0.0
+    step: float = 0.0
+    modesty: float = 1.0
+    rounds: int = 0
+    acceptance: Tally = field(default_factory=Tally)
+    verdicts: dict[int, Verdict] = field(default_factory=dict)
+
+    def wanted(self, strength: float) -> bool:
+        """Whether to ask, given the tokens expected of what others drafted; now and then to find out."""
+        verdict = self.verdicts.setdefault(bisect_left(STRENGTHS, strength), Verdict())
+        verdict.idle += 1
+        return verdict.pays or verdict.idle > verdict.patience
+
+    def claimed(self, chance: float) -> float:
+        """What it claims of a path that has this chance."""
+        return exp(log(chance) / self.modesty) if chance > 0 else 0.0
+
+    def came_true(self, claims: Sequence[float], chances: Sequence[float]) -> None:
+        """Its nodes' chances given their parents, as claimed and as calibrated."""
+        claimed, calibrated = sum(map(log, claims)), sum(map(log, chances))
+        if claimed < 0:
+            ratio = min(max(calibrated / claimed, LEAST_MODESTY), 1.0 / LEAST_MODESTY)
+            self.modesty += (ratio - self.modesty) / MEMORY
+
+    def spent(self, seconds: float, depth: int) -> None:
+        """What a round of it took, for a tree so deep (0: it drafted nothing)."""
+        self.rounds += 1
+        weight = 1.0 / min(self.rounds, MEMORY)
+        self.seconds += (seconds - self.seconds) * weight
+        if depth:
+            step = seconds / depth
+            self.step += (step - self.step) * (weight if self.step else 1.0)
+
+    def earned(self, strength: float, net: float, surprising: bool = False) -> None:
+        """What a round in which it was asked brought, others being so strong."""
+        self.verdicts.setdefault(bisect_left(STRENGTHS, strength), Verdict()).add(net, surprising)

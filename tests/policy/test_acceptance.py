@@ -1,0 +1,105 @@
+"""Calibrated chances: from what drafters claim to what comes true."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from foredraft.core.tree import ROOT, DraftTree
+from foredraft.policy.acceptance import CEILING, PRIOR, Acceptance, Tally, traits_of
+
+
+def chances(acceptance: Acceptance, tree: DraftTree) -> list[float]:
+    return acceptance.paths(tree, traits_of(tree))
+
+
+def learn(acceptance: Acceptance, tree: DraftTree, *tokens: int) -> None:
+    acceptance.learn(tree, traits_of(tree), tokens)
+
+
+def chain(*claimed: float, source: str = "a") -> DraftTree:
+    """A chain whose drafter claims these chances, each given the one before."""
+    score = np.cumsum(np.log(claimed))
+    return DraftTree.chain(list(range(len(claimed))), source, score=list(map(float, score)))
+
+
+def test_before_anything_was_seen_drafters_are_believed() -> None:
+    assert chances(Acceptance(100), chain(0.5, 0.4)) == pytest.approx([0.5, 0.2])
+
+
+def test_certainty_is_not_believed() -> None:
+    assert chances(Acceptance(100), chain(1.0)) == [CEILING]
+
+
+def test_one_trial_counts_beside_the_prior() -> None:
+    acceptance = Acceptance(1e9)
+    learn(acceptance, chain(0.5), 0)
+    assert chances(acceptance, chain(0.5)) == pytest.approx([(1 + PRIOR * 0.5) / (1 + PRIOR)])
+
+
+def test_a_chain_teaches_up_to_where_it_is_wrong() -> None:
+    """The first miss is a trial, what hangs below it is none."""
+    acceptance = Acceptance(1e9)
+    learn(acceptance, chain(0.5, 0.5, 0.5), 0, 9, 9)
+    assert {where[1]: (tally.trials, tally.hits) for where, tally in acceptance.tallies.items()} == {
+        1: (1, 1),
+        2: (1, 0),
+    }
+
+
+def test_siblings_are_trials_all() -> None:
+    tree = DraftTree.of([1, 2, 3], [ROOT, ROOT, 1], "a", score=[math.log(0.6), math.log(0.3), math.log(0.2)])
+    acceptance = Acceptance(1e9)
+    learn(acceptance, tree, 2, 3)
+    assert sum(tally.trials for tally in acceptance.tallies.values()) == 3
+    assert sum(tally.hits for tally in acceptance.tallies.values()) == 2
+
+
+def test_siblings_promise_one_token_together() -> None:
+    tree = DraftTree.of([1, 2, 3], [ROOT, ROOT, 1], "a", score=[math.log(0.9), math.log(0.9), math.log(0.45)])
+    found = chances(Acceptance(100), tree)
+    assert found[0] + found[1] == pytest.approx(CEILING)
+    assert found[2] / found[1] == pytest.approx(0.5)
+
+
+def test_estimates_come_to_the_truth_whatever_was_claimed() -> None:
+    """Twin: a drafter that claims 0.9 and is right every third time, and one that claims 0.2 and is right mostly."""
+    draw, acceptance = np.random.default_rng(0), Acceptance(500)
+    for _ in range(1500):
+        learn(acceptance, chain(0.9, source="boaster"), 0 if draw.random() < 1 / 3 else 9)
+        learn(acceptance, chain(0.2, source="modest"), 0 if draw.random() < 0.8 else 9)
+    assert chances(acceptance, chain(0.9, source="boaster")) == pytest.approx([1 / 3], abs=0.06)
+    assert chances(acceptance, chain(0.2, source="modest")) == pytest.approx([0.8], abs=0.06)
+
+
+def test_agreement_is_counted_apart() -> None:
+    acceptance = Acceptance(1e9)
+    for _ in range(50):
+        learn(acceptance, chain(0.5, source="a+b"), 0)
+        learn(acceptance, chain(0.5, source="a"), 9)
+    assert chances(acceptance, chain(0.5, source="a+b"))[0] > 0.9
+    assert chances(acceptance, chain(0.5, source="a"))[0] < 0.1
+
+
+def test_what_a_request_has_not_seen_it_takes_from_its_tenant() -> None:
+    tenant = Acceptance(1e9)
+    for _ in range(1000):
+        learn(tenant, chain(0.5), 9)
+    request = Acceptance(1e9, tenant)
+    assert chances(request, chain(0.5))[0] < 0.01
+    for _ in range(50):
+        learn(request, chain(0.5), 0)
+    assert chances(request, chain(0.5))[0] > 0.9
+    assert chances(tenant, chain(0.5))[0] < 0.1
+
+
+def test_old_trials_are_forgotten() -> None:
+    tally = Tally()
+    for _ in range(200):
+        tally.add(True, 20)
+    for _ in range(60):
+        tally.add(False, 20)
+    assert tally.trials == pytest.approx(20, rel=0.01)
+    assert tally.hits / tally.trials < 0.06

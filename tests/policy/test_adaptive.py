@@ -1,0 +1,167 @@
+"""The adaptive policy in worlds whose acceptance and costs are known: never far from the best that is constant."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+
+from foredraft.core.events import Step, Times
+from foredraft.core.law import of_weights
+from foredraft.core.protocols import Budget, Costs, Load, Request
+from foredraft.core.tree import EMPTY, DraftTree, join
+from foredraft.policy.adaptive import MOST, Adaptive
+
+ROWS = (1, 2, 4, 8, 16, 32)
+FLAT = Costs(ROWS, (1.0, 1.02, 1.05, 1.1, 1.3, 2.5))  # an engine for which rows are nearly free, up to its knee
+STEEP = Costs(ROWS, tuple(map(float, ROWS)))  # one for which they are not
+REQUEST = Request((1,), 0)
+ONE = Load(1)
+
+
+@dataclass(frozen=True)
+class Chains:
+    """Drafts chains of which every token is accepted with the same chance; claims another. step: seconds a token."""
+
+    acceptance: float
+    claimed: float
+    step: float = 0.0
+
+    def draft(self, source: str, budget: Budget) -> tuple[DraftTree, float]:
+        length = min(budget.rows, budget.depth)
+        if self.claimed > 0:
+            while length > 1 and self.claimed**length < budget.min_gain:
+                length -= 1
+        score = [math.log(self.claimed) * depth for depth in range(1, length + 1)]
+        return DraftTree.chain([0] * length, source, score=score), self.step * length
+
+
+def play(
+    policy: Adaptive, sources: dict[str, Chains], curve: Callable[[int], float], rounds: int, seed: int = 0
+) -> tuple[float, list[Step]]:
+    """Tokens a second over the second half of a text, and its steps. Token 0 is right, 9 is what else may come."""
+    draw, state, steps = np.random.default_rng(seed), policy.open(REQUEST), []
+    for _ in range(rounds):
+        tree, spent = EMPTY, {}
+        accepted = {name: int(draw.geometric(1 - chains.acceptance)) - 1 for name, chains in sources.items()}
+        for name, chains in sources.items():
+            budget = policy.budget(state, name, tree, ONE)
+            if budget.rows:
+                drafted, spent[name] = chains.draft(name, budget)
+                # Each source guesses tokens of its own: right ones are 0 as far as it is right, then its own mark.
+                right = accepted[name]
+                tokens = tuple(0 if depth < right else 5 + ord(name[0]) for depth in range(len(drafted)))
+                tree = join([tree, replace(drafted, tokens=tokens)])
+        (plan,) = policy.shape([state], [tree], ONE)
+        taken = 0
+        node = plan.tree.child(-1, 0)
+        while node is not None:
+            taken, node = taken + 1, plan.tree.child(node, 0)
+        longest = max(accepted.values(), default=0)
+        emitted = (0,) * taken + ((0,) if taken < longest else (9,))
+        verify = curve(1 + len(plan.tree))
+        step = Step(
+            0,
+            emitted,
+            taken,
+            plan.tree,
+            rows=1 + len(plan.tree),
+            seconds=Times(verify=verify),
+            spent=tuple(spent.items()),
+        )
+        step = replace(step, wall=verify + sum(spent.values()), expected=plan.expected)
+        policy.update(state, step)
+        steps.append(step)
+    half = steps[rounds // 2 :]
+    return sum(len(step.tokens) for step in half) / sum(step.wall for step in half), steps
+
+
+def curve_of(costs: Costs) -> Callable[[int], float]:
+    return lambda rows: float(np.interp(rows, costs.rows, costs.seconds))
+
+
+def best_constant(chains: Chains, costs: Costs) -> float:
+    """Tokens a second of the best constant length, by formula."""
+    curve, a = curve_of(costs), chains.acceptance
+    return max((1 - a ** (g + 1)) / (1 - a) / (g * chains.step + curve(g + 1)) for g in range(31))
+
+
+@pytest.mark.parametrize("costs", [FLAT, STEEP], ids=["flat", "steep"])
+@pytest.mark.parametrize("acceptance", [0.02, 0.3, 0.6, 0.9])
+@pytest.mark.parametrize("claimed", [0.3, 0.9], ids=["modest", "boasting"])
+def test_free_chains_are_cut_about_as_well_as_the_best_constant_length(
+    costs: Costs, acceptance: float, claimed: float
+) -> None:
+    chains = Chains(acceptance, claimed)
+    rate, _ = play(Adaptive(costs), {"chains": chains}, curve_of(costs), 1500)
+    assert rate > 0.96 * best_constant(chains, costs)
+
+
+@pytest.mark.parametrize("step", [0.05, 0.2, 0.5])
+@pytest.mark.parametrize("acceptance", [0.1, 0.5, 0.8])
+def test_chains_that_take_time_pay_or_are_left_alone(acceptance: float, step: float) -> None:
+    chains = Chains(acceptance, acceptance, step)
+    rate, _ = play(Adaptive(FLAT), {"chains": chains}, curve_of(FLAT), 3000)
+    assert rate > 0.95 * best_constant(chains, FLAT)
+
+
+def test_a_hopeless_source_is_hardly_asked_any_more() -> None:
+    _, steps = play(Adaptive(FLAT), {"slow": Chains(0.05, 0.05, 0.4)}, curve_of(FLAT), 2000)
+    assert sum(bool(step.spent) for step in steps[1000:]) < 10
+
+
+def test_a_source_that_becomes_good_is_found_again() -> None:
+    policy, sources = Adaptive(FLAT), {"late": Chains(0.02, 0.5, 0.2)}
+    play(policy, sources, curve_of(FLAT), 300)
+    chains = Chains(0.85, 0.5, 0.2)
+    rate, _ = play(policy, {"late": chains}, curve_of(FLAT), 3000, seed=1)
+    assert rate > 0.9 * best_constant(chains, FLAT)
+
+
+def test_two_sources_are_better_than_either() -> None:
+    """One is free and poor, the other dear and good: the dear one is asked for what it adds."""
+    free, dear = Chains(0.4, 0.4), Chains(0.8, 0.8, 0.1)
+    both, _ = play(Adaptive(FLAT), {"free": free, "dear": dear}, curve_of(FLAT), 3000)
+    assert both > 0.97 * max(best_constant(free, FLAT), best_constant(dear, FLAT))
+
+
+def test_what_is_expected_comes() -> None:
+    _, steps = play(Adaptive(FLAT), {"chains": Chains(0.7, 0.5)}, curve_of(FLAT), 3000)
+    told = [step.expected for step in steps[500:] if step.expected is not None]
+    assert len(told) == 2500
+    assert sum(tokens for tokens, _ in told) == pytest.approx(sum(len(step.tokens) for step in steps[500:]), rel=0.04)
+    assert sum(seconds for _, seconds in told) == pytest.approx(sum(step.wall for step in steps[500:]), rel=0.04)
+
+
+def test_a_drawn_tree_is_scored_whole_and_its_length_is_settled_before() -> None:
+    policy = Adaptive(STEEP, drawn=True)
+    state = policy.open(REQUEST)
+    law = of_weights(np.array([0, 1]), np.array([1.0, 1.0]), 2)
+    tree = DraftTree.chain([0, 1], "model", score=[-9.0, -99.0], laws=[law, law])
+    assert policy.shape([state], [tree], ONE)[0].tree == tree
+
+
+def test_tenants_do_not_learn_from_each_other() -> None:
+    policy = Adaptive(FLAT)
+    play(policy, {"chains": Chains(0.9, 0.1)}, curve_of(FLAT), 300)
+    tree = DraftTree.chain([0], "chains", score=[math.log(0.1)])
+    other, same = policy.open(Request((1,), 0, tenant="other")), policy.open(REQUEST)
+    plans = [policy.shape([state], [tree], ONE)[0] for state in (other, same)]
+    expected = [plan.expected[0] for plan in plans if plan.expected is not None]
+    assert expected[0] == pytest.approx(1.1)
+    assert expected[1] > 1.7
+
+
+def test_several_sequences_share_the_rows_of_a_pass() -> None:
+    """With a knee at 16 rows, eight sequences get fewer nodes each than one alone."""
+    policy = Adaptive(Costs((1, 16, 17, 64), (1.0, 1.05, 3.0, 12.0)))
+    tree = DraftTree.chain([0] * 12, "chains", score=[math.log(0.8) * depth for depth in range(1, 13)])
+    alone = policy.shape([policy.open(REQUEST)], [tree], ONE)
+    states = [policy.open(REQUEST) for _ in range(8)]
+    shared = policy.shape(states, [tree] * 8, Load(8))
+    assert len(alone[0].tree) > 8
+    assert sum(1 + len(plan.tree) for plan in shared) <= 16
+    assert policy.budget(states[0], "chains", EMPTY, Load(8)).rows == MOST

@@ -1,0 +1,57 @@
+"""Sources that do not pay are left alone, and tried again ever more rarely."""
+
+from __future__ import annotations
+
+import pytest
+
+from foredraft.policy.worth import PATIENCE, TRIALS, Worth
+
+
+def rounds_until_asked(worth: Worth, strength: float = 0.0) -> int:
+    return next(count for count in range(1, 10_000) if worth.wanted(strength))
+
+
+def test_a_new_source_is_tried_a_few_times() -> None:
+    worth = Worth()
+    for _ in range(TRIALS):
+        assert worth.wanted(0.0)
+        worth.earned(0.0, -1.0)
+    assert not worth.wanted(0.0)
+
+
+def test_one_that_pays_is_asked_always() -> None:
+    worth = Worth()
+    for _ in range(50):
+        assert worth.wanted(0.0)
+        worth.earned(0.0, 0.1)
+
+
+def test_patience_doubles_while_it_does_not_pay_and_is_short_again_once_it_does() -> None:
+    worth = Worth()
+    for _ in range(TRIALS):
+        worth.earned(0.0, -0.1)
+    waits = []
+    for _ in range(3):
+        waits.append(rounds_until_asked(worth))
+        worth.earned(0.0, -0.1)
+    assert waits == [2 * PATIENCE + 1, 4 * PATIENCE + 1, 8 * PATIENCE + 1]
+    worth.earned(0.0, 50.0)
+    assert rounds_until_asked(worth) == 1
+
+
+def test_it_is_judged_apart_by_what_the_others_draft() -> None:
+    worth = Worth()
+    for _ in range(TRIALS):
+        worth.earned(5.0, -1.0)
+        worth.earned(0.0, 1.0)
+    assert worth.wanted(0.0)
+    assert not worth.wanted(5.0)
+
+
+def test_seconds_of_a_round_and_of_a_step() -> None:
+    worth = Worth()
+    worth.spent(0.4, 4)
+    assert (worth.seconds, worth.step) == (0.4, pytest.approx(0.1))
+    for _ in range(200):
+        worth.spent(0.2, 1)
+    assert (worth.seconds, worth.step) == (pytest.approx(0.2, rel=0.01), pytest.approx(0.2, rel=0.01))
