@@ -143,6 +143,31 @@ def test_the_loop_says_what_plain_decoding_says(verifier: str, name: str, ledger
         assert worst <= EXACT, f"{world.name}: total variation {worst}"
 
 
+SEVERAL: dict[str, tuple[str, ...]] = {
+    "points, then drawn": ("lookup_chain", "model_tree"),
+    "drawn, then points": ("model_tree", "lookup_chain"),
+    "two of points": ("lookup_tree", "top_tree"),
+    "three": ("always_wrong", "lookup_chain", "without_tree"),
+}
+
+
+@pytest.mark.parametrize("case", SEVERAL)
+@pytest.mark.parametrize("verifier", VERIFIERS)
+def test_several_sources_say_together_what_plain_decoding_says(
+    verifier: str, case: str, ledger: Callable[[str, float], None]
+) -> None:
+    """What was drawn by chance stands alone, what was not is joined."""
+    names, met = SEVERAL[case], 0
+    for world in worlds(names[0], turns=1, step=3, vocab_size=3, most=3):
+        drafters = {name: DRAFTERS[name].make(world) for name in names}
+        found = speculated(world.target, drafters, VERIFIERS[verifier](), Constant(3), world.request, world.stop)
+        worst = distance(found, plain(world.target, world.request, world.stop))
+        ledger(f"several sources, {verifier}", worst)
+        assert worst <= EXACT, f"{world.name}: total variation {worst}"
+        met += 1
+    assert met
+
+
 @pytest.mark.parametrize("verifier", VERIFIERS)
 def test_the_cases_meet_what_makes_verifying_hard(verifier: str) -> None:
     """No case by case claim: over all worlds of a sampled tree, each of these happens somewhere."""

@@ -7,7 +7,7 @@ independently of rounds, trees and verifiers: model, rules, stop, nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -98,7 +98,7 @@ class BranchingStream:
 
 def said(
     model: Model,
-    drafter: AnyDrafter,
+    drafter: AnyDrafter | Mapping[str, AnyDrafter],
     verifier: Verifier,
     policy: AnyPolicy,
     request: Request,
@@ -116,7 +116,12 @@ def said(
 
 
 def speculated(
-    model: Model, drafter: AnyDrafter, verifier: Verifier, policy: AnyPolicy, request: Request, stop: StopState
+    model: Model,
+    drafter: AnyDrafter | Mapping[str, AnyDrafter],
+    verifier: Verifier,
+    policy: AnyPolicy,
+    request: Request,
+    stop: StopState,
 ) -> dict[tuple[int, ...], float]:
     """The joint law of everything a speculative generation may say."""
     return outcomes(lambda chooser: said(model, drafter, verifier, policy, request, stop, BranchingStream(chooser)))
