@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from foredraft.core.errors import UsageError
 from foredraft.draft import line_up, names
 from foredraft.engine.backends import Loaded
-from foredraft.engine.llm import LLM
+from foredraft.engine.llm import DEFAULT_POLICY, LLM
 from foredraft.models.sources import Progress
 
 PLAIN = "plain"
@@ -72,14 +72,23 @@ def every() -> tuple[list[str], dict[str, str]]:
 
 
 def admit(
-    loaded: Loaded, drafters: Iterable[str], progress: Progress | None = None, *, strict: bool = True
+    loaded: Loaded,
+    drafters: Iterable[str],
+    progress: Progress | None = None,
+    *,
+    policy: str = DEFAULT_POLICY,
+    strict: bool = True,
 ) -> tuple[list[Entrant], dict[str, str]]:
-    """Plain decoding first, then the drafters; and, unless `strict`, those that the model cannot serve and why."""
+    """Plain decoding first, then the drafters; and, unless `strict`, those that the model cannot serve and why.
+
+    policy: of those whose own options do not say how many tokens they draft.
+    """
     entrants, unable = [Entrant(PLAIN, LLM(loaded, NONE))], {}
     try:
         for name in drafters:
             try:
-                entrants.append(Entrant(name, LLM(loaded, name, progress=progress)))
+                own = policy if line_up(name).fixed is None else DEFAULT_POLICY
+                entrants.append(Entrant(name, LLM(loaded, name, policy=own, progress=progress)))
             except UsageError as error:
                 if strict:
                     raise

@@ -24,6 +24,13 @@ Engine = Annotated[str, typer.Option(help="what runs the model: auto, native or 
 Threads = Annotated[int | None, typer.Option(help="threads; by default as many as the process may use")]
 Drafter = Annotated[str, typer.Option(help="how to guess, as `foredraft drafters` lists; none for plain decoding")]
 Verifier = Annotated[str, typer.Option(help="how guesses are checked: match or recursive")]
+Policy = Annotated[
+    str,
+    typer.Option(
+        help="how much is drafted: adaptive; to study beside it, constant, heuristic, confidence, cumulative, adaedl "
+        "or bandit, each with an optional :VALUE"
+    ),
+]
 MaxTokens = Annotated[int, typer.Option(help="tokens to generate at most")]
 Temperature = Annotated[float, typer.Option(help="0 is greedy")]
 TopP = Annotated[float, typer.Option(help="keep the likeliest tokens that make up this mass")]
@@ -53,6 +60,7 @@ def generate(
     threads: Threads = None,
     drafter: Drafter = "auto",
     verifier: Verifier = "match",
+    policy: Policy = "adaptive",
     max_tokens: MaxTokens = 256,
     temperature: Temperature = 0.0,
     top_p: TopP = 1.0,
@@ -85,6 +93,7 @@ def generate(
         threads=threads,
         drafter=drafter,
         verifier=verifier,
+        policy=policy,
         params=params,
         raw=raw,
         json=json,
@@ -185,6 +194,7 @@ def bench(
     drafters: Annotated[
         str, typer.Option(help="which to compare, as in lookup,lookup:n=4,branches=2; all for every one that can run")
     ] = "auto",
+    policy: Policy = "adaptive",
     suite: Annotated[str, typer.Option(help="builtin, or a file of JSON lines {id, task, turns}")] = "builtin",
     limit_per_task: Annotated[int | None, typer.Option(help="prompts of every task; all when not given")] = None,
     max_tokens: MaxTokens = 128,
@@ -203,6 +213,7 @@ def bench(
         engine=engine,
         threads=threads,
         drafters=drafters,
+        policy=policy,
         suite=suite,
         limit_per_task=limit_per_task,
         max_tokens=max_tokens,

@@ -22,6 +22,7 @@ from foredraft.cli.progress import counting
 from foredraft.cli.show import loading
 from foredraft.core.params import SamplingParams
 from foredraft.engine.backends import Loaded, load_model
+from foredraft.policy import check_policy
 
 FORMAT = 1  # of the lines in a folder of --out
 
@@ -34,6 +35,7 @@ class Job:
     engine: str
     threads: int | None
     drafters: str
+    policy: str
     suite: str
     limit_per_task: int | None
     max_tokens: int
@@ -49,6 +51,7 @@ class Job:
         """Measures and prints; returns the exit status: 1 when a drafter failed, or where tokens may not differ."""
         drafters, unable = every() if self.drafters == ALL else (listed(self.drafters), {})
         drafters += [NONE] if self.aa and NONE not in drafters else []
+        check_policy(self.policy)
         params = SamplingParams(max_tokens=self.max_tokens, temperature=self.temperature, seed=self.seed)
         whole = load_suite(self.suite)
         prompts = limited(whole, self.limit_per_task)
@@ -56,7 +59,7 @@ class Job:
             with loading(self.model) as progress:
                 loaded = load_model(self.model, engine=self.engine, threads=self.threads, progress=progress)
                 stack.callback(loaded.model.close)
-                entrants, more = admit(loaded, drafters, progress, strict=self.drafters != ALL)
+                entrants, more = admit(loaded, drafters, progress, policy=self.policy, strict=self.drafters != ALL)
             for entrant in entrants:
                 stack.callback(entrant.close)
             for reason in (unable | more).values():
@@ -107,6 +110,7 @@ class Job:
             "suite": self.suite,
             "suite_sha256": hash_of(prompts),
             "drafters": list(drafters),
+            "policy": self.policy,
             "max_tokens": self.max_tokens,
             "temperature": self.temperature,
             "seed": self.seed,
@@ -127,7 +131,8 @@ def show(result: Json) -> None:
     base = result["baseline"]
     where = f"{result['engine']} ({result['isa']}), {result['threads']} thread{'s' if result['threads'] > 1 else ''}"
     what = f"suite {result['suite']}, {result['prompts']} prompts, at most {result['max_tokens']} tokens"
-    console.print(f"{result['model']}: {where}, {what}, temperature {result['temperature']:g}", markup=False)
+    how = f"policy {result['policy']}, {what}"
+    console.print(f"{result['model']}: {where}, {how}, temperature {result['temperature']:g}", markup=False)
     console.print(f"{PLAIN}: {base['tok_s']:.1f} tok/s, prompts {base['prompt_tok_s']:.0f} tok/s\n", markup=False)
     columns = (
         "drafter",

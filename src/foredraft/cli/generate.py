@@ -17,6 +17,7 @@ from foredraft.engine.compare import Comparison, compare
 from foredraft.engine.llm import LLM, load
 from foredraft.engine.loop import generate
 from foredraft.engine.outputs import Completion
+from foredraft.policy import check_policy
 from foredraft.verify import make_verifier
 
 INTERRUPTED = 130
@@ -31,6 +32,7 @@ class Job:
     threads: int | None
     drafter: str
     verifier: str
+    policy: str
     params: SamplingParams
     raw: bool
     json: bool
@@ -42,12 +44,14 @@ class Job:
         text = _prompt(prompt, file)
         line_up(self.drafter)  # wrong names are told before weights are fetched or loaded
         make_verifier(self.verifier)
+        check_policy(self.policy)
         with loading(self.model) as progress:
             llm = load(
                 self.model,
                 self.drafter,
                 engine=self.engine,
                 verifier=self.verifier,
+                policy=self.policy,
                 threads=self.threads,
                 progress=progress,
             )

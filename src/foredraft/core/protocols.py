@@ -163,16 +163,28 @@ class Request:
     prediction: tuple[int, ...] | None = None
 
 
+class Stop(Protocol):
+    """Whether a drafter that goes token by token has drafted enough of a path, its last token kept.
+
+    chance: what it gives that token; path: the product along the path; entropy: of the law the token was taken from, in
+    nats, computed when asked for. That the last token stays is what keeps this exact where tokens are drawn by chance.
+    """
+
+    def __call__(self, chance: float, path: float, entropy: Callable[[], float]) -> bool: ...
+
+
 @dataclass(frozen=True)
 class Budget:
-    """How much to draft at most: nodes, and the length of a path. min_gain: less likely nodes are not worth their row.
+    """How much to draft at most: nodes, and the length of a path.
 
-    `min_gain` is advice, and only to drafters that choose without chance.
+    min_gain: less likely nodes are not worth their row; advice, and only to drafters that choose without chance. stop:
+    when to stop before, for drafters that go token by token.
     """
 
     rows: int
     depth: int
     min_gain: float = 0.0
+    stop: Stop | None = None
 
 
 S = TypeVar("S")

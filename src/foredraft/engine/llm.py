@@ -28,7 +28,7 @@ from foredraft.models.quantise import Quantize
 from foredraft.models.sources import Progress
 from foredraft.models.templates import chat_ids
 from foredraft.models.text import TextState
-from foredraft.policy.adaptive import Adaptive
+from foredraft.policy import ADAPTIVE, check_policy, make_policy
 from foredraft.policy.constant import Constant
 from foredraft.verify import make_verifier
 
@@ -38,6 +38,7 @@ Message = Mapping[str, str]
 DEFAULT_MODEL = "smollm2"
 DEFAULT_DRAFTER = "auto"
 DEFAULT_VERIFIER = "match"
+DEFAULT_POLICY = ADAPTIVE
 DEFAULTS = SamplingParams()
 
 
@@ -54,6 +55,7 @@ class LLM:
         drafter: str | AnyDrafter = DEFAULT_DRAFTER,
         *,
         verifier: str = DEFAULT_VERIFIER,
+        policy: str = DEFAULT_POLICY,
         num_speculative_tokens: int | None = None,
         max_num_seqs: int = 8,
         progress: Progress | None = None,
@@ -79,13 +81,15 @@ class LLM:
             fixed = fixed if fixed is not None else lineup.fixed
         else:
             self.drafting = given_drafting(drafter, loaded)
-        self.policy = self._policy(fixed)
+        self.policy = self._policy(policy, fixed)
 
-    def _policy(self, fixed: int | None) -> AnyPolicy:
-        """A constant one where it was said how many tokens to draft; else the one that measures."""
-        if fixed is not None:
-            return Constant(fixed)
-        return Adaptive(costs_of(self.loaded), drawn=self.verifier.draw == "sampled")
+    def _policy(self, name: str, fixed: int | None) -> AnyPolicy:
+        """The one named; a constant one where it was said how many tokens to draft."""
+        if fixed is None:
+            return make_policy(name, lambda: costs_of(self.loaded), drawn=self.verifier.draw == "sampled")
+        if name != DEFAULT_POLICY:
+            raise UsageError(f"{fixed} tokens a round leave policy {name!r} nothing to decide: give one of the two")
+        return Constant(fixed)
 
     def for_tenant(self, tenant: str) -> LLM:
         """The same models and drafters for requests that share what is learnt with no other tenant's."""
@@ -236,6 +240,7 @@ def load(
     engine: str = "auto",
     quantize: Quantize | None = None,
     verifier: str = DEFAULT_VERIFIER,
+    policy: str = DEFAULT_POLICY,
     num_speculative_tokens: int | None = None,
     threads: int | None = None,
     max_num_seqs: int = 8,
@@ -251,12 +256,14 @@ def load(
     if isinstance(drafter, str):
         line_up(drafter)  # wrong names are told before weights are fetched or loaded
     make_verifier(verifier)
+    check_policy(policy)
     loaded = load_model(model, engine=engine, quantize=quantize, threads=threads, progress=progress)
     try:
         return LLM(
             loaded,
             drafter,
             verifier=verifier,
+            policy=policy,
             num_speculative_tokens=num_speculative_tokens,
             max_num_seqs=max_num_seqs,
             progress=progress,

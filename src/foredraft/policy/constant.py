@@ -28,12 +28,12 @@ class Constant:
         return Budget(rows=self.num_speculative_tokens, depth=self.num_speculative_tokens)
 
     def shape(self, states: Sequence[Constant], trees: Sequence[DraftTree], load: Load) -> list[Plan]:
-        return [Plan(best(tree, self.num_speculative_tokens) if several(tree) else tree) for tree in trees]
+        return [shaped(tree, self.num_speculative_tokens) for tree in trees]
 
     def update(self, state: Constant, step: Step) -> None:
         """Nothing to learn."""
 
 
-def several(tree: DraftTree) -> bool:
-    """Whether more than one source drafted: then the tree may be larger than any of them was asked for."""
-    return len(set(tree.sources)) > 1
+def shaped(tree: DraftTree, rows: int) -> Plan:
+    """Its `rows` likeliest nodes where several sources drafted: together they may exceed what each was asked for."""
+    return Plan(best(tree, rows) if len(set(tree.sources)) > 1 else tree)
