@@ -31,9 +31,10 @@ def costs_of(loaded: Loaded) -> Costs:
     place = _place(facts)
     found = _recall(place, facts) if facts["files"] else None
     if found is None:
-        room = loaded.model.about.context - CONTEXT
-        rows = [count for count in ROWS if count <= room] or [1]
-        found = measure(loaded.model, rows, context=max(0, min(CONTEXT, room - 1)), passes=PASSES).costs
+        room = loaded.model.about.context
+        context = max(0, min(CONTEXT, room - ROWS[-1]))
+        rows = [count for count in ROWS if context + count <= room]
+        found = measure(loaded.model, rows, context=context, passes=PASSES).costs
         if facts["files"]:
             _remember(place, facts, found)
     return found
