@@ -259,3 +259,31 @@ def test_no_state_is_a_fault(broken: type[Spoilt]) -> None:
     assert sequences[1].steps[0].fault is not None
     assert totals(sequences[1:2]).drafted == 0
     assert totals(sequences[::2]).accepted > 0
+
+
+@pytest.mark.parametrize("method", ["propose", "update", "fewer", "none"])
+@pytest.mark.parametrize("broken", ["first", "second"])
+def test_of_several_sources_one_that_fails_leaves_the_others(method: str, broken: str) -> None:
+    """Its fault is reported, the other source drafts on, and the text is plain decoding's."""
+    target = table()
+    drafters: dict[str, AnyDrafter] = {"good": Lookup(Options(n=2)), "bad": Raises(method, 1)}
+    if broken == "first":
+        drafters = dict(reversed(drafters.items()))
+    request = Request(PROMPTS[1], 9, rules=Rules(temperature=1.0))
+    sequence = open_sequence(target, drafters, Match(), request, until(16))
+    finish(target, [sequence])
+    assert_plain(target, [sequence])
+    assert len(totals([sequence]).faults) >= 1
+    drafting = {source for step in sequence.steps for source in step.tree.sources}
+    assert any("lookup" in source for source in drafting)
+
+
+def test_nonsense_of_one_source_is_left_out_of_the_tree() -> None:
+    target, bad = table(), Spoilt()
+    bad.spoil = lambda ask, tree: chain(ask.budget.rows + 1)  # type: ignore[method-assign]
+    request = Request(PROMPTS[0], 9, rules=Rules(temperature=1.0))
+    sequence = open_sequence(target, {"bad": bad, "good": Lookup(Options(n=2))}, Match(), request, until(16))
+    finish(target, [sequence])
+    assert_plain(target, [sequence])
+    assert len(totals([sequence]).faults) > 0
+    assert {source for step in sequence.steps for source in step.tree.sources} == {"lookup"}
