@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foredraft.core.errors import MissingExtra
+from foredraft.core.native import TWINS
 from foredraft.core.protocols import Ability, About, Query, Scores, Vectors
 from foredraft.core.rules import Logits
 
@@ -53,13 +54,8 @@ class HFScores:
     def top(self, row: int) -> tuple[NDArray[np.int64], Logits]:
         logits = self.logits(row)
         count = min(self._count, self.vocab_size)
-        if not count:
-            return np.empty(0, dtype=np.int64), logits[:0]
-        least = np.partition(logits, -count)[-count]
-        # Everything that ties with the last place takes part, so that the lowest ids win it.
-        ids = np.flatnonzero(logits >= least)
-        best = ids[np.argsort(-logits[ids], kind="stable")[:count]]
-        return best, logits[best]
+        ids = TWINS.top(logits, count) if count else np.empty(0, dtype=np.int64)
+        return ids, logits[ids]
 
     def taps(self, layer: int) -> Vectors:
         if layer not in self._hidden:

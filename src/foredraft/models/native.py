@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from foredraft import _native
 from foredraft.core.errors import UsageError, WeightsError
+from foredraft.core.native import TWINS
 from foredraft.core.protocols import Ability, About, Query, Scores, Vectors
 from foredraft.core.rules import Logits
 from foredraft.models.native_parts import Unsupported
@@ -86,13 +87,8 @@ class NativeScores:
     def top(self, row: int) -> tuple[NDArray[np.int64], Logits]:
         logits = self.logits(row)
         count = min(self._top, self.vocab_size)
-        if not count:
-            return np.empty(0, dtype=np.int64), logits[:0]
-        least = np.partition(logits, -count)[-count]
-        # Everything that ties with the last place takes part, so that the lowest ids win it.
-        ids = np.flatnonzero(logits >= least)
-        best = ids[np.argsort(-logits[ids], kind="stable")[:count]]
-        return best, logits[best]
+        ids = TWINS.top(logits, count) if count else np.empty(0, dtype=np.int64)
+        return ids, logits[ids]
 
     def taps(self, layer: int) -> Vectors:
         if layer not in self._hidden:
