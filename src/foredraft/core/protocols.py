@@ -134,13 +134,31 @@ class Model(Protocol):
 # --- the drafter ----------------------------------------------------------------------------------------------------
 
 
+class Tokens(Protocol):
+    """A vocabulary, for drafters that deal in text: plain text to ids and back, no control tokens."""
+
+    @property
+    def size(self) -> int:
+        """Ids, padding included."""
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of plain text: nothing put before it, control tokens' literals spelt out like any other text."""
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids, control tokens left out. UsageError for an id outside the vocabulary."""
+
+    def token_bytes(self, token: int) -> bytes | None:
+        """What a token adds to the bytes of a text, its leading space included; None for control and padding ids."""
+
+
 @dataclass(frozen=True)
 class Needs:
     """What a drafter asks of the engine, as data.
 
     taps: target layers whose hidden states `update` must bring. ends: the target's embedding and head.
     layers: a view of the target with these layers. model: a second model, by name or path. top: so many likeliest
-    tokens of every verified row. ahead: the drafter also works while the target scores.
+    tokens of every verified row. ahead: the drafter also works while the target scores. tokenizer: the vocabulary of
+    the target, and of the second model.
     """
 
     taps: tuple[int, ...] = ()
@@ -149,6 +167,7 @@ class Needs:
     model: str | None = None
     top: int = 0
     ahead: bool = False
+    tokenizer: bool = False
 
 
 @dataclass(frozen=True)

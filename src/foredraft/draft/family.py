@@ -12,16 +12,22 @@ from dataclasses import dataclass
 from typing import Any, get_type_hints
 
 from foredraft.core.errors import UnknownName, UsageError
-from foredraft.core.protocols import AnyDrafter, Model, Needs
+from foredraft.core.protocols import AnyDrafter, Model, Needs, Tokens
 
 
 @dataclass(frozen=True)
 class Provided:
-    """What the engine found for a drafter's needs: the second model, and the target (for its ends) or a view of it."""
+    """What the engine found for a drafter's needs.
+
+    model: the second model. ends: the target, for its ends. view: a view of the target. tokenizer: the target's
+    vocabulary. second_tokenizer: that of the second model.
+    """
 
     model: Model | None = None
     ends: Model | None = None
     view: Model | None = None
+    tokenizer: Tokens | None = None
+    second_tokenizer: Tokens | None = None
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from foredraft.engine.threads import available_threads
 from foredraft.models.quantise import QUANTIZATIONS, Quantize
 from foredraft.models.sources import Progress, Source, resolve
 from foredraft.models.tokenizer import Tokenizer, same_vocabulary
+from foredraft.models.tokens import PlainTokens
 
 ENGINES = ("auto", "native", "hf")
 
@@ -128,6 +129,8 @@ def _make_drafter(spec: Spec, target: Loaded, models: list[Loaded], progress: Pr
         model=second.model if second is not None else None,
         ends=target.model if needs.ends else None,
         view=target.model.view(needs.layers) if needs.layers else None,
+        tokenizer=PlainTokens(target.tokenizer) if needs.tokenizer else None,
+        second_tokenizer=PlainTokens(second.tokenizer) if needs.tokenizer and second is not None else None,
     )
     return spec.family.build(spec.options, provided)
 
