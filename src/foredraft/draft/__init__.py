@@ -19,6 +19,7 @@ DRAFTERS: dict[str, str] = {
     "lookup": "foredraft.draft.lookup:FAMILY",
     "model": "foredraft.draft.model:FAMILY",
     "none": "foredraft.draft.none:FAMILY",
+    "recycling": "foredraft.draft.recycling:FAMILY",
 }
 
 AUTO = "auto"

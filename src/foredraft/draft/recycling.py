@@ -1,0 +1,173 @@
+"""Token recycling: what the target held likely after a token is drafted when that token comes again.
+
+Luo et al. 2024 (arXiv 2408.08696): a table gives the likeliest successors of every token, overwritten after each pass
+from all its rows, those of rejected drafts included; the draft is a tree filled from it. Ours differs in four ways. A
+row is the running mean of what was read, so one odd context does not wipe it out. Contexts of two tokens go before
+those of one. The prompt's own successors seed the table, for prompts are scored without logits. And the tree has no
+fixed shape: it grows best first by the probabilities that were read. `context=1,blend=1,prompt=false` is the paper's
+table.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from foredraft.core.errors import UsageError
+from foredraft.core.protocols import Ask, Needs, News, Request, Scores, Tokens
+from foredraft.core.tree import ROOT, DraftTree
+from foredraft.draft.family import Family, Provided
+from foredraft.draft.successor_file import fingerprint, load, save
+from foredraft.draft.successors import Context, Rows, Successors, Trust, best_first, joined
+
+# What a probability read after one token, and after two, is worth where these come again.
+TRUSTS = (Trust(0.4, 0.35), Trust(0.6, 0.1))
+# Of a prompt's own successor: the target never scored it.
+SAID = 0.6
+# Tenants remembered; the one that asked for nothing for longest goes first.
+TENANTS = 64
+
+
+@dataclass(frozen=True)
+class Options:
+    width: int = field(default=8, metadata={"help": "successors kept for a context"})
+    context: int = field(default=2, metadata={"help": "tokens that tell contexts apart, 1 (as in the paper) or 2"})
+    blend: float = field(default=0.5, metadata={"help": "what a new reading weighs in a row; 1 overwrites"})
+    prompt: bool = field(default=True, metadata={"help": "learn from the prompt too"})
+    shared: bool = field(default=True, metadata={"help": "pass what was learnt on to later requests of a tenant"})
+    file: str = field(default="", metadata={"help": "a saved table to begin with"})
+    save: str = field(default="", metadata={"help": "where the table is saved whenever a request has ended"})
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.width <= 64:
+            raise UsageError(f"width of recycling must be from 1 to 64, not {self.width}")
+        if not 1 <= self.context <= len(TRUSTS):
+            raise UsageError(f"context of recycling must be 1 or 2, not {self.context}")
+        if not 0 < self.blend <= 1:
+            raise UsageError(f"blend of recycling must be above 0 and at most 1, not {self.blend:g}")
+        if self.save and not self.shared:
+            raise UsageError("recycling saves what requests share: leave out save or shared=false")
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(top=self.width, tokenizer=bool(self.file or self.save))
+
+    @property
+    def trusts(self) -> tuple[Trust, ...]:
+        return TRUSTS[: self.context]
+
+
+@dataclass
+class Recycled:
+    """The state of a sequence: its table, and whose it is."""
+
+    table: Successors
+    tenant: str
+
+
+class Recycling:
+    """Drafts the successors that the target held likely before.
+
+    A sequence learns into rows of its own; others of its tenant begin with them once it is closed.
+    """
+
+    def __init__(self, options: Options, vocabulary: Tokens | None = None) -> None:
+        """Raises UsageError for a file that cannot be begun with."""
+        self.options = options
+        self.needs = options.needs
+        self._vocabulary = fingerprint(vocabulary) if vocabulary is not None else ""
+        self._start: Rows = {}
+        if options.file and vocabulary is not None:
+            file, size = Path(options.file), vocabulary.size
+            self._start = load(file, self._vocabulary, size, options.context, options.width)
+        if options.save and not Path(options.save).absolute().parent.is_dir():
+            raise UsageError(f"recycling cannot save in {options.save}: name a file in a folder that exists")
+        self._learnt: dict[str, Rows] = {}
+
+    def open(self, request: Request, parent: Recycled | None = None) -> Recycled:
+        if parent is not None:
+            return Recycled(parent.table.copy(), parent.tenant)
+        base = self._learnt.get(request.tenant, self._start)
+        table = Successors(self.options.trusts, self.options.width, self.options.blend, base)
+        if self.options.prompt:
+            text, size = request.prompt, self.options.context
+            for end in range(1, len(text)):
+                table.learn(text[max(0, end - size) : end], text[end : end + 1], (SAID,))
+        return Recycled(table, request.tenant)
+
+    def propose(self, asks: Sequence[Ask[Recycled]]) -> list[DraftTree]:
+        return [self._propose(ask) for ask in asks]
+
+    def update(self, news: Sequence[News[Recycled]]) -> None:
+        for told in news:
+            if told.verdict is not None:  # a chunk of the prompt has no row with logits
+                self._learn(told, told.verdict.path)
+
+    def close(self, state: Recycled) -> None:
+        """Passes on what the sequence has learnt; a second time there is nothing left to pass on."""
+        learnt, state.table.own = state.table.own, {}
+        if not self.options.shared or not learnt:
+            return
+        known = self._learnt.pop(state.tenant, self._start)
+        self._learnt[state.tenant] = joined(known, learnt)
+        if len(self._learnt) > TENANTS:
+            del self._learnt[next(iter(self._learnt))]
+        if self.options.save and state.tenant == "":
+            self.save(self.options.save)
+
+    def clear(self, tenant: str | None = None) -> None:
+        """Forgets what `tenant`, or every one, has learnt. A file it began with is begun with again."""
+        for name in [*self._learnt] if tenant is None else [tenant]:
+            self._learnt.pop(name, None)
+
+    def save(self, path: str | Path, tenant: str = "") -> None:
+        """Writes what the closed requests of `tenant` have learnt, to begin with by `file`. Raises UsageError."""
+        if not self._vocabulary:
+            raise UsageError("recycling does not know whose tokens it has learnt: name file or save when it is made")
+        save(Path(path), self._learnt.get(tenant, self._start), self._vocabulary)
+
+    def _propose(self, ask: Ask[Recycled]) -> DraftTree:
+        tree = best_first(ask.state.table.follow, ask.committed, self.options.context, ask.budget, "recycling")
+        return tree.with_point_laws(ask.vocab_size) if ask.draw == "sampled" else tree
+
+    def _learn(self, told: News[Recycled], path: Sequence[int]) -> None:
+        """Every row that was verified, rejected drafts first, so that what was committed has the last word."""
+        tree, size = told.tree, self.options.context
+        before = len(told.committed) - len(told.tokens)
+        text = tuple(told.committed[max(0, before - size) : before])
+        contexts: dict[int, Context] = {ROOT: text}
+        for node, token in enumerate(tree.tokens):
+            contexts[node] = (*contexts[tree.parents[node]], token)[-size:]
+        accepted = {ROOT, *path}
+        rejected = [node for node in range(len(tree)) if node not in accepted and not tree.probes[node]]
+        for node in (*rejected, ROOT, *path):
+            reading = _reading(told.scores, told.row(node), self.options.width)
+            if reading is not None:
+                told.state.table.learn(contexts[node], *reading)
+
+
+def _reading(scores: Scores, row: int, width: int) -> tuple[list[int], list[float]] | None:
+    """The likeliest tokens of a row and their probabilities among themselves; None where they are no numbers."""
+    ids, logits = scores.top(row)
+    tokens, values = ids[:width].tolist(), logits[:width].tolist()
+    if not math.isfinite(values[0]):
+        return None
+    weights = [math.exp(value - values[0]) for value in values]
+    total = sum(weights)
+    return tokens, [weight / total for weight in weights]
+
+
+def _build(options: Options, provided: Provided) -> Recycling:
+    return Recycling(options, provided.tokenizer)
+
+
+FAMILY = Family(
+    name="recycling",
+    summary="token recycling: what the target held likely after the same tokens before",
+    options=Options,
+    needs=lambda options: options.needs,
+    build=_build,
+    num_speculative_tokens=8,
+)

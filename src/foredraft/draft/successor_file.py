@@ -1,0 +1,112 @@
+"""Tables of successors on disk, as safetensors: read without trust, refused when they are another vocabulary's."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from foredraft.core.errors import UsageError
+from foredraft.core.protocols import Tokens
+from foredraft.draft.successors import Context, Row, Rows
+
+FORMAT = "foredraft successors 1"
+SHAPES = ("contexts", "tokens", "probs")
+NOTHING = -1  # fills contexts that are shorter, from the left, and rows that are
+SAMPLE = 4096  # tokens whose spelling stands for a vocabulary's
+
+
+def fingerprint(tokens: Tokens) -> str:
+    """Tells vocabularies apart: their size, and how up to SAMPLE of their tokens, evenly spaced, are spelt."""
+    found = hashlib.sha256(str(tokens.size).encode())
+    for token in range(0, tokens.size, max(1, tokens.size // SAMPLE)):
+        spelt = tokens.token_bytes(token)
+        found.update(b"-" if spelt is None else b"+" + len(spelt).to_bytes(4, "little") + spelt)
+    return found.hexdigest()
+
+
+def save(path: Path, rows: Rows, vocabulary: str) -> None:
+    """Writes a table whole or not at all. Raises UsageError where the file cannot be written."""
+    width = max((len(row.tokens) for row in rows.values()), default=1)
+    size = max(map(len, rows), default=1)
+    arrays = {
+        "contexts": _padded([(NOTHING,) * (size - len(context)) + context for context in rows], size, np.int32),
+        "tokens": _padded([row.tokens for row in rows.values()], width, np.int32),
+        "probs": _padded([row.probs for row in rows.values()], width, np.float32),
+    }
+    try:
+        handle, part = tempfile.mkstemp(prefix=path.name, dir=path.parent)
+        os.close(handle)
+        try:
+            save_file(arrays, part, {"format": FORMAT, "vocabulary": vocabulary})
+            os.replace(part, path)
+        finally:
+            Path(part).unlink(missing_ok=True)
+    except (OSError, SafetensorError) as error:
+        raise UsageError(
+            f"the successors cannot be saved in {path}: {error}; name a file that can be written"
+        ) from None
+
+
+def load(path: Path, vocabulary: str, size: int, longest: int, width: int) -> dict[Context, Row]:
+    """The rows of a saved table, `width` wide, for contexts of at most `longest` tokens. size: of the vocabulary.
+
+    Raises UsageError for a file that is not there, is damaged or belongs to another vocabulary.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            facts = file.metadata() or {}
+            arrays = [np.asarray(file.get_tensor(name)) for name in SHAPES]
+    except FileNotFoundError:
+        raise UsageError(f"there is no table of successors at {path}: save one first") from None
+    except (OSError, SafetensorError, ValueError, TypeError) as error:
+        raise _damaged(path, str(error)) from None
+    if facts.get("format") != FORMAT:
+        raise _damaged(path, "it is in another format")
+    if facts.get("vocabulary") != vocabulary:
+        raise UsageError(f"the successors in {path} are of another vocabulary: use a table saved with this model")
+    _check(path, arrays, size)
+    table: dict[Context, Row] = {}
+    for context, tokens, probs in zip(*(array.tolist() for array in arrays), strict=True):
+        context = tuple(token for token in context if token != NOTHING)
+        count = min(width, sum(token != NOTHING for token in tokens))
+        if len(context) <= longest:
+            table[context] = Row(tuple(tokens[:count]), tuple(probs[:count]))
+    return table
+
+
+def _check(path: Path, arrays: Sequence[NDArray[Any]], size: int) -> None:
+    contexts, tokens, probs = arrays
+    kinds = [array.dtype for array in arrays] == [np.int32, np.int32, np.float32]
+    if not kinds or any(array.ndim != 2 or not array.shape[1] for array in arrays):
+        raise _damaged(path, "its arrays have other shapes or types")
+    if len(contexts) != len(tokens) or tokens.shape != probs.shape:
+        raise _damaged(path, "its arrays do not fit each other")
+    inside = all(((array >= NOTHING) & (array < size)).all() for array in (contexts, tokens))
+    ends = (contexts[:, -1] != NOTHING).all() and (tokens[:, 0] != NOTHING).all()
+    gaps = (np.diff(contexts != NOTHING) & (contexts[:, 1:] == NOTHING)).any() or (
+        np.diff(tokens != NOTHING) & (tokens[:, 1:] != NOTHING)
+    ).any()
+    doubled = np.sort(tokens, axis=1)
+    twice = ((np.diff(doubled, axis=1) == 0) & (doubled[:, 1:] != NOTHING)).any()
+    falling = np.isfinite(probs).all() and ((probs >= 0) & (probs <= 1)).all() and (np.diff(probs, axis=1) <= 0).all()
+    if not inside or not ends or gaps or twice or not falling:
+        raise _damaged(path, "its rows are no successors")
+
+
+def _padded(rows: Sequence[Sequence[float]], width: int, kind: type[np.generic]) -> NDArray[Any]:
+    """[rows, width]; tokens that are missing are NOTHING, probabilities 0."""
+    fill = NOTHING if kind is np.int32 else 0
+    return np.array([[*row, *[fill] * (width - len(row))] for row in rows], dtype=kind).reshape(len(rows), width)
+
+
+def _damaged(path: Path, what: str) -> UsageError:
+    return UsageError(f"{path} is no table of successors, or a damaged one ({what}): leave file out or save one anew")

@@ -1,0 +1,410 @@
+"""Token recycling against a slow twin that keeps every reading and enumerates every path."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from foredraft.core.errors import UsageError
+from foredraft.core.law import Point
+from foredraft.core.protocols import Ask, Budget, Draw, News, Request, Verdict
+from foredraft.core.rules import Rules
+from foredraft.core.stream import KeyedStream
+from foredraft.core.tree import EMPTY, ROOT, DraftTree, check
+from foredraft.draft import specify
+from foredraft.draft.recycling import SAID, TENANTS, TRUSTS, Options, Recycled, Recycling
+from foredraft.draft.successors import CONTEXTS, Row, Successors, best_first, joined
+from foredraft.engine.sequence import open_sequence
+from foredraft.models.toy import Tables, ToyModel
+from foredraft.testing.drafters import DrafterChecks, MakeDrafter, until
+from foredraft.testing.recompute import Recompute
+from foredraft.testing.watch import Varied, drive
+from foredraft.verify.match import Match
+
+VOCAB = 6
+PAPER = Options(context=1, blend=1, prompt=False)
+
+
+@pytest.mark.parametrize("options", [Options(), PAPER, Options(shared=False)], ids=["default", "paper", "unshared"])
+class TestRecycling(DrafterChecks):
+    @pytest.fixture
+    def make_drafter(self, options: Options) -> MakeDrafter:
+        return lambda: Recycling(options)
+
+
+class Told:
+    """Scores made by hand: row -> logits."""
+
+    vocab_size = VOCAB
+
+    def __init__(self, rows: dict[int, Sequence[float]], count: int = 8) -> None:
+        self.rows, self.count = rows, count
+
+    def top(self, row: int) -> tuple[Any, Any]:
+        logits = np.asarray(self.rows[row], dtype=np.float32)
+        ids = np.argsort(-logits, kind="stable")[: self.count]
+        return ids, logits[ids]
+
+
+def ask(state: Recycled, text: Sequence[int], rows: int = 8, depth: int = 8, draw: Draw = "coupled") -> Ask[Recycled]:
+    return Ask(state, list(text), Rules(), Budget(rows, depth), draw, KeyedStream(0), VOCAB)
+
+
+def log(*probs: float) -> list[float]:
+    return [math.log(prob) for prob in probs]
+
+
+def test_a_worked_example() -> None:
+    """The paper's table, width 2. Text 0; drafted 1 and 2 below it, 3 below 1; the target says 1, then 4.
+
+    The rows of all four are written, the rejected 2 and the unreached 3 included. From 4, whose row is not known,
+    nothing is drafted; from 1, its own row's 4 and 5 are, and below 5 nothing.
+    """
+    drafter = Recycling(replace(PAPER, width=2))
+    state = drafter.open(Request((0,), 0))
+    assert drafter.propose([ask(state, [0])]) == [EMPTY]
+    tree = DraftTree.of((1, 2, 3), (-1, -1, 0), "any")
+    rows = {
+        1: log(0.01, 0.6, 0.35, 0.02, 0.01, 0.01),  # after 0: 1, then 2
+        2: log(0.01, 0.01, 0.02, 0.06, 0.6, 0.3),  # after 0 1: 4, then 5
+        3: log(0.7, 0.2, 0.04, 0.03, 0.02, 0.01),  # after 0 2: 0, then 1
+        4: log(0.1, 0.1, 0.5, 0.2, 0.05, 0.05),  # after 0 1 3: 2, then 3
+    }
+    scores: Any = Told(rows, 2)
+    drafter.update([News(state, [0, 1, 4], (1, 4), 0, (0, 2), scores, tree, Verdict((0,), 4), None, 2)])
+    assert {context: row.tokens for context, row in state.table.own.items()} == {
+        (0,): (1, 2),
+        (1,): (4, 5),
+        (2,): (0, 1),
+        (3,): (2, 3),
+    }
+    assert state.table.own[0,].probs == pytest.approx((0.6 / 0.95, 0.35 / 0.95))
+    assert drafter.propose([ask(state, [0, 1, 4])]) == [EMPTY]
+    (found,) = drafter.propose([ask(state, [0, 1])])
+    assert (found.tokens, found.parents) == ((4, 5), (ROOT, ROOT))
+    (found,) = drafter.propose([ask(state, [3], rows=4)])
+    # A step's score is 0.4 log p - 0.35. From 3: 2 (p 5/7) -0.485, 3 (2/7) -0.851; below 2: 0 (7/9) -0.935, 1 (2/9)
+    # -1.436; below 3: 2 again -1.336; below 2 0: 1 (12/19) -1.469. The best four, in order:
+    assert (found.tokens, found.parents) == ((2, 3, 0, 2), (ROOT, ROOT, 0, 1))
+    assert found.score == pytest.approx((-0.4846, -0.8511, -0.9351, -1.3357), abs=1e-4)
+
+
+def test_what_was_committed_has_the_last_word() -> None:
+    """Token 1 twice in one pass: the accepted one stands, though the rejected one has the larger node."""
+    drafter = Recycling(replace(PAPER, width=1))
+    state = drafter.open(Request((0,), 0))
+    tree = DraftTree.of((1, 2, 1), (-1, -1, 1), "any")
+    scores: Any = Told({row: np.eye(VOCAB)[token] for row, token in ((1, 1), (2, 3), (3, 1), (4, 5))})
+    drafter.update([News(state, [0, 1, 3], (1, 3), 0, (0, 2), scores, tree, Verdict((0,), 3), None, 2)])
+    assert state.table.own[1,].tokens == (3,)
+
+
+def test_probes_and_rows_of_no_numbers_teach_nothing() -> None:
+    drafter = Recycling(PAPER)
+    state = drafter.open(Request((0,), 0))
+    tree = DraftTree.of((1, 2), (-1, -1), "any", probes=(True, False))
+    scores: Any = Told({1: np.eye(VOCAB)[3], 2: np.eye(VOCAB)[3], 3: [math.nan] * VOCAB})
+    drafter.update([News(state, [0, 3], (3,), 0, (0,), scores, tree, Verdict((), 3), None, 2)])
+    assert set(state.table.own) == {(0,)}
+
+
+# --- the table ------------------------------------------------------------------------------------------------------
+
+
+def folded(readings: Sequence[tuple[Sequence[int], Sequence[float]]], share: float, width: int) -> dict[int, float]:
+    """The mean of readings, told one by one; each time the likeliest `width` are kept, the later read among equals."""
+    kept: dict[int, float] = {}
+    for tokens, probs in readings:
+        first = not kept or share == 1
+        weights = {token: (1 if first else share) * prob for token, prob in zip(tokens, probs, strict=True)}
+        for token, prob in kept.items():
+            weights[token] = weights.get(token, 0.0) + (0.0 if first else (1 - share) * prob)
+        order = sorted(weights, key=lambda token, at=weights: (-round(at[token], 12), list(at).index(token)))
+        kept = {token: weights[token] for token in order[:width] if not first or token in tokens}
+    return kept
+
+
+def random_tables(count: int) -> list[tuple[Successors, list[tuple[tuple[int, ...], list[int], list[float]]]]]:
+    """Tables of both lengths of context, and what they were told."""
+    generator = np.random.default_rng(4)
+    found = []
+    for _ in range(count):
+        length, width = (int(each) for each in generator.integers((1, 1), (3, 5)))
+        share = float(generator.choice([1.0, 0.5, 0.3]))
+        table, told = Successors(TRUSTS[:length], width, share), []
+        for _ in range(int(generator.integers(1, 30))):
+            text = tuple(int(token) for token in generator.integers(0, VOCAB, size=generator.integers(1, 4)))
+            tokens = [int(token) for token in generator.permutation(VOCAB)[: generator.integers(1, VOCAB)]]
+            probs = sorted((float(prob) for prob in generator.dirichlet(np.ones(VOCAB))[: len(tokens)]), reverse=True)
+            table.learn(text, tokens, probs)
+            told.append((text, tokens, probs))
+        found.append((table, told))
+    return found
+
+
+def test_a_thousand_tables_hold_the_means_of_what_they_were_told() -> None:
+    rows = 0
+    for table, told in random_tables(1000):
+        expected: dict[tuple[int, ...], list[tuple[list[int], list[float]]]] = {}
+        for text, tokens, probs in told:
+            for size in range(1, min(len(table.trusts), len(text)) + 1):
+                expected.setdefault(text[-size:], []).append((tokens, probs))
+        assert set(table.own) == set(expected)
+        for context, readings in expected.items():
+            mean = folded(readings, table.share, table.width)
+            assert dict(zip(*table.own[context], strict=True)) == pytest.approx(mean)
+            assert list(table.own[context].probs) == sorted(table.own[context].probs, reverse=True)
+            rows += len(readings) > 1
+    assert rows > 1000
+
+
+def paths(table: Successors, text: tuple[int, ...], depth: int) -> dict[tuple[int, ...], float]:
+    """Every path that the rows span, and its score."""
+    found = {(): 0.0}
+    for length in range(1, depth + 1):
+        for path in itertools.product(range(VOCAB), repeat=length):
+            if path[:-1] not in found:
+                continue
+            said = (*text, *path[:-1])
+            for size in range(len(table.trusts), 0, -1):
+                row = table.own.get(said[-size:]) if len(said) >= size else None
+                if row is not None:
+                    if path[-1] in row.tokens:
+                        step = table.trusts[size - 1].score(row.probs[row.tokens.index(path[-1])])
+                        found[path] = found[path[:-1]] + step
+                    break
+    del found[()]
+    return found
+
+
+def test_a_thousand_trees_are_the_likeliest_paths() -> None:
+    generator = np.random.default_rng(5)
+    branched = 0
+    for table, _ in random_tables(1000):
+        rows, depth = (int(each) for each in generator.integers((1, 1), (20, 4)))
+        text = tuple(int(token) for token in generator.integers(0, VOCAB, size=generator.integers(1, 4)))
+        tree = best_first(table.follow, text, len(table.trusts), Budget(rows, depth), "recycling")
+        check(tree, VOCAB, rows, depth, needs_laws=False)
+        expected = paths(table, text, depth)
+        mine = {tuple(tree.tokens[step] for step in tree.path(node)): tree.score[node] for node in range(len(tree))}
+        assert len(mine) == len(tree) == min(rows, len(expected))
+        assert mine == pytest.approx({path: expected[path] for path in mine})
+        assert list(tree.score) == pytest.approx(sorted(expected.values(), reverse=True)[:rows])
+        branched += len(tree.children(ROOT)) > 1
+    assert branched > 300
+
+
+def test_every_row_of_real_rounds_is_taken_in() -> None:
+    """Chunked prompts, a batch, rejected nodes: the contexts known are those of the prompt and of all nodes scored."""
+    target = ToyModel(Tables.random(5, order=2, seed=71))
+    judge, drafter = Recompute(target), Recycling(replace(PAPER, width=3))
+    requests = [Request(prompt, 1, rules=Rules(temperature=1.0)) for prompt in ((0, 1, 2, 3, 4), (4,), (2, 2, 0))]
+    sequences = [open_sequence(target, drafter, Match(), request, until(12)) for request in requests]
+    drive(target, Varied(), sequences, chunk=2)
+    rejected = 0
+    for sequence in sequences:
+        last: dict[tuple[int, ...], tuple[int, ...]] = {}
+        said = list(sequence.request.prompt)
+        for step in sequence.steps:
+            if not step.tokens:
+                continue
+            inside = [step.tree.path(node) for node in (*range(len(step.tree)),) if node not in step.path]
+            rejected += len(inside)
+            for nodes in (*inside, *(step.path[:end] for end in range(len(step.path) + 1))):
+                text = (*said, *(step.tree.tokens[node] for node in nodes))
+                row = judge.logits(text)
+                last[text[-1:]] = tuple(sorted(range(5), key=lambda token, row=row: (-row[token], token))[:3])
+            said += step.tokens
+        assert {context: row.tokens for context, row in sequence.state.table.own.items()} == last
+    assert rejected > 10
+
+
+def test_the_prompt_seeds_the_table() -> None:
+    state = Recycling(Options()).open(Request((1, 2, 3, 1, 4), 0))
+    assert state.table.own[2,] == Row((3,), (SAID,))
+    assert state.table.own[1,] == Row((4, 2), (SAID / 2, SAID / 2))
+    assert state.table.own[1, 2] == Row((3,), (SAID,))
+    assert Recycling(Options(context=1)).open(Request((1, 2, 3), 0)).table.own.keys() == {(1,), (2,)}
+    assert not Recycling(PAPER).open(Request((1, 2, 3), 0)).table.own
+
+
+def test_a_ratio_verifier_is_told_that_nothing_was_drawn_by_chance() -> None:
+    drafter = Recycling(Options())
+    state = drafter.open(Request((1, 2, 1, 3, 1), 0))
+    (tree,) = drafter.propose([ask(state, [1, 2, 1, 3, 1], rows=2, depth=1, draw="sampled")])
+    assert tree.laws == (Point(3, VOCAB), Point(2, VOCAB))
+
+
+def test_the_contexts_read_last_are_kept() -> None:
+    table = Successors(TRUSTS[:1], 1, 1.0)
+    for token in range(CONTEXTS * 5 // 4 + 1):
+        table.learn((token,), (0,), (1.0,))
+    assert len(table.own) == CONTEXTS
+    assert (CONTEXTS * 5 // 4,) in table.own
+    assert (0,) not in table.own
+    one, two = Row((1,), (1.0,)), Row((2,), (1.0,))
+    assert list(joined({(1,): one, (2,): one}, {(1,): two}).items()) == [((2,), one), ((1,), two)]
+
+
+# --- what requests share --------------------------------------------------------------------------------------------
+
+
+def test_a_closed_request_teaches_the_next_of_its_tenant_alone() -> None:
+    drafter = Recycling(Options())
+    first = drafter.open(Request((1, 2, 3), 0, tenant="a"))
+    beside = drafter.open(Request((2,), 0, tenant="a"))
+    drafter.close(first)
+    drafter.close(first)
+    assert drafter.propose([ask(beside, [2])]) == [EMPTY], "what was known when a request began is all it begins with"
+    later, other = (drafter.open(Request((2,), 0, tenant=tenant)) for tenant in "ab")
+    assert [tree.tokens for tree in drafter.propose([ask(later, [2]), ask(other, [2])])] == [(3,), ()]
+    drafter.clear("b")
+    assert drafter.open(Request((2,), 0, tenant="a")).table.base
+    drafter.clear()
+    assert not drafter.open(Request((2,), 0, tenant="a")).table.base
+
+
+def test_unshared_tables_teach_nobody() -> None:
+    drafter = Recycling(Options(shared=False))
+    drafter.close(drafter.open(Request((1, 2, 3), 0)))
+    assert not drafter.open(Request((2,), 0)).table.base
+
+
+def test_tenants_who_ask_for_nothing_are_forgotten() -> None:
+    drafter = Recycling(Options())
+    for index in range(TENANTS + 1):
+        drafter.close(drafter.open(Request((1, 2), 0, tenant=str(index))))
+    assert not drafter.open(Request((1,), 0, tenant="0")).table.base
+    assert drafter.open(Request((1,), 0, tenant="1")).table.base
+
+
+# --- files ----------------------------------------------------------------------------------------------------------
+
+
+class Letters:
+    """A vocabulary of six letters."""
+
+    def __init__(self, letters: str = "abcdef") -> None:
+        self.letters, self.size = letters, len(letters)
+
+    def encode(self, text: str) -> list[int]:
+        return [self.letters.index(letter) for letter in text]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return "".join(self.letters[token] for token in ids)
+
+    def token_bytes(self, token: int) -> bytes | None:
+        return self.letters[token].encode()
+
+
+def saved(path: Path) -> Recycling:
+    drafter = Recycling(Options(save=str(path)), Letters())
+    drafter.close(drafter.open(Request((1, 2, 3, 1, 4), 0, tenant="somebody")))
+    assert not path.exists(), "a tenant's table is not for everybody"
+    drafter.close(drafter.open(Request((1, 2, 3, 1, 4), 0)))
+    return drafter
+
+
+def test_a_saved_table_is_begun_with_again(tmp_path: Path) -> None:
+    path = tmp_path / "table"
+    kept = saved(path).open(Request((1,), 0)).table.base
+    for tenant in ("", "a"):
+        found = Recycling(Options(file=str(path)), Letters()).open(Request((1,), 0, tenant=tenant)).table.base
+        assert {context: row.tokens for context, row in found.items()} == {
+            context: row.tokens for context, row in kept.items()
+        }
+        assert all(row.probs == pytest.approx(kept[context].probs) for context, row in found.items())
+    narrow = Recycling(Options(file=str(path), context=1, width=1), Letters()).open(Request((1,), 0)).table.base
+    assert {context: row.tokens for context, row in narrow.items()} == {(2,): (3,), (3,): (1,), (1,): (4,)}
+    again = Recycling(Options(file=str(path), prompt=False), Letters())
+    again.close(again.open(Request((1,), 0)))
+    again.save(tmp_path / "again")
+    assert load_file(tmp_path / "again")["tokens"].tolist() == load_file(path)["tokens"].tolist()
+    assert [file.name for file in tmp_path.iterdir()] in (["table", "again"], ["again", "table"])
+
+
+def test_files_that_do_not_fit_are_refused_in_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "table"
+    with pytest.raises(UsageError, match=r"there is no table of successors at .*: save one first"):
+        Recycling(Options(file=str(path)), Letters())
+    saved(path)
+    for other in (Letters("abcdeg"), Letters("abcdefg")):
+        with pytest.raises(UsageError, match="are of another vocabulary: use a table saved with this model"):
+            Recycling(Options(file=str(path)), other)
+    whole = path.read_bytes()
+    for damaged in (b"", whole[:50], whole[:-3], b"\0" * 100, whole[:8] + b"x" + whole[9:]):
+        path.write_bytes(damaged)
+        with pytest.raises(UsageError, match="or a damaged one"):
+            Recycling(Options(file=str(path)), Letters())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"tokens": np.array([[9]] * 5, np.int32)},
+        {"tokens": np.zeros((5, 2), np.float32)},
+        {"tokens": np.array([[1, 1]] * 5, np.int32)},
+        {"tokens": np.array([[-1, 1]] * 5, np.int32)},
+        {"tokens": np.zeros((4, 2), np.int32)},
+        {"probs": np.full((5, 2), math.nan, np.float32)},
+        {"probs": np.array([[0.1, 0.4]] * 5, np.float32)},
+        {"probs": np.array([[1.5, 0.4]] * 5, np.float32)},
+        {"contexts": np.array([[1, -1]] * 5, np.int32)},
+        {"contexts": np.array([[-2, 1]] * 5, np.int32)},
+        {"contexts": np.zeros((5,), np.int32)},
+    ],
+)
+def test_arrays_that_are_no_successors_are_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+    path = tmp_path / "table"
+    saved(path)
+    header = path.read_bytes()[8 : 8 + int.from_bytes(path.read_bytes()[:8], "little")]
+    arrays, facts = load_file(path), json.loads(header)["__metadata__"]
+    assert all(name in arrays for name in change)
+    save_file(arrays, path, facts)
+    Recycling(Options(file=str(path)), Letters())
+    save_file(arrays | change, path, facts)
+    with pytest.raises(UsageError, match="or a damaged one"):
+        Recycling(Options(file=str(path)), Letters())
+    save_file(arrays, path, facts | {"format": "another"})
+    with pytest.raises(UsageError, match="it is in another format"):
+        Recycling(Options(file=str(path)), Letters())
+
+
+def test_where_nothing_can_be_saved(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="name a file in a folder that exists"):
+        Recycling(Options(save=str(tmp_path / "no" / "table")), Letters())
+    drafter = saved(tmp_path / "table")
+    with pytest.raises(UsageError, match="name a file that can be written"):
+        drafter.save(tmp_path)
+    with pytest.raises(UsageError, match="does not know whose tokens"):
+        Recycling(Options()).save(tmp_path / "x")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"width": 0}, "width of recycling must be from 1 to 64, not 0"),
+        ({"context": 3}, "context of recycling must be 1 or 2, not 3"),
+        ({"blend": 0.0}, "blend of recycling must be above 0 and at most 1, not 0"),
+        ({"save": "x", "shared": False}, "recycling saves what requests share: leave out save or shared=false"),
+    ],
+)
+def test_options_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        Options(**options)
+    assert str(refused.value) == message
+
+
+def test_needs() -> None:
+    assert specify("recycling:width=5").needs.top == 5
+    assert not specify("recycling").needs.tokenizer
+    assert specify("recycling:file=x").needs.tokenizer
