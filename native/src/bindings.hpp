@@ -8,3 +8,4 @@ void bind_isa(nanobind::module_& module);
 void bind_engine(nanobind::module_& module);
 void bind_stream(nanobind::module_& module);
 void bind_sampling(nanobind::module_& module);
+void bind_matches(nanobind::module_& module);

@@ -10,4 +10,5 @@ NB_MODULE(_native, module) {
   bind_engine(module);
   bind_stream(module);
   bind_sampling(module);
+  bind_matches(module);
 }

@@ -5,6 +5,8 @@ import pytest
 from foredraft.draft.lookup import Lookup, Options
 from foredraft.draft.model import ModelDrafter
 from foredraft.draft.none import Nothing
+from foredraft.draft.suffix import Options as SuffixOptions
+from foredraft.draft.suffix import Suffix
 from foredraft.models.toy import Tables, ToyModel
 from foredraft.testing.drafters import DrafterChecks, MakeDrafter
 
@@ -21,6 +23,12 @@ class TestLookup(DrafterChecks):
     @pytest.fixture(params=[Options(), Options(n=2, branches=3)], ids=str)
     def make_drafter(self, request: pytest.FixtureRequest) -> MakeDrafter:
         return lambda: Lookup(request.param)
+
+
+class TestSuffix(DrafterChecks):
+    @pytest.fixture(params=[SuffixOptions(), SuffixOptions(depth=2, shared=False, factor=1.0)], ids=str)
+    def make_drafter(self, request: pytest.FixtureRequest) -> MakeDrafter:
+        return lambda: Suffix(request.param)
 
 
 class TestModelDrafter(DrafterChecks):

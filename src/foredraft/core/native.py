@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from types import ModuleType
 from typing import Protocol, cast
 
 from foredraft.core import sampling
@@ -41,14 +42,19 @@ class Twins(Protocol):
     ) -> list[int]: ...
 
 
-def twins(wanted: str | None) -> Twins:
-    """The native functions, numpy's where they were not built or `wanted` is "0"."""
+def module(wanted: str | None) -> ModuleType | None:
+    """The native module; None where it was not built or `wanted` is "0"."""
     if wanted != "0":
         try:
-            return cast(Twins, importlib.import_module("foredraft._native"))
+            return importlib.import_module("foredraft._native")
         except ModuleNotFoundError:  # a checkout that was not installed
             pass
-    return cast(Twins, sampling)
+    return None
+
+
+def twins(wanted: str | None) -> Twins:
+    """The native functions, numpy's where they were not built or `wanted` is "0"."""
+    return cast(Twins, module(wanted) or sampling)
 
 
 TWINS = twins(os.environ.get("FOREDRAFT_NATIVE"))

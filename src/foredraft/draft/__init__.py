@@ -20,6 +20,7 @@ DRAFTERS: dict[str, str] = {
     "model": "foredraft.draft.model:FAMILY",
     "none": "foredraft.draft.none:FAMILY",
     "recycling": "foredraft.draft.recycling:FAMILY",
+    "suffix": "foredraft.draft.suffix:FAMILY",
 }
 
 AUTO = "auto"
