@@ -24,7 +24,7 @@ DRAFTERS: dict[str, str] = {
 }
 
 AUTO = "auto"
-FREE = ("lookup",)
+FREE = ("suffix", "recycling")
 """What `auto` stands for, asked in this order: those that need nothing and cost next to nothing."""
 
 
