@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from foredraft.core.errors import ForedraftError, UsageError
     from foredraft.core.events import Step, TokenLogprob
-    from foredraft.core.params import SamplingParams
+    from foredraft.core.params import SamplingParams, StructuredOutputsParams
     from foredraft.engine.conversation import Conversation
     from foredraft.engine.llm import LLM, load
     from foredraft.engine.outputs import Chunk, Completion, Output
@@ -33,6 +33,7 @@ __all__ = [
     "SamplingParams",
     "Stats",
     "Step",
+    "StructuredOutputsParams",
     "TokenLogprob",
     "UsageError",
     "load",
@@ -48,6 +49,7 @@ _HOMES = {
     "SamplingParams": "core.params",
     "Stats": "engine.stats",
     "Step": "core.events",
+    "StructuredOutputsParams": "core.params",
     "TokenLogprob": "core.events",
     "UsageError": "core.errors",
     "load": "engine.llm",

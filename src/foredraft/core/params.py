@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json as jsonlib
 import math
 import operator
 from collections.abc import Mapping
@@ -12,6 +13,37 @@ from foredraft.core.errors import UsageError
 
 INTEGERS = ("n", "top_k", "min_tokens", "max_tokens", "seed", "logprobs")
 NUMBERS = ("temperature", "top_p", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StructuredOutputsParams:
+    """What the text must be: exactly one of these, under vLLM's names. How it is said stays the model's choice.
+
+    json: a JSON schema, as a mapping or as its text. json_object: any JSON object. regex: a regular expression for the
+    whole text. choice: one of these strings. grammar: a grammar in llguidance's variant of Lark.
+    """
+
+    json: str | Mapping[str, Any] | None = None
+    json_object: bool = False
+    regex: str | None = None
+    choice: tuple[str, ...] | None = None
+    grammar: str | None = None
+
+    def __post_init__(self) -> None:
+        given = [name for name in ("json", "regex", "choice", "grammar") if getattr(self, name) is not None]
+        given += ["json_object"] if self.json_object else []
+        named = " and ".join(given) or "none"
+        _require(len(given) == 1, "structured_outputs", "one of json, json_object, regex, choice and grammar", named)
+        if self.json is not None:
+            object.__setattr__(self, "json", _schema(self.json))
+        if self.choice is not None:
+            choice = (self.choice,) if isinstance(self.choice, str) else tuple(self.choice)
+            texts = bool(choice) and all(isinstance(one, str) for one in choice)
+            _require(texts, "choice", "at least one string", choice)
+            object.__setattr__(self, "choice", choice)
+        for name in ("regex", "grammar"):
+            text = getattr(self, name)
+            _require(text is None or isinstance(text, str), name, "a string", text)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +61,7 @@ class SamplingParams:
     stop, stop_token_ids: end the text there; ignore_eos: go on past the model's end of text.
     n: independent choices. seed: None draws one and reports it. logprobs: that many likeliest tokens beside each
     emitted one (0: only the emitted), from the model's own logits before any rule.
+    structured_outputs: a schema, regular expression, choice or grammar that the text must match.
     """
 
     n: int = 1
@@ -51,6 +84,7 @@ class SamplingParams:
     skip_special_tokens: bool = True
     seed: int | None = None
     logprobs: int | None = None
+    structured_outputs: StructuredOutputsParams | None = None
 
     def __post_init__(self) -> None:
         for name in INTEGERS:
@@ -97,6 +131,21 @@ class SamplingParams:
             "at least one token id",
             self.allowed_token_ids,
         )
+        guided = self.structured_outputs is not None
+        _require(not (guided and self.ignore_eos), "ignore_eos", "false with structured_outputs, which end", True)
+
+
+def _schema(value: Any) -> str:
+    """A JSON schema as text, its keys in the order they were given in."""
+    try:
+        parsed = jsonlib.loads(value) if isinstance(value, str) else value
+        text = jsonlib.dumps(parsed, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"json must be a JSON schema, and this is no JSON ({error}): check it") from None
+    except RecursionError:
+        raise UsageError("json must be a JSON schema, and this one is nested too deeply: use $ref") from None
+    _require(isinstance(parsed, Mapping), "json", "a JSON schema, which is an object", text[:80])
+    return text
 
 
 def _whole(name: str, value: Any) -> int | None:

@@ -19,6 +19,7 @@ from foredraft.core.law import Law, Point, of_probs
 from foredraft.core.native import TWINS
 from foredraft.core.params import SamplingParams
 from foredraft.core.sampling import Logits as Logits
+from foredraft.core.tree import DraftTree
 
 # Tokens said since the counts were last folded: small enough to scan, large enough to fold seldom.
 FOLD = 64
@@ -34,6 +35,21 @@ class Rule(Protocol):
         """The rule after `token` was said; any token, for drafts may hold what the rule itself forbids."""
 
 
+class Constraint(Rule, Protocol):
+    """A rule that knows which tokens may follow before it sees logits: a grammar. `apply` only forbids."""
+
+    def allows(self, token: int) -> bool:
+        """Whether `token` may be said here: False where `apply` gives -inf whatever the logits."""
+
+    def prefix(self, tokens: Sequence[int]) -> int:
+        """How many of `tokens`, said one after another, may stand: never too few, and quickly found."""
+
+    def forced(self) -> tuple[tuple[int, ...], int]:
+        """Tokens of the text that must follow, and how many of the first are certain; the others only spell it."""
+
+    def after(self, token: int) -> Constraint: ...
+
+
 class Row(Protocol):
     """What rules read of a scored pass; `protocols.Scores` is one."""
 
@@ -47,9 +63,10 @@ class Row(Protocol):
 
 @dataclass(frozen=True)
 class Rules:
-    """All rules at one node: path-dependent `steps` in their order, then the sampling parameters."""
+    """All rules at one node: path-dependent `steps` in their order, the grammar, then the sampling parameters."""
 
     steps: tuple[Rule, ...] = ()
+    grammar: Constraint | None = None
     temperature: float = 0.0
     top_k: int = 0
     top_p: float = 1.0
@@ -57,18 +74,25 @@ class Rules:
 
     def after(self, token: int) -> Rules:
         """The rules at the child that says `token`."""
-        return replace(self, steps=tuple(step.after(token) for step in self.steps)) if self.steps else self
+        if not self.steps and self.grammar is None:
+            return self
+        grammar = self.grammar.after(token) if self.grammar is not None else None
+        return replace(self, steps=tuple(step.after(token) for step in self.steps), grammar=grammar)
 
     def law(self, scores: Row, row: int) -> Law:
-        """The law of the token after `row` of a pass; greedy without steps asks for the argmax alone."""
+        """The law of the token after `row` of a pass; greedy without steps asks for the argmax first, often alone."""
         if self.temperature == 0 and not self.steps:
-            return Point(scores.argmax(row), scores.vocab_size)
+            best = scores.argmax(row)
+            if self.grammar is None or self.grammar.allows(best):
+                return Point(best, scores.vocab_size)
         return self.law_of(scores.logits(row))
 
     def law_of(self, logits: Logits) -> Law:
         """The law of the next token from logits [vocab]. Raises RuleError when no token is left."""
         for step in self.steps:
             logits = step.apply(logits)
+        if self.grammar is not None:
+            logits = self.grammar.apply(logits)
         if self.temperature > 0:
             law = warp(logits, self.temperature, self.top_k, self.top_p, self.min_p)
             if law is not None:
@@ -200,7 +224,7 @@ def rules_of(
     vocab_size: int,
     stop_ids: Iterable[int],
     bad_words: Sequence[tuple[int, ...]] = (),
-    grammar: Rule | None = None,
+    grammar: Constraint | None = None,
 ) -> Rules:
     """The rules at the first output token.
 
@@ -223,9 +247,24 @@ def rules_of(
     if params.repetition_penalty != 1 or params.presence_penalty or params.frequency_penalty:
         penalties = (params.repetition_penalty, params.presence_penalty, params.frequency_penalty)
         steps.append(Penalties(*penalties, prompt=frozenset(prompt), counts={}))
-    if grammar is not None:
-        steps.append(grammar)
-    return Rules(tuple(steps), params.temperature, params.top_k, params.top_p, params.min_p)
+    return Rules(tuple(steps), grammar, params.temperature, params.top_k, params.top_p, params.min_p)
+
+
+def pruned(tree: DraftTree, rules: Rules) -> DraftTree:
+    """`tree` without drafts that the grammar forbids, which no verifier can accept: their rows are free again.
+
+    rules: those at the root. A tree with laws stays whole: dropping after looking would change them.
+    """
+    if rules.grammar is None or not len(tree) or any(law is not None for law in tree.laws):
+        return tree
+    inner, alive = set(tree.parents), set[int]()
+    for leaf in range(len(tree)):
+        if leaf not in inner:
+            path = tree.path(leaf)
+            drafts = [tree.tokens[node] for node in path if not tree.probes[node]]  # probes are never said
+            said = rules.grammar.prefix(drafts)
+            alive.update(path if said == len(drafts) else path[:said])
+    return tree if len(alive) == len(tree) else tree.select(alive)
 
 
 def _checked(ids: Iterable[int], vocab_size: int, name: str) -> NDArray[np.int64]:

@@ -21,6 +21,7 @@ from foredraft.core.stop import stop_of
 from foredraft.draft import line_up
 from foredraft.engine.backends import Loaded, given_drafting, load_model, make_drafting
 from foredraft.engine.costs import costs_of
+from foredraft.engine.grammars import GrammarsOf
 from foredraft.engine.loop import generate, prefill
 from foredraft.engine.outputs import Chunk, Completion, Output
 from foredraft.engine.sequence import check_prompt, fork, open_sequence
@@ -75,6 +76,7 @@ class LLM:
         self.max_num_seqs = max_num_seqs
         self.tenant = ""
         fixed = num_speculative_tokens
+        self.grammars = GrammarsOf(loaded)
         if isinstance(drafter, str):
             lineup = line_up(drafter)
             self.drafting = make_drafting(lineup, loaded, progress)
@@ -162,6 +164,7 @@ class LLM:
             vocab_size=model.about.vocab_size,
             stop_ids=stop_ids,
             bad_words=_bad_words(params, self),
+            grammar=self.grammars.first(params.structured_outputs),
         )
         room = model.about.context - len(prompt)
         skip = params.skip_special_tokens

@@ -1,0 +1,103 @@
+"""From what a caller asks of a text to the grammar's first state, and what cannot be asked.
+
+JSON is spelt as Python's `json.dumps` spells it, `{"a": 1, "b": [2, 3]}`: white space that nobody asked for costs a
+pass a token, and small models can go on with it for ever. The top level of a schema may say otherwise by llguidance's
+own key `x-guidance` (`{"whitespace_flexible": true}`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import OrderedDict
+
+from llguidance import LLMatcher, LLParserLimits
+
+from foredraft.core.errors import UsageError
+from foredraft.core.params import StructuredOutputsParams
+from foredraft.grammar.endless import endless_lark, endless_schema
+from foredraft.grammar.state import Shared, State, shortened
+from foredraft.grammar.vocabulary import Vocabulary
+
+LONGEST = 1_000_000
+"""Characters of a schema or grammar: far more than any in use, and still seconds of work at worst."""
+
+KEPT = 32
+"""Compiled grammars kept for the next request that asks for the same."""
+
+SPELLING = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+
+# Options of a Lark rule that need a sampler of their own, or take tokens back after the model said them.
+REFUSED = re.compile(r"^\s*[\w-]+\s*\[[^\]\n]*\b(temperature|stop)\s*=", re.MULTILINE)
+
+
+class Grammars:
+    """The grammars over one vocabulary; those last used are kept compiled."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self.vocabulary = vocabulary
+        self._known: OrderedDict[StructuredOutputsParams, State] = OrderedDict()
+
+    def first(self, wanted: StructuredOutputsParams) -> State:
+        """The state before the first token. Raises UsageError for a grammar that cannot be, or is too large."""
+        if wanted not in self._known:
+            self._known[wanted] = self._compiled(wanted)
+            if len(self._known) > KEPT:
+                self._known.popitem(last=False)
+        self._known.move_to_end(wanted)
+        return self._known[wanted]
+
+    def _compiled(self, wanted: StructuredOutputsParams) -> State:
+        kind, source = _source(wanted)
+        matcher = LLMatcher(self.vocabulary.native, _grammar(wanted), log_level=0, limits=LLParserLimits())
+        if not matcher.is_error():
+            matcher.compute_bitmask()  # finds what has no text at all, and what is too large to begin
+        if matcher.is_error():
+            raise _refusal(kind, matcher.get_error())
+        if (endless_schema if kind == "JSON schema" else endless_lark)(source):
+            raise UsageError(f"no text of finite length matches the {kind}: give its recursion a way to end")
+        return State(Shared(self.vocabulary), matcher)
+
+
+def check(wanted: StructuredOutputsParams) -> None:
+    """Raises UsageError for a grammar that is wrong whatever the vocabulary, before a model is loaded."""
+    kind, _ = _source(wanted)
+    failed, messages = LLMatcher.validate_grammar_with_warnings(_grammar(wanted), limits=LLParserLimits())
+    if failed:
+        raise _refusal(kind, messages[0])
+
+
+def _source(wanted: StructuredOutputsParams) -> tuple[str, str]:
+    """What it is called, and its text: a JSON schema, or a Lark grammar. Raises UsageError for one that is too long."""
+    if wanted.json is not None:
+        found = "JSON schema", str(wanted.json)
+    elif wanted.json_object:
+        found = "JSON schema", '{"type": "object"}'
+    elif wanted.regex is not None:
+        found = "regular expression", wanted.regex
+    elif wanted.choice is not None:
+        found = "choice", "start: " + " | ".join(json.dumps(one, ensure_ascii=False) for one in wanted.choice)
+    else:
+        found = "grammar", str(wanted.grammar)
+    kind, text = found
+    if len(text) > LONGEST:
+        raise UsageError(f"the {kind} has {len(text)} characters: give one of at most {LONGEST}")
+    return found
+
+
+def _grammar(wanted: StructuredOutputsParams) -> str:
+    kind, text = _source(wanted)
+    if kind == "JSON schema":
+        return LLMatcher.grammar_from_json_schema(text, defaults=SPELLING)  # type: ignore[arg-type]
+    if kind == "regular expression":
+        return LLMatcher.grammar_from_regex(text)
+    option = REFUSED.search(text)
+    if option is not None and kind == "grammar":
+        raise UsageError(f"the grammar sets {option[1]!r} for a rule, which is not honoured here: leave it out")
+    return json.dumps({"grammars": [{"lark_grammar": text}]})
+
+
+def _refusal(kind: str, error: str) -> UsageError:
+    if error.startswith("NoExtension"):
+        return UsageError(f"no text matches the {kind}: correct it")
+    return UsageError(f"the {kind} cannot be used ({shortened(error)}): correct or simplify it")
