@@ -30,6 +30,7 @@ from foredraft.core.protocols import (
     Query,
     Scores,
 )
+from foredraft.core.rules import pruned
 from foredraft.core.sequence import Sequence as Seq
 from foredraft.core.sequence import Source, Text
 from foredraft.core.tree import EMPTY, ROOT, DraftTree
@@ -151,6 +152,7 @@ def _take(turn: Turn, ask: Ask[Any], proposed: DraftTree) -> None:
     """Adds to the turn's tree. A drafter that proposes what is no tree within its budget drafts nothing."""
     with turn.watch(proposed):
         tree.check(proposed, ask.vocab_size, ask.budget.rows, ask.budget.depth, turn.sequence.verifier.needs_laws)
+        proposed = pruned(proposed, ask.rules)
         if not (proposed.drawn and len(turn.tree)):
             turn.tree = tree.join([turn.tree, proposed]) if len(turn.tree) else proposed
 
