@@ -38,6 +38,10 @@ TopK = Annotated[int, typer.Option(help="keep the k likeliest tokens; 0 keeps al
 MinP = Annotated[float, typer.Option(help="keep tokens at least this likely, relative to the likeliest")]
 Seed = Annotated[int | None, typer.Option(help="repeats a generation; drawn and reported when not given")]
 Stop = Annotated[list[str] | None, typer.Option(help="end the text here; may be given several times")]
+JsonSchema = Annotated[str | None, typer.Option(metavar="FILE", help="the text is JSON of this schema")]
+Regex = Annotated[str | None, typer.Option(help="the whole text matches this regular expression")]
+Grammar = Annotated[str | None, typer.Option(metavar="FILE", help="the text matches this Lark grammar")]
+Choice = Annotated[list[str] | None, typer.Option(help="the text is one of these; may be given several times")]
 Debug = Annotated[bool, typer.Option("--debug", help="show tracebacks")]
 
 
@@ -68,6 +72,10 @@ def generate(
     min_p: MinP = 0.0,
     seed: Seed = None,
     stop: Stop = None,
+    json_schema: JsonSchema = None,
+    regex: Regex = None,
+    grammar: Grammar = None,
+    choice: Choice = None,
     raw: Annotated[bool, typer.Option("--raw", help="no chat template: continue the prompt as it stands")] = False,
     file: Annotated[str | None, typer.Option("-f", "--file", help="read the prompt from a file, - for stdin")] = None,
     json: Annotated[bool, typer.Option("--json", help="one JSON object instead of streamed text")] = False,
@@ -76,6 +84,7 @@ def generate(
 ) -> int:
     """Generate text from a prompt, streamed."""
     from foredraft.cli.generate import Job
+    from foredraft.cli.structured import structured
     from foredraft.core.params import SamplingParams
 
     params = SamplingParams(
@@ -86,6 +95,7 @@ def generate(
         min_p=min_p,
         seed=seed,
         stop=tuple(stop or ()),
+        structured_outputs=structured(json_schema, regex, grammar, choice),
     )
     job = Job(
         model=model,
@@ -114,12 +124,20 @@ def chat(
     top_p: TopP = 1.0,
     seed: Seed = None,
     system: Annotated[str | None, typer.Option(help="a system message")] = None,
+    json_schema: JsonSchema = None,
+    regex: Regex = None,
+    grammar: Grammar = None,
+    choice: Choice = None,
 ) -> int:
     """Talk to a model; the cache is kept across turns."""
     from foredraft.cli.chat import talk
+    from foredraft.cli.structured import structured
     from foredraft.core.params import SamplingParams
 
-    params = SamplingParams(max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed)
+    wanted = structured(json_schema, regex, grammar, choice)
+    params = SamplingParams(
+        max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed, structured_outputs=wanted
+    )
     return talk(model, engine, threads, drafter, params, system)
 
 

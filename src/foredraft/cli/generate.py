@@ -5,10 +5,10 @@ from __future__ import annotations
 import json as jsonlib
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from foredraft.cli.show import explanation, loading, stats_json, status_line
+from foredraft.cli.structured import read_text
 from foredraft.core.errors import RuleError, UsageError
 from foredraft.core.events import Step
 from foredraft.core.params import SamplingParams
@@ -111,12 +111,7 @@ def _prompt(prompt: str | None, file: str | None) -> str:
     if prompt is not None:
         return prompt
     assert file is not None
-    try:
-        return sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise UsageError(f"{file} is not UTF-8 text: convert it first") from None
-    except OSError as error:
-        raise UsageError(f"cannot read {file}: {error.strerror}; check the path") from None
+    return sys.stdin.read() if file == "-" else read_text(file)
 
 
 def _as_json(completion: Completion, drafter: str, found: Comparison | None) -> dict[str, Any]:

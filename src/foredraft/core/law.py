@@ -128,6 +128,14 @@ def of_probs(ids: Ids | None, probs: Probs, size: int) -> Law:
     return Dense(probs) if ids is None or len(probs) == size else Sparse(ids, probs, size)
 
 
+def lifted(law: Law, ids: Ids, size: int) -> Law:
+    """A law over places in ascending `ids` as a law over `size` tokens."""
+    if isinstance(law, Point):
+        return Point(int(ids[law.token]), size)
+    places, probs = law.support()
+    return of_probs(ids[places], probs, size)
+
+
 def residual(p: Law, q: Law) -> Law:
     """The law of the correction after a token drawn from `q` was rejected: (p - q)+ renormalised (2211.17192, 2.3).
 

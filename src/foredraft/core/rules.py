@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foredraft.core.errors import RuleError, UsageError, WeightsError
-from foredraft.core.law import Law, Point, of_probs
+from foredraft.core.law import Law, Point, lifted, of_probs
 from foredraft.core.native import TWINS
 from foredraft.core.params import SamplingParams
 from foredraft.core.sampling import Logits as Logits
@@ -23,6 +23,8 @@ from foredraft.core.tree import DraftTree
 
 # Tokens said since the counts were last folded: small enough to scan, large enough to fold seldom.
 FOLD = 64
+
+NOTHING_LEFT = "the rules leave no token that may follow: relax bad words, allowed or minimum tokens, or the grammar"
 
 
 class Rule(Protocol):
@@ -40,6 +42,9 @@ class Constraint(Rule, Protocol):
 
     def allows(self, token: int) -> bool:
         """Whether `token` may be said here: False where `apply` gives -inf whatever the logits."""
+
+    def few(self) -> NDArray[np.int64] | None:
+        """The ids that may follow, ascending, where they are few; None where they are many."""
 
     def prefix(self, tokens: Sequence[int]) -> int:
         """How many of `tokens`, said one after another, may stand: never too few, and quickly found."""
@@ -91,8 +96,16 @@ class Rules:
         """The law of the next token from logits [vocab]. Raises RuleError when no token is left."""
         for step in self.steps:
             logits = step.apply(logits)
-        if self.grammar is not None:
-            logits = self.grammar.apply(logits)
+        if self.grammar is None:
+            return self._law(logits)
+        few = self.grammar.few()
+        if few is None:
+            return self._law(self.grammar.apply(logits))
+        if not len(few):
+            raise RuleError(NOTHING_LEFT)
+        return lifted(self._law(logits[few]), few, len(logits))
+
+    def _law(self, logits: Logits) -> Law:
         if self.temperature > 0:
             law = warp(logits, self.temperature, self.top_k, self.top_p, self.min_p)
             if law is not None:
@@ -101,7 +114,7 @@ class Rules:
         if np.isnan(logits[best]) or logits[best] == np.inf:
             raise WeightsError("the model's logits are not numbers: its weights are damaged, or its type is too narrow")
         if logits[best] == -np.inf:
-            raise RuleError("the rules leave no token that may follow: relax bad words, allowed tokens or the grammar")
+            raise RuleError(NOTHING_LEFT)
         return Point(best, len(logits))
 
 

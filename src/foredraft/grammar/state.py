@@ -28,6 +28,10 @@ RECENT = 64
 """States kept though nobody holds them: those that drafting made and verification will ask for again."""
 
 
+FEW = 1024
+"""As many allowed tokens are picked out of the logits, rather than all others masked."""
+
+
 class Shared:
     """What all states of one grammar share. Matchers are not safe for several threads, so each use takes the lock."""
 
@@ -55,11 +59,22 @@ class State:
 
     def apply(self, logits: Logits) -> Logits:
         """Logits [vocab] with -inf for every token that may not follow. Raises RuleError where llguidance gave up."""
-        mask = np.frombuffer(self._mask, dtype=np.uint8)
-        allowed = np.unpackbits(mask, bitorder="little", count=len(logits)).view(np.bool_)
         out: NDArray[np.floating] = np.full_like(logits, -np.inf)
-        np.copyto(out, logits, where=allowed)
+        np.copyto(out, logits, where=self._allowed())
         return out
+
+    def few(self) -> NDArray[np.int64] | None:
+        """The ids that may follow, ascending, where there are at most FEW of them."""
+        return self._few
+
+    @cached_property
+    def _few(self) -> NDArray[np.int64] | None:
+        count = int.from_bytes(self._mask, "little").bit_count()
+        return np.flatnonzero(self._allowed()) if count <= FEW else None
+
+    def _allowed(self) -> NDArray[np.bool_]:
+        mask, size = np.frombuffer(self._mask, dtype=np.uint8), self._shared.vocabulary.size
+        return np.unpackbits(mask, bitorder="little", count=size).view(np.bool_)
 
     def after(self, token: int) -> State:
         """The state once `token` was said, the same object for the same token; one that allows nothing where it could
