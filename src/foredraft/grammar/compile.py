@@ -51,20 +51,26 @@ class Grammars:
         kind, source = _source(wanted)
         matcher = LLMatcher(self.vocabulary.native, _grammar(wanted), log_level=0, limits=LLParserLimits())
         if not matcher.is_error():
+            _check_ends(kind, source)
             matcher.compute_bitmask()  # finds what has no text at all, and what is too large to begin
         if matcher.is_error():
             raise _refusal(kind, matcher.get_error())
-        if (endless_schema if kind == "JSON schema" else endless_lark)(source):
-            raise UsageError(f"no text of finite length matches the {kind}: give its recursion a way to end")
         return State(Shared(self.vocabulary), matcher)
 
 
 def check(wanted: StructuredOutputsParams) -> None:
     """Raises UsageError for a grammar that is wrong whatever the vocabulary, before a model is loaded."""
-    kind, _ = _source(wanted)
+    kind, source = _source(wanted)
     failed, messages = LLMatcher.validate_grammar_with_warnings(_grammar(wanted), limits=LLParserLimits())
     if failed:
         raise _refusal(kind, messages[0])
+    _check_ends(kind, source)
+
+
+def _check_ends(kind: str, source: str) -> None:
+    endless = {"JSON schema": endless_schema, "grammar": endless_lark}.get(kind)
+    if endless is not None and endless(source):
+        raise UsageError(f"no text of finite length matches the {kind}: give its recursion a way to end")
 
 
 def _source(wanted: StructuredOutputsParams) -> tuple[str, str]:

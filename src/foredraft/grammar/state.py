@@ -7,6 +7,7 @@ a few microseconds. What a state has computed (its mask, its children) it keeps 
 
 from __future__ import annotations
 
+import itertools
 import re
 import threading
 import weakref
@@ -95,9 +96,10 @@ class State:
         """
         if self._matcher is None:
             return 0
+        text = list(itertools.takewhile(lambda token: token not in self._shared.vocabulary.ends, tokens))
         with self._shared.lock:
-            said: int = self._matcher.validate_tokens(list(tokens))
-        return said + 1 if said < len(tokens) and tokens[said] in self._shared.vocabulary.ends else said
+            said: int = self._matcher.validate_tokens(text)
+        return said + 1 if said == len(text) < len(tokens) else said
 
     def forced(self) -> tuple[tuple[int, ...], int]:
         """Tokens of the text that must follow, and how many of the first are certain: each is the only one allowed.
