@@ -8,21 +8,21 @@ is left alone and tried again now and then, ever more rarely while it keeps not 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from foredraft.core.events import Step
 from foredraft.core.protocols import Budget, Costs, Load, Plan, Request
 from foredraft.core.tree import EMPTY, ROOT, DraftTree
 from foredraft.policy.acceptance import Acceptance, Trait, traits_of
-from foredraft.policy.cost import Choice, best_nodes, chain_length, pass_seconds
+from foredraft.policy.cost import Choice, best_nodes, chain_length
+from foredraft.policy.curve import Curve
 from foredraft.policy.worth import ACCEPTANCE_MEMORY, Worth
 
 MOST = 48  # nodes that are scored at most
 DEPTH = 24
 SHARED_MEMORY, OWN_MEMORY = 400.0, 60.0  # trials
 RATE_MEMORY = 30.0  # rounds
-CURVE_MEMORY = 30.0
 # A source that takes less than this share of a plain pass is asked always: judging it would cost as much.
 FREE = 0.01
 UNTRIED = 0.7  # acceptance of a chain before anything was seen
@@ -39,9 +39,9 @@ class Tenant:
 
 @dataclass
 class Pace:
-    """One sequence's state. tokens, seconds: emitted and spent, the past forgotten. slow: passes beside the curve.
+    """One sequence's state. tokens, seconds: emitted and spent, the past forgotten.
 
-    Of the round under way: drafted, traits: the tree before it was cut. asked: the sources, and how strong the others
+    Of the round under way: drafted, traits: the tree before it was cut. alone: in its pass. asked: the sources, and how strong the others
     were. added: by dear sources, tokens beyond what their rows cost, and tokens expected of them.
     """
 
@@ -49,8 +49,8 @@ class Pace:
     worths: dict[str, Worth]
     tokens: float
     seconds: float
-    slow: float = 1.0
     drafted: DraftTree = EMPTY
+    alone: bool = True
     traits: list[Trait] = field(default_factory=list)
     asked: dict[str, float] = field(default_factory=dict)
     added: dict[str, tuple[float, float]] = field(default_factory=dict)
@@ -74,14 +74,14 @@ class Adaptive:
     costs: Costs
     drawn: bool = False
     tenants: dict[str, Tenant] = field(default_factory=dict)
-    curve: tuple[float, ...] = field(init=False)
+    curve: Curve = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "curve", pass_seconds(self.costs, 4 * MOST))
+        object.__setattr__(self, "curve", Curve(self.costs, 4 * MOST))
 
     def open(self, request: Request) -> Pace:
         tenant = self.tenants.setdefault(request.tenant, Tenant())
-        return Pace(Acceptance(OWN_MEMORY, tenant.acceptance), tenant.worths, tokens=1.0, seconds=self.curve[1])
+        return Pace(Acceptance(OWN_MEMORY, tenant.acceptance), tenant.worths, tokens=1.0, seconds=self.curve(1))
 
     def budget(self, state: Pace, source: str, so_far: DraftTree, load: Load) -> Budget:
         worth = state.worth(source)
@@ -96,12 +96,12 @@ class Adaptive:
         if not self.drawn:
             return Budget(MOST, DEPTH, least)
         acceptance = worth.acceptance.estimate(UNTRIED)
-        length = max(1, chain_length(acceptance, worth.step, self._seconds([state]), state.rate, DEPTH))
+        length = max(1, chain_length(acceptance, worth.step, self.curve, state.rate, DEPTH))
         return Budget(length, length, least)
 
     def shape(self, states: Sequence[Pace], trees: Sequence[DraftTree], load: Load) -> list[Plan]:
         for state, tree in zip(states, trees, strict=True):
-            state.drafted, state.traits = tree, traits_of(tree)
+            state.drafted, state.traits, state.alone = tree, traits_of(tree), load.sequences == 1
         if any(tree.drawn for tree in trees):
             return [Plan(tree) for tree in trees]
         chances = [state.acceptance.paths(state.drafted, state.traits) for state in states]
@@ -117,20 +117,17 @@ class Adaptive:
             state.acceptance.learn(state.drafted, state.traits, step.tokens)
             self._learn_worths(state, step)
             if step.rows == 1 + len(step.tree):  # rows of the prompt say nothing about decoding
-                _learn_speed(state, step, self.curve)
+                _learn_rate(state, step)
+                if state.alone:
+                    self.curve.add(step.rows, step.seconds.verify)
         state.drafted, state.traits, state.asked, state.added = EMPTY, [], {}, {}
 
     def _free(self, worth: Worth) -> bool:
-        return worth.seconds < FREE * self.curve[1]
-
-    def _seconds(self, states: Sequence[Pace]) -> Callable[[int], float]:
-        """Seconds of a pass by rows, as passes have been lately."""
-        curve, slow = self.curve, sum(state.slow for state in states) / len(states)
-        return lambda rows: slow * curve[min(rows, len(curve) - 1)]
+        return worth.seconds < FREE * self.curve(1)
 
     def _choose(self, states: Sequence[Pace], trees: Sequence[DraftTree], chances: Sequence[Sequence[float]]) -> Choice:
         rate = sum(state.rate for state in states)
-        return best_nodes(trees, chances, self._seconds(states), rate, MOST * len(states))
+        return best_nodes(trees, chances, self.curve, rate, MOST * len(states))
 
     def _strength(self, state: Pace, so_far: DraftTree) -> float:
         """Tokens expected of what other sources drafted."""
@@ -189,11 +186,7 @@ def _come_true(tree: DraftTree, nodes: Sequence[int], tokens: Sequence[int]) -> 
     return count
 
 
-def _learn_speed(state: Pace, step: Step, curve: Sequence[float]) -> None:
-    """The rate attained, and how passes here differ from the curve (a longer context, a slower minute)."""
+def _learn_rate(state: Pace, step: Step) -> None:
     keep = 1.0 - 1.0 / RATE_MEMORY
     state.tokens = keep * state.tokens + len(step.tokens)
     state.seconds = keep * state.seconds + step.wall
-    if step.rows < len(curve):
-        ratio = min(max(step.seconds.verify / curve[step.rows], 0.25), 4.0)
-        state.slow += (ratio - state.slow) / CURVE_MEMORY

@@ -1,0 +1,60 @@
+"""Seconds of a pass by rows, as measured once and as passes have gone since.
+
+A curve that was measured in a busy minute, or at another length of context, misleads for as long as it is believed. So
+every pass is a measurement: how much slower passes are on the whole (which follows quickly), and how much dearer or
+cheaper this count of rows is beside the others than the curve says (slowly, and shared with its neighbours).
+"""
+
+from __future__ import annotations
+
+from math import exp, log
+
+from foredraft.core.protocols import Costs
+from foredraft.policy.cost import pass_seconds
+
+PACE_MEMORY = 20.0  # passes
+BEND_MEMORY = 150.0
+PRIOR = 6.0  # passes that the curve as measured counts for
+REACH = 2.0  # rows over which what is learnt of one count says something of another
+RANGE = log(4.0)  # a single pass is believed to be off by no more than this
+EVERY = 8  # passes until the table is made anew
+
+
+class Curve:
+    """t(n) for n = 0 … most. Its state is the machine's, so all sequences share it."""
+
+    def __init__(self, costs: Costs, most: int) -> None:
+        self.measured = pass_seconds(costs, most)
+        self._pace = 0.0  # log of how much slower passes are lately
+        self._bends = [0.0] * (most + 1)  # mean of log(pass / measured) less the pace, by rows
+        self._counts = [0.0] * (most + 1)
+        self._passes = 0
+        self._table = self.measured
+
+    def __call__(self, rows: int) -> float:
+        """Seconds of a pass of so many rows now."""
+        return exp(self._pace) * self._table[min(rows, len(self._table) - 1)]
+
+    def add(self, rows: int, seconds: float) -> None:
+        """A pass of `rows` took `seconds`; one larger than the curve says nothing."""
+        if not 0 < rows < len(self._table) or seconds <= 0:
+            return
+        off = min(max(log(seconds / self(rows)), -RANGE), RANGE)
+        self._pace += off / PACE_MEMORY
+        count = self._counts[rows] = min(self._counts[rows] + 1.0, BEND_MEMORY)
+        bend = log(self._table[rows] / self.measured[rows]) + off
+        self._bends[rows] += (bend - self._bends[rows]) / count
+        self._passes += 1
+        if self._passes % EVERY == 0:
+            self._table = self._bent()
+
+    def _bent(self) -> tuple[float, ...]:
+        """The measured curve with what was learnt of each count and its neighbours; never falling."""
+        seen = [(rows, count, self._bends[rows]) for rows, count in enumerate(self._counts) if count]
+        table, least = [0.0], 0.0
+        for rows in range(1, len(self.measured)):
+            weights = [(count * exp(-abs(rows - other) / REACH), bend) for other, count, bend in seen]
+            bend = sum(weight * bend for weight, bend in weights) / (PRIOR + sum(weight for weight, _ in weights))
+            least = max(least, self.measured[rows] * exp(bend))
+            table.append(least)
+        return tuple(table)
