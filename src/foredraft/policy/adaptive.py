@@ -41,8 +41,9 @@ class Tenant:
 class Pace:
     """One sequence's state. tokens, seconds: emitted and spent, the past forgotten.
 
-    Of the round under way: drafted, traits: the tree before it was cut. alone: in its pass. asked: the sources, and how strong the others
-    were. added: by dear sources, tokens beyond what their rows cost, and tokens expected of them.
+    Of the round under way: drafted, traits: the tree before it was cut. alone: no other sequence is in its pass. asked:
+    the sources, and how strong the others were. added: by dear sources, tokens beyond what their rows cost, and tokens
+    expected of them.
     """
 
     acceptance: Acceptance

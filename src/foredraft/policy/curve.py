@@ -53,8 +53,10 @@ class Curve:
         seen = [(rows, count, self._bends[rows]) for rows, count in enumerate(self._counts) if count]
         table, least = [0.0], 0.0
         for rows in range(1, len(self.measured)):
-            weights = [(count * exp(-abs(rows - other) / REACH), bend) for other, count, bend in seen]
-            bend = sum(weight * bend for weight, bend in weights) / (PRIOR + sum(weight for weight, _ in weights))
+            weights = [(count * exp(-abs(rows - other) / REACH), bend) for other, count, bend in seen if other != rows]
+            around = sum(weight * bend for weight, bend in weights) / (PRIOR + sum(weight for weight, _ in weights))
+            count = self._counts[rows]
+            bend = (count * self._bends[rows] + PRIOR * around) / (count + PRIOR)
             least = max(least, self.measured[rows] * exp(bend))
             table.append(least)
         return tuple(table)
