@@ -30,8 +30,8 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
 @pytest.fixture
 def prompts() -> list[Prompt]:
     return [
-        Prompt("a1", "animals", "the cat sat on the "),
-        Prompt("a2", "animals", "the dog sat on the mat and the "),
-        Prompt("m1", "mats", "the mat sat"),
-        Prompt("m2", "mats", "and the mat and the dog"),
+        Prompt("a1", "animals", ("the cat sat on the ",)),
+        Prompt("a2", "animals", ("the dog sat on the mat and the ",)),
+        Prompt("m1", "mats", ("the mat sat",)),
+        Prompt("m2", "mats", ("and the mat and the dog",)),
     ]

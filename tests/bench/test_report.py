@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -64,7 +65,7 @@ def drafted(tokens: Sequence[int], seconds: float, *, right: int, wrong: int, fa
 
 
 def case(name: str, task: str, base: Trial, own: Trial) -> Case:
-    return Case(name, task, 11, 0.5, ("plain", "lookup"), {"plain": base, "lookup": own})
+    return Case(name, name, task, 11, 0.5, ("plain", "lookup"), {"plain": base, "lookup": own})
 
 
 TEXT = (1, 2, 3, 4)
@@ -125,6 +126,25 @@ def test_identity_needs_every_prompt_and_counts_those_that_put_it_to_the_test() 
     assert run["by_task"]["a"]["speedup"] == pytest.approx((16 / 16) / (7 / 14))  # by the token: the lengths differ
 
 
+def test_the_turns_of_a_prompt_are_one_prompt_to_the_interval_and_cases_to_all_else() -> None:
+    base, fast, slow = plain(TEXT, 4.0), drafted(TEXT, 1.0, right=2, wrong=1), drafted(TEXT, 3.0, right=2, wrong=1)
+    first = case("a1", "a", base, fast)
+    turns = [first, replace(case("a1#2", "a", base, slow), prompt="a1"), case("a2", "a", base, slow)]
+    result = report(SETUP, turns, ["lookup"])
+    assert (result["prompts"], result["cases"]) == (2, 3)
+    [run] = result["runs"]
+    assert run["speedup"] == pytest.approx(12 / 7)
+    assert run["by_task"]["a"]["prompts"] == 2
+    assert run["identity_cases"] == 3
+    # Drawn again, two prompts are the first alone (8 / 4), the second alone (4 / 3), or both.
+    assert run["speedup_ci"] == pytest.approx([4 / 3, 2.0])
+    alone = report(SETUP, turns[:2], ["lookup"])["runs"][0]
+    assert alone["speedup_ci"] is None
+    differ = replace(case("a2#2", "a", base, drafted((1, 2, 3, 9), 2.0, right=1, wrong=1)), prompt="a2")
+    [run] = report(SETUP, [*turns, differ, replace(differ, id="a2#3")], ["lookup"])["runs"]
+    assert (run["different_prompts"], run["first_different_prompt"]) == (1, "a2#2")
+
+
 def test_the_setup_is_in_the_result() -> None:
     result = report(SETUP, CASES, ["lookup"])
     assert (result["isa"], result["threads"], result["commit"], result["machine"]) == (
@@ -179,7 +199,8 @@ def test_faults_and_differences_are_told() -> None:
 
 
 def test_plain_against_plain_is_noise_and_no_drafter() -> None:
-    cases = [Case("a", "a", 3, 0.1, (), {"plain": plain(TEXT, 4.0), "none": plain(TEXT, 5.0)})] * 2
+    trials = {"plain": plain(TEXT, 4.0), "none": plain(TEXT, 5.0)}
+    cases = [Case(name, name, "t", 3, 0.1, (), trials) for name in "ab"]
     [noise, *_] = summary(report(SETUP, cases, ["none"]))
     assert noise.startswith("Plain decoding against itself: 0.80x")
 

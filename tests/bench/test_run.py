@@ -59,12 +59,12 @@ def test_arms_of_a_prompt_say_the_same_and_are_all_there(
     for case, task in zip(cases, tasks, strict=True):
         assert set(case.trials) == {"plain", FIXED, "lookup:n=4,branches=2", "none"}
         assert len({trial.tokens for trial in case.trials.values()}) == 1
-        assert case.prompt_tokens == len(task.ids)
+        assert case.prompt_tokens == len(task.ids(entrants[0].llm, ()))
         assert case.trials["plain"].stats.drafted == case.trials["none"].stats.drafted == 0
         assert all(trial.seconds > trial.opening >= 0 and not trial.faults for trial in case.trials.values())
         assert all(len(trial.steps[0].tokens) > 0 for trial in case.trials.values())
     assert sum(case.trials[FIXED].stats.accepted for case in cases) > 0
-    alone = LLM(toy, "none").generate(prompts[0].text, replace(PARAMS, temperature=temperature, seed=tasks[0].seed))
+    alone = LLM(toy, "none").generate(prompts[0].turns[0], replace(PARAMS, temperature=temperature, seed=tasks[0].seed))
     assert alone.token_ids == cases[0].trials[FIXED].tokens
 
 
@@ -80,13 +80,13 @@ def test_the_prompt_is_scored_once_for_all_arms(toy: Loaded, prompts: list[Promp
     model = Counting(toy.model.net, context=512)
     entrants, _ = admit(replace(toy, model=model), [FIXED, "none"])
     [task] = prepare(entrants[0].llm, prompts[:1], 0, raw=True)
-    run_case(entrants, task, PARAMS, 0)
+    ids = task.ids(entrants[0].llm, ())
+    run_case(entrants, task, ids, PARAMS, 0)
     assert model.prompts == 1
     nosy = Nothing()
     nosy.needs = Needs(taps=(1,))  # type: ignore[misc]
-    run_case(
-        [*entrants, Entrant("nosy", LLM(replace(toy, model=model), nosy, num_speculative_tokens=4))], task, PARAMS, 0
-    )
+    own = Entrant("nosy", LLM(replace(toy, model=model), nosy, num_speculative_tokens=4))
+    run_case([*entrants, own], task, ids, PARAMS, 0)
     assert model.prompts == 3  # it wants to see the prompt's hidden states, so it scores the prompt itself
 
 
@@ -133,7 +133,7 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(toy: Loaded, prompts: list[P
 
     with pytest.raises(KeyboardInterrupt):
         run_cases(entrants, tasks, params, keep=until_two)
-    done = {found["id"] for found in first}
+    done = {found["id"]: case_of(found) for found in first}
     rest: list[Json] = []
     run_cases(entrants, tasks, params, done=done, keep=rest.append)
     assert [found["id"] for found in rest] == ["m1", "m2"]
@@ -152,13 +152,13 @@ def test_a_prompts_seed_does_not_depend_on_the_rest_of_the_suite(toy: Loaded, pr
 def test_prompts_are_chats_unless_raw(toy: Loaded, prompts: list[Prompt]) -> None:
     llm = LLM(toy, "none")
     [raw], [chat] = (prepare(llm, prompts[:1], 0, raw=raw) for raw in (True, False))
-    assert chat.ids == llm.encode_chat([{"role": "user", "content": prompts[0].text}])
-    assert raw.ids == llm.encode(prompts[0].text) != chat.ids
+    assert chat.ids(llm, ()) == llm.encode_chat([{"role": "user", "content": prompts[0].turns[0]}])
+    assert raw.ids(llm, ()) == llm.encode(prompts[0].turns[0]) != chat.ids(llm, ())
 
 
 def test_a_prompt_that_does_not_fit_is_named_before_anything_runs(toy: Loaded) -> None:
     with pytest.raises(PromptError, match="prompt 'long': .* leave it out"):
-        prepare(LLM(toy, "none"), [Prompt("long", "t", "x" * 600)], 0, raw=True)
+        prepare(LLM(toy, "none"), [Prompt("long", "t", ("x" * 600,))], 0, raw=True)
 
 
 def test_faults_reach_the_report_and_the_text_is_still_plain(toy: Loaded, prompts: list[Prompt]) -> None:
@@ -179,13 +179,13 @@ def test_a_text_that_fails_ends_the_benchmark_by_name(toy: Loaded, prompts: list
     allowed = (toy.tokenizer.size - 1,)
     bad = SamplingParams(max_tokens=4, allowed_token_ids=allowed, logit_bias={allowed[0]: float("-inf")})
     with pytest.raises(RuleError, match="prompt 'a1'"):
-        run_case(entrants, task, bad, 0)
+        run_case(entrants, task, task.ids(entrants[0].llm, ()), bad, 0)
 
 
 def test_what_is_kept_is_json(toy: Loaded, prompts: list[Prompt]) -> None:
     entrants, _ = admit(toy, ["lookup:branches=3"])
     [task] = prepare(entrants[0].llm, prompts[:1], 0, raw=True)
-    found = run_case(entrants, task, PARAMS, 1)
+    found = run_case(entrants, task, task.ids(entrants[0].llm, ()), PARAMS, 1)
     assert found["order"] == ["lookup:branches=3", "plain"]
     assert case_of(json.loads(json.dumps(found, allow_nan=False))) == case_of(found)
 

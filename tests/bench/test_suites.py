@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from foredraft.bench.suites import hash_of, limited, load_suite, parse_suite
+from foredraft.bench.suites import check_met_once, hash_of, limited, load_suite, parse_suite
 from foredraft.core.errors import UsageError
 
 
@@ -17,23 +17,33 @@ def test_the_builtin_suite_has_ten_prompts_for_each_of_six_tasks() -> None:
     assert Counter(prompt.task for prompt in prompts) == dict.fromkeys(
         ("chat", "summarise", "code", "edit", "qa", "maths"), 10
     )
-    assert len({prompt.text for prompt in prompts}) == 60
+    assert len({prompt.turns for prompt in prompts}) == 60
     # 50 to 300 tokens: words of English and code are one to two tokens each.
-    assert all(35 <= len(prompt.text.split()) <= 170 for prompt in prompts)
+    assert all(35 <= len(prompt.turns[0].split()) <= 170 for prompt in prompts)
 
 
 def line(**changes: object) -> str:
     return json.dumps({"id": "a", "task": "t", "turns": ["hello", "again"]} | changes)
 
 
-def test_the_first_turn_is_used_and_empty_lines_are_passed_over() -> None:
+def test_all_turns_are_kept_and_empty_lines_are_passed_over() -> None:
     [prompt] = parse_suite(f"\n{line()}\n\n", "x")
-    assert (prompt.id, prompt.task, prompt.text) == ("a", "t", "hello")
+    assert (prompt.id, prompt.task, prompt.turns) == ("a", "t", ("hello", "again"))
+    assert prompt.cases == ("a", "a#2")
+    [single] = parse_suite(line(turns=["hello"]), "x")
+    assert single.cases == ("a",)
+
+
+def test_no_prompt_is_met_twice_by_those_who_remember() -> None:
+    texts = [line(), line(id="b", turns=["hallo", "again"]), line(id="c", turns=["hello"])]
+    check_met_once(parse_suite("\n".join(texts[:2]), "x"))
+    with pytest.raises(UsageError, match="'a' and 'c' are the same text"):
+        check_met_once(parse_suite("\n".join(texts), "x"))
 
 
 def test_a_line_separator_inside_a_text_ends_no_line() -> None:
     text = json.dumps({"id": "a", "task": "t", "turns": ["one\u2028two"]}, ensure_ascii=False)
-    assert parse_suite(text, "x")[0].text == "one\u2028two"
+    assert parse_suite(text, "x")[0].turns[0] == "one\u2028two"
 
 
 WRONG = {
@@ -47,6 +57,7 @@ WRONG = {
     "turns that are no list": (line(turns="hello"), "line 2 of x has no turns"),
     "an empty turn": (line(turns=[" "]), "line 2 of x has no turns"),
     "an id again": (line(), "line 2 of x has the id 'a' again"),
+    "the id of a later turn": (line(id="a#2"), "line 2 of x has the id 'a#2' again"),
 }
 
 

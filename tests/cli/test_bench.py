@@ -110,6 +110,33 @@ def test_a_folder_goes_on_where_it_was(tiny: Path, suite: Path, capsys: Capture,
     assert "temperature was 0.0 and is 1.0" in capsys.readouterr().err
 
 
+def test_both_turns_are_run_and_it_says_what_drafters_knew(tiny: Path, capsys: Capture, tmp_path: Path) -> None:
+    talks, out = tmp_path / "talks.jsonl", tmp_path / "out"
+    lines = [{"id": "t1", "task": "t", "turns": ["abcabc", "again"]}, {"id": "t2", "task": "t", "turns": ["xyxyxy"]}]
+    talks.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    options = words(tiny, talks, "--drafters", "lookup:k=3", "--out", str(out))
+    assert run(options) == 0
+    text = capsys.readouterr().out
+    assert "2 prompts (3 turns)" in text
+    assert "cold: a drafter knows nothing of other prompts" in text
+    kept = (out / "cases.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["id"] for line in kept] == ["t1", "t1#2", "t2"]
+    (out / "cases.jsonl").write_text(kept[0] + "\n", encoding="utf-8")  # as if interrupted between the turns
+    assert run([*options, "--json"]) == 0
+    captured = capsys.readouterr()
+    assert "1 of 3 turns were measured before" in captured.err
+    found = result_of(captured.out)
+    assert (found["prompts"], found["cases"], found["warm"]) == (2, 3, False)
+    assert run([*options, "--warm"]) == 2
+    assert "warm was false and is true" in capsys.readouterr().err
+    warm = words(tiny, talks, "--drafters", "lookup:k=3", "--warm")
+    assert run(warm) == 0
+    assert "warm: a drafter goes on" in capsys.readouterr().out
+    talks.write_text("\n".join(json.dumps(one | {"turns": ["same"]}) for one in lines), encoding="utf-8")
+    assert run(warm) == 2
+    assert "'t1' and 't2' are the same text" in capsys.readouterr().err
+
+
 def test_a_drafter_that_fails_fails_the_bench_and_is_named(
     tiny: Path, suite: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -52,9 +52,12 @@ class Trial:
 
 @dataclass(frozen=True)
 class Case:
-    """All arms of one prompt. order: the arms as they ran. trials: arm -> its generation."""
+    """All arms of one prompt, or of a later turn of it. prompt: the id of the prompt. order: the arms as they ran.
+    trials: arm -> its generation.
+    """
 
     id: str
+    prompt: str
     task: str
     prompt_tokens: int
     prompt_seconds: float
@@ -80,6 +83,7 @@ def case_of(found: Json) -> Case:
     trials = {name: _trial_of(trial) for name, trial in found["trials"].items()}
     return Case(
         str(found["id"]),
+        str(found.get("prompt", found["id"])),
         str(found["task"]),
         int(found["prompt_tokens"]),
         float(found["prompt_seconds"]),

@@ -29,8 +29,16 @@ class Figures:
         return [case.trials[self.drafter] for case in self.cases]
 
     @property
+    def prompts(self) -> int:
+        return len({case.prompt for case in self.cases})
+
+    @property
     def pairs(self) -> list[Pair]:
-        return [_pair(case, self.drafter) for case in self.cases]
+        """One a prompt: its turns are about one thing, so other prompts would bring others of all of them."""
+        prompts: dict[str, list[Case]] = {}
+        for case in self.cases:
+            prompts.setdefault(case.prompt, []).append(case)
+        return [_pair(cases, self.drafter) for cases in prompts.values()]
 
     @property
     def tok_s(self) -> float:
@@ -48,18 +56,19 @@ class Figures:
 def report(setup: Json, cases: Sequence[Case], drafters: Sequence[str]) -> Json:
     """The result of a benchmark as JSON: the contract's keys, then what else is worth keeping. `cases`: at least one.
 
-    setup: what every figure depends on, as the journal keeps it.
+    A prompt has a case for each of its turns. setup: what every figure depends on, as the journal keeps it.
     """
     plain = [case.trials[PLAIN] for case in cases]
     return {
         "model": setup["model"],
         "engine": setup["engine"],
         "suite": setup["suite"],
-        "prompts": len(cases),
+        "prompts": len({case.prompt for case in cases}),
         "baseline": {"tok_s": speed(plain), "prompt_tok_s": _prompt_speed(cases)},
         "runs": [run_json(cases, drafter) for drafter in drafters],
         "machine": setup["machine"],
         "version": setup["version"],
+        "cases": len(cases),
         **{key: value for key, value in setup.items() if key != "drafters"},
     }
 
@@ -80,11 +89,11 @@ def run_json(cases: Sequence[Case], drafter: str) -> Json:
         "drafted": stats.drafted,
         "accepted": stats.accepted,
         "looping_share": sum(looping) / len(cases),
-        "without_looping": {"prompts": len(fresh.cases), **_speeds(fresh)} if fresh.cases else None,
+        "without_looping": {"prompts": fresh.prompts, **_speeds(fresh)} if fresh.cases else None,
         "identical": not different,
         "first_difference": _difference(different[0], drafter) if different else None,
         "first_different_prompt": different[0].id if different else None,
-        "different_prompts": len(different),
+        "different_prompts": len({case.prompt for case in different}),
         "identity_cases": sum(_tells(case.trials[drafter].stats) for case in cases),
         "by_task": {task: _task_json(whole.only(task)) for task in dict.fromkeys(case.task for case in cases)},
         "time": _time(whole.trials),
@@ -121,7 +130,7 @@ def _task_json(figures: Figures) -> Json:
         "speedup": speedup(figures.pairs),
         "tok_s": figures.tok_s,
         "mean_acceptance_length": figures.stats.mean_acceptance_length,
-        "prompts": len(figures.cases),
+        "prompts": figures.prompts,
     }
 
 
@@ -142,9 +151,14 @@ def _prompt_speed(cases: Sequence[Case]) -> float:
     return sum(case.prompt_tokens - 1 for case in cases) / seconds if seconds else 0.0
 
 
-def _pair(case: Case, drafter: str) -> Pair:
-    plain, own = case.trials[PLAIN], case.trials[drafter]
-    return Pair(case.task, plain.seconds, len(plain.tokens), own.seconds, len(own.tokens))
+def _pair(cases: Sequence[Case], drafter: str) -> Pair:
+    """All turns of one prompt."""
+    plain, own = ([case.trials[name] for case in cases] for name in (PLAIN, drafter))
+    return Pair(cases[0].task, *_total(plain), *_total(own))
+
+
+def _total(trials: Sequence[Trial]) -> tuple[float, int]:
+    return math.fsum(trial.seconds for trial in trials), sum(len(trial.tokens) for trial in trials)
 
 
 def _difference(case: Case, drafter: str) -> int | None:

@@ -1,6 +1,7 @@
 """Prompts to benchmark with: the package's own, or a file of JSON lines {"id", "task", "turns": [text, …]}.
 
-Of several turns the first is used. Nothing malformed is left out silently: the line is named and refused.
+Turns are what a user says one after another; what the model answers comes in between. Nothing malformed is left out
+silently: the line is named and refused.
 """
 
 from __future__ import annotations
@@ -22,11 +23,16 @@ HUMANEVAL = "humaneval"
 
 @dataclass(frozen=True)
 class Prompt:
-    """One text to answer."""
+    """A text to answer, and what is said after the answer, if anything is."""
 
     id: str
     task: str
-    text: str
+    turns: tuple[str, ...]
+
+    @property
+    def cases(self) -> tuple[str, ...]:
+        """The id of each turn's generation: the prompt's own, then `id#2`, …"""
+        return (self.id, *(f"{self.id}#{turn}" for turn in range(2, len(self.turns) + 1)))
 
 
 def load_suite(name: str) -> tuple[Prompt, ...]:
@@ -46,12 +52,15 @@ def load_suite(name: str) -> tuple[Prompt, ...]:
 def parse_suite(text: str, name: str) -> tuple[Prompt, ...]:
     """The prompts of JSON lines; `name` is for messages. Empty lines are passed over."""
     prompts: dict[str, Prompt] = {}
+    taken: set[str] = set()
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         prompt = _parse(line, f"line {number} of {name}")
-        if prompt.id in prompts:
-            raise UsageError(f"line {number} of {name} has the id {prompt.id!r} again: give every prompt its own")
+        again = next((case for case in prompt.cases if case in taken), None)
+        if again is not None:
+            raise UsageError(f"line {number} of {name} has the id {again!r} again: give every prompt its own")
+        taken.update(prompt.cases)
         prompts[prompt.id] = prompt
     if not prompts:
         raise UsageError(f"{name} has no prompts: give at least one line {_FORM}")
@@ -71,6 +80,17 @@ def limited(prompts: Iterable[Prompt], per_task: int | None) -> tuple[Prompt, ..
         if taken[prompt.task] <= per_task:
             kept.append(prompt)
     return tuple(kept)
+
+
+def check_met_once(prompts: Iterable[Prompt]) -> None:
+    """Raises UsageError where a text stands twice: what was learnt from the first would be the answer to the second."""
+    first: dict[str, str] = {}
+    for prompt in prompts:
+        other = first.setdefault(prompt.turns[0], prompt.id)
+        if other != prompt.id:
+            raise UsageError(
+                f"prompts {other!r} and {prompt.id!r} are the same text, which --warm would meet twice: leave one out"
+            )
 
 
 def hash_of(prompts: Iterable[Prompt]) -> str:
@@ -104,4 +124,4 @@ def _parse(line: str, where: str) -> Prompt:
     turns = entry.get("turns")
     if not isinstance(turns, list) or not turns or not all(isinstance(turn, str) and turn.strip() for turn in turns):
         raise UsageError(f"{where} has no turns, or an empty one: write it as {_FORM}")
-    return Prompt(entry["id"], entry["task"], turns[0])
+    return Prompt(entry["id"], entry["task"], tuple(turns))

@@ -220,6 +220,7 @@ def bench(
     seed: Annotated[int, typer.Option(help="each prompt has its own seed, made from this one and its id")] = 0,
     raw: Annotated[bool, typer.Option("--raw", help="no chat template: continue the prompts as they stand")] = False,
     aa: Annotated[bool, typer.Option("--aa", help="plain decoding against itself too: how much is noise")] = False,
+    warm: Annotated[bool, typer.Option("--warm", help="drafters keep what other prompts taught; else cold")] = False,
     out: Annotated[str | None, typer.Option(help="folder for the raw steps; the same command goes on there")] = None,
     json: Annotated[bool, typer.Option("--json", help="the last line is one JSON object, in place of tables")] = False,
 ) -> int:
@@ -239,6 +240,7 @@ def bench(
         seed=seed,
         raw=raw,
         aa=aa,
+        warm=warm,
         out=out,
         json=json,
         arguments=tuple(sys.argv[1:]),

@@ -16,7 +16,7 @@ from foredraft.bench.machine import commit, isa_of, machine, weights_hash
 from foredraft.bench.record import Json
 from foredraft.bench.report import PARTS, report
 from foredraft.bench.run import Task, prepare, run_cases
-from foredraft.bench.suites import Prompt, hash_of, limited, load_suite
+from foredraft.bench.suites import Prompt, check_met_once, hash_of, limited, load_suite
 from foredraft.bench.words import summary
 from foredraft.cli.progress import counting
 from foredraft.cli.show import loading
@@ -24,7 +24,9 @@ from foredraft.core.params import SamplingParams
 from foredraft.engine.backends import Loaded, load_model
 from foredraft.policy import check_policy
 
-FORMAT = 1  # of the lines in a folder of --out
+FORMAT = 2  # of the lines in a folder of --out
+COLD = "cold: a drafter knows nothing of other prompts"
+WARM = "warm: a drafter goes on with what it learnt from the prompts before"
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Job:
     seed: int
     raw: bool
     aa: bool
+    warm: bool
     out: str | None
     json: bool
     arguments: tuple[str, ...] = ()
@@ -55,6 +58,8 @@ class Job:
         params = SamplingParams(max_tokens=self.max_tokens, temperature=self.temperature, seed=self.seed)
         whole = load_suite(self.suite)
         prompts = limited(whole, self.limit_per_task)
+        if self.warm:
+            check_met_once(prompts)
         with ExitStack() as stack:
             with loading(self.model) as progress:
                 loaded = load_model(self.model, engine=self.engine, threads=self.threads, progress=progress)
@@ -64,7 +69,7 @@ class Job:
                 stack.callback(entrant.close)
             for reason in (unable | more).values():
                 print(f"left out: {reason}", file=sys.stderr)
-            tasks = prepare(entrants[0].llm, prompts, self.seed, self.raw)
+            tasks = prepare(entrants[0].llm, prompts, self.seed, self.raw, self.max_tokens)
             setup = self._setup(loaded, [entrant.name for entrant in entrants[1:]], whole)
             result = self._measure(entrants, tasks, params, setup)
         if unable | more:
@@ -75,9 +80,11 @@ class Job:
     def _measure(self, entrants: Sequence[Entrant], tasks: Sequence[Task], params: SamplingParams, setup: Json) -> Json:
         journal = Journal(self.out, setup) if self.out is not None else None
         earlier = journal.done if journal is not None else {}
-        done = {task.prompt.id: earlier[task.prompt.id] for task in tasks if task.prompt.id in earlier}
+        done = {task.id: earlier[task.id] for task in tasks if task.id in earlier}
         if done:
-            print(f"{len(done)} of {len(tasks)} prompts were measured before", file=sys.stderr)
+            again = " and run once more, untimed, for what they taught" if self.warm and len(done) < len(tasks) else ""
+            what = "turns" if any(task.turn for task in tasks) else "prompts"
+            print(f"{len(done)} of {len(tasks)} {what} were measured before{again}", file=sys.stderr)
 
         def keep(found: Json) -> None:
             if journal is not None:
@@ -85,13 +92,13 @@ class Job:
 
         try:
             with counting("prompts x arms") as each:
-                cases = run_cases(entrants, tasks, params, done=done, keep=keep, each=each)
+                cases = run_cases(entrants, tasks, params, done=done, warm=self.warm, keep=keep, each=each)
         except KeyboardInterrupt:
             if journal is not None:
                 print(f"interrupted: run the same command again to go on from {journal.folder}", file=sys.stderr)
             raise
         found = done | {case.id: case for case in cases}
-        ordered = [found[task.prompt.id] for task in tasks]
+        ordered = [found[task.id] for task in tasks]
         result = report(setup, ordered, [entrant.name for entrant in entrants[1:]])
         result["arguments"] = list(self.arguments)
         if journal is not None:
@@ -99,7 +106,7 @@ class Job:
         return result
 
     def _setup(self, loaded: Loaded, drafters: Sequence[str], prompts: Sequence[Prompt]) -> Json:
-        """All that a figure depends on; how many of the prompts are run is not of it."""
+        """All that a figure depends on: how many prompts are run is of it only where one learns from another."""
         return {
             "model": loaded.source.name,
             "model_sha256": weights_hash(loaded.source),
@@ -115,6 +122,8 @@ class Job:
             "temperature": self.temperature,
             "seed": self.seed,
             "raw": self.raw,
+            "warm": self.warm,
+            **({"limit_per_task": self.limit_per_task} if self.warm else {}),
             "machine": machine(),
             "version": foredraft.__version__,
             "commit": commit(),
@@ -130,9 +139,11 @@ def show(result: Json) -> None:
     console = Console(width=None if sys.stdout.isatty() else 140, highlight=False)
     base = result["baseline"]
     where = f"{result['engine']} ({result['isa']}), {result['threads']} thread{'s' if result['threads'] > 1 else ''}"
-    what = f"suite {result['suite']}, {result['prompts']} prompts, at most {result['max_tokens']} tokens"
+    turns = f" ({result['cases']} turns)" if result["cases"] > result["prompts"] else ""
+    what = f"suite {result['suite']}, {result['prompts']} prompts{turns}, at most {result['max_tokens']} tokens"
     how = f"policy {result['policy']}, {what}"
     console.print(f"{result['model']}: {where}, {how}, temperature {result['temperature']:g}", markup=False)
+    console.print(WARM if result["warm"] else COLD, markup=False)
     console.print(f"{PLAIN}: {base['tok_s']:.1f} tok/s, prompts {base['prompt_tok_s']:.0f} tok/s\n", markup=False)
     columns = (
         "drafter",
