@@ -16,6 +16,8 @@ from foredraft.engine.compare import Arm
 from foredraft.engine.outputs import Completion
 
 SECONDS = st.integers(0, 10**8).map(lambda units: round(units * 1e-7, 7))
+SOURCES = ("suffix", "lookup")
+SPENT = ((), SOURCES, SOURCES[:1], SOURCES[1:])
 TOKENS = st.lists(st.integers(0, 200_000), min_size=1, max_size=4).map(tuple)
 
 
@@ -52,6 +54,8 @@ def texts(draw: Callable[..., object]) -> tuple[Step, ...]:
                 fault=draw(st.sampled_from((None, "ValueError: no"))),  # type: ignore[arg-type]
                 seconds=times,
                 wall=times.total,
+                spent=tuple((source, draw(SECONDS)) for source in draw(st.sampled_from(SPENT))),  # type: ignore[arg-type]
+                expected=draw(st.none() | st.tuples(st.sampled_from((1.0, 2.345)), SECONDS)),  # type: ignore[arg-type]
             )
         )
         position += len(tokens)
@@ -60,12 +64,33 @@ def texts(draw: Callable[..., object]) -> tuple[Step, ...]:
 
 @given(steps=texts())
 def test_steps_are_read_as_they_were_written(steps: tuple[Step, ...]) -> None:
-    lines = json.dumps([step_json(step) for step in steps], allow_nan=False)
-    assert steps_of(json.loads(lines)) == steps
+    lines = json.dumps([step_json(step, SOURCES) for step in steps], allow_nan=False)
+    assert steps_of(json.loads(lines), SOURCES) == steps
+
+
+@given(steps=texts())
+def test_a_trial_names_its_sources_once(steps: tuple[Step, ...]) -> None:
+    completion = Completion(0, "", (), None, None, 0, (), steps)
+    found = trial_json(Arm(completion, 1.0))
+    line = {"id": "a", "task": "t", "prompt_tokens": 1, "prompt_seconds": 0.0, "order": ["x"], "trials": {"x": found}}
+    read = case_of(json.loads(json.dumps(line, allow_nan=False))).trials["x"].steps
+    assert [dict(step.spent) for step in read] == [dict(step.spent) for step in steps]
+    assert [replace(step, spent=()) for step in read] == [replace(step, spent=()) for step in steps]
+
+
+def test_what_a_policy_said_is_rounded_and_what_a_source_did_not_spend_is_none() -> None:
+    step = Step(0, (1,), rows=1, spent=(("lookup", 0.123456789),), expected=(1.23456, 0.00123456789))
+    assert step_json(step, SOURCES) == {
+        "tokens": [1],
+        "seconds": [0.0, 0.0, 0.0, 0.0],
+        "spent": [None, 0.1234568],
+        "expected": [1.235, 0.0012346],
+    }
 
 
 def test_a_plain_step_is_its_token_and_its_times() -> None:
-    step = Step(3, (17,), rows=1, text="left out", seconds=Times(0.0, 0.123456789, 0.0, 0.0))
+    step = Step(3, (17,), rows=1, text="left out", seconds=Times(0.0, 0.123456789, 0.0, 0.0), spent=(("none", 1e-6),))
+    assert "sources" not in trial_json(Arm(Completion(0, "", (17,), None, None, 0, (), (step,)), 1.0))
     assert step_json(step) == {"tokens": [17], "seconds": [0.0, 0.1234568, 0.0, 0.0]}
 
 

@@ -99,6 +99,36 @@ def test_figures_are_of_totals() -> None:
     assert run["mean_acceptance_length"] == pytest.approx(52 / passes)
 
 
+def test_what_each_source_did_and_what_was_expected_are_totals_and_means() -> None:
+    guess = DraftTree((2, 9), (-1, -1), (0.0, 0.0), ("lookup+suffix", "lookup"), (None, None), (False, False))
+    times = Times(draft=0.2, verify=1.0, sample=0.1, other=0.1)
+    told = Step(0, (2, 3), 1, guess, (0,), 3, seconds=times, wall=1.4, spent=(("suffix", 0.05), ("lookup", 0.1)))
+    steps = (
+        replace(told, expected=(1.5, 1.0)),
+        Step(2, (4,), rows=1, seconds=times, wall=1.4, spent=(("late", 0.01),), expected=(1.1, 1.0)),
+        replace(told, position=3, rows=9, expected=(2.0, 0.5)),  # it took in some prompt too
+    )
+    own = Trial(5.0, 0.0, "length", (), steps)
+    [run] = report(SETUP, [case("a", "a", plain((2, 3, 4, 2, 3), 5.0), own)], ["lookup"])["runs"]
+    assert run["by_source"] == {
+        "suffix": {"drafted": 2, "accepted": 2, "seconds": pytest.approx(0.1)},
+        "lookup": {"drafted": 4, "accepted": 2, "seconds": pytest.approx(0.2)},
+        "late": {"drafted": 0, "accepted": 0, "seconds": 0.01},
+    }
+    assert run["forecast"] == pytest.approx(
+        {
+            "rounds": 2,
+            "expected_tokens": 1.3,
+            "tokens": 1.5,
+            "expected_seconds": 1.0,
+            "seconds": 1.4,
+            "beyond_seconds": 0.2,
+            "expected_tok_s": 1.3,
+            "tok_s": 1.5 / 1.4,
+        }
+    )
+
+
 def test_where_the_time_went_adds_up_to_what_was_on_the_clock() -> None:
     [run] = report(SETUP, CASES, ["lookup"])["runs"]
     assert run["time"] == pytest.approx({"draft": 1.4, "verify": 7.0, "sample": 1.4, "other": 4.2})

@@ -42,7 +42,8 @@ FIXED = "lookup:k=4"
 
 def without_times(found: Any) -> Any:
     if isinstance(found, dict):
-        return {key: without_times(value) for key, value in found.items() if not key.endswith(("seconds", "opening"))}
+        timed = ("seconds", "opening", "spent")
+        return {key: without_times(value) for key, value in found.items() if not key.endswith(timed)}
     return [without_times(one) for one in found] if isinstance(found, list) else found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -110,6 +111,10 @@ def test_compare_prints_both_speeds_and_identity(tiny: Path, capsys: Capture) ->
     assert "identical: yes" in captured.out
     assert "mean acceptance length" in captured.out
     assert "time: draft" in captured.err
+    assert "from lookup: " in captured.err
+    assert re.search(
+        r"expected of a round: \d+\.\d\d tokens in .* ms, .* tok/s\ncame of a round: .*\ndifference: [+-]", captured.err
+    )
     found = as_json(
         capsys, "generate", "--threads", "1", "-m", str(tiny), "--compare", "--json", "--max-tokens", "24", "abcabcabc"
     )

@@ -2,12 +2,13 @@
 
 A case is made of what its line says, also in the run that made it: a resumed run and an uninterrupted one see the same
 numbers. Steps leave out what can be told from the rest: what follows from the steps before, a chain's parents, scores
-that are all 0, one source for all nodes. Times are rounded to 0.1 us.
+that are all 0, one source for all nodes. Times are rounded to 0.1 us; the names of the sources that spent some of it
+stand once a trial.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -20,6 +21,7 @@ from foredraft.engine.stats import Stats
 from foredraft.engine.stats import stats as stats_of
 
 DIGITS = 7
+NONE = "none"  # the source that never drafts, of plain decoding: what asking it takes is not worth a line
 Json = dict[str, Any]
 
 
@@ -75,7 +77,10 @@ def trial_json(arm: Arm) -> Json:
         found["prompt_faults"] = faults
     if arm.completion.finish_reason is not None:
         found["finish"] = arm.completion.finish_reason
-    return found | {"steps": [step_json(step) for step in emitting]}
+    sources = list(dict.fromkeys(source for step in emitting for source, _ in step.spent if source != NONE))
+    if sources:
+        found["sources"] = sources
+    return found | {"steps": [step_json(step, sources) for step in emitting]}
 
 
 def case_of(found: Json) -> Case:
@@ -92,8 +97,8 @@ def case_of(found: Json) -> Case:
     )
 
 
-def step_json(step: Step) -> Json:
-    """A step, without its text, laws and log probabilities."""
+def step_json(step: Step, sources: Sequence[str] = ()) -> Json:
+    """A step, without its text, laws and log probabilities. sources: those that may have spent time, in this order."""
     seconds = step.seconds
     found: Json = {"tokens": list(step.tokens)}
     if len(step.tree):
@@ -105,11 +110,17 @@ def step_json(step: Step) -> Json:
     if step.finish is not None:
         found["finish"] = step.finish
     times = (seconds.draft, seconds.verify, seconds.sample, seconds.other)
-    return found | {"seconds": [round(one, DIGITS) for one in times]}
+    found["seconds"] = [round(one, DIGITS) for one in times]
+    spent = dict(step.spent)
+    if any(source in spent for source in sources):
+        found["spent"] = [round(spent[source], DIGITS) if source in spent else None for source in sources]
+    if step.expected is not None:
+        found["expected"] = [round(step.expected[0], 3), round(step.expected[1], DIGITS)]
+    return found
 
 
-def steps_of(lines: Iterable[Json]) -> tuple[Step, ...]:
-    """The steps of a text, in order."""
+def steps_of(lines: Iterable[Json], sources: Sequence[str] = ()) -> tuple[Step, ...]:
+    """The steps of a text, in order; `sources` as in `step_json`."""
     steps, position = list[Step](), 0
     for found in lines:
         tokens = tuple(map(int, found["tokens"]))
@@ -127,6 +138,8 @@ def steps_of(lines: Iterable[Json]) -> tuple[Step, ...]:
                 fault=found.get("fault"),
                 seconds=times,
                 wall=times.total,
+                spent=_spent_of(found.get("spent", ()), sources),
+                expected=_expected_of(found.get("expected")),
             )
         )
         position += len(tokens)
@@ -139,8 +152,20 @@ def _trial_of(found: Json) -> Trial:
         float(found["opening"]),
         found.get("finish"),
         tuple(found.get("prompt_faults", ())),
-        steps_of(found["steps"]),
+        steps_of(found["steps"], tuple(map(str, found.get("sources", ())))),
     )
+
+
+def _spent_of(found: Sequence[float | None], sources: Sequence[str]) -> tuple[tuple[str, float], ...]:
+    pairs = zip(sources, found, strict=bool(found))
+    return tuple((source, float(seconds)) for source, seconds in pairs if seconds is not None)
+
+
+def _expected_of(found: Sequence[float] | None) -> tuple[float, float] | None:
+    if found is None:
+        return None
+    tokens, seconds = map(float, found)
+    return tokens, seconds
 
 
 def _tree_json(tree: DraftTree) -> Json:

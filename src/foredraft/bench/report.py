@@ -10,7 +10,7 @@ from foredraft.bench.entrants import PLAIN
 from foredraft.bench.record import Case, Json, Trial
 from foredraft.bench.statistics import Pair, interval, loops, speedup
 from foredraft.engine.compare import first_difference
-from foredraft.engine.stats import Stats
+from foredraft.engine.stats import Stats, by_source_json, forecast_json
 from foredraft.engine.stats import stats as stats_of
 
 PRECISE = 0.05  # half of an interval, relative: wider ones need more prompts
@@ -88,6 +88,8 @@ def run_json(cases: Sequence[Case], drafter: str) -> Json:
         "acceptance_by_position": list(stats.acceptance_by_position),
         "drafted": stats.drafted,
         "accepted": stats.accepted,
+        "by_source": by_source_json(stats),
+        "forecast": forecast_json(stats.forecast),
         "looping_share": sum(looping) / len(cases),
         "without_looping": {"prompts": fresh.prompts, **_speeds(fresh)} if fresh.cases else None,
         "identical": not different,

@@ -19,7 +19,7 @@ from foredraft.bench.run import Task, prepare, run_cases
 from foredraft.bench.suites import Prompt, check_met_once, hash_of, limited, load_suite
 from foredraft.bench.words import summary
 from foredraft.cli.progress import counting
-from foredraft.cli.show import loading
+from foredraft.cli.show import loading, outlook
 from foredraft.core.params import SamplingParams
 from foredraft.engine.backends import Loaded, load_model
 from foredraft.policy import check_policy
@@ -164,6 +164,14 @@ def show(result: Json) -> None:
         if run["acceptance_by_position"]:
             rates = ", ".join(f"{rate:.2f}" for rate in run["acceptance_by_position"])
             console.print(f"{run['drafter']}: accepted at position 1, 2, …: {rates}", markup=False)
+    sources = [
+        _source(run, source) for run in result["runs"] if len(run["by_source"]) > 1 for source in run["by_source"]
+    ]
+    if sources:
+        _print(console, Table(), ("by source", "source", "drafted", "accepted", "rate", "of the time"), sources)
+    for run in result["runs"]:
+        for line in outlook(run["forecast"]):
+            console.print(f"{run['drafter']}: {line}", markup=False)
     console.print()
     for line in summary(result):
         console.print(line, markup=False)
@@ -193,6 +201,18 @@ def _row(run: Json) -> list[str]:
         f"{run['draft_acceptance_rate']:.0%}" if run["drafted"] else "–",
         *(f"{run['time'][part] / spent:.1%}" for part in PARTS),
         "yes" if run["identical"] else f"no ({run['different_prompts']})",
+    ]
+
+
+def _source(run: Json, source: str) -> list[str]:
+    found, spent = run["by_source"][source], sum(run["time"].values()) or 1.0
+    rate = f"{found['accepted'] / found['drafted']:.0%}" if found["drafted"] else "–"
+    return [
+        run["drafter"],
+        source,
+        *(str(found[key]) for key in ("drafted", "accepted")),
+        rate,
+        f"{found['seconds'] / spent:.1%}",
     ]
 
 

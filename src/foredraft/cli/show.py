@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from foredraft.engine.outputs import Completion
-from foredraft.engine.stats import Stats
+from foredraft.engine.stats import Stats, by_source_json, forecast_json
 
 
 def status_line(completion: Completion, drafter: str) -> str:
@@ -25,7 +25,7 @@ def status_line(completion: Completion, drafter: str) -> str:
 
 
 def explanation(completion: Completion) -> str:
-    """Where tokens came from and where time went."""
+    """Where tokens came from and where time went; what the policy expected, what came, and where the difference is."""
     stats = completion.stats
     total = stats.seconds.total or 1.0
     lines = [
@@ -35,10 +35,32 @@ def explanation(completion: Completion) -> str:
     if stats.by_depth:
         rates = ", ".join(f"{rate:.2f}" for rate in stats.acceptance_by_position)
         lines.append(f"accepted at depth 1, 2, …: {rates}")
-    lines += [f"from {source}: {taken} of {drafted} accepted" for source, drafted, taken in stats.by_source]
+    for source, found in by_source_json(stats).items():
+        accepted = f"{found['accepted']} of {found['drafted']} accepted"
+        lines.append(f"from {source}: {accepted}, {found['seconds'] / total:.1%} of the time")
     spent = {part: getattr(stats.seconds, part) for part in ("draft", "verify", "sample", "other")}
     lines.append("time: " + ", ".join(f"{part} {seconds / total:.1%}" for part, seconds in spent.items()))
+    lines += outlook(forecast_json(stats.forecast))
     return "\n".join(lines)
+
+
+def outlook(forecast: Mapping[str, float] | None) -> list[str]:
+    """What was expected of a round, what came, and where the difference went; nothing where nothing was expected."""
+    if forecast is None:
+        return []
+    tokens = forecast["tokens"] - forecast["expected_tokens"]
+    beyond = forecast["beyond_seconds"] * 1e3
+    slower = (forecast["seconds"] - forecast["expected_seconds"]) * 1e3 - beyond
+    return [
+        f"expected of a round: {_round(forecast, 'expected_')}",
+        f"came of a round: {_round(forecast, '')} (of {forecast['rounds']} rounds)",
+        f"difference: {tokens:+.2f} tokens, {slower:+.2f} ms drafting and the pass, {beyond:+.2f} ms sampling etc.",
+    ]
+
+
+def _round(forecast: Mapping[str, float], prefix: str) -> str:
+    tokens, seconds, rate = (forecast[f"{prefix}{name}"] for name in ("tokens", "seconds", "tok_s"))
+    return f"{tokens:.2f} tokens in {seconds * 1e3:.2f} ms, {rate:.1f} tok/s"
 
 
 def stats_json(completion: Completion, drafter: str) -> dict[str, Any]:
@@ -55,7 +77,8 @@ def stats_json(completion: Completion, drafter: str) -> dict[str, Any]:
         "mean_acceptance_length": stats.mean_acceptance_length,
         "draft_acceptance_rate": stats.draft_acceptance_rate,
         "acceptance_by_position": list(stats.acceptance_by_position),
-        "by_source": {source: {"drafted": drafted, "accepted": taken} for source, drafted, taken in stats.by_source},
+        "by_source": by_source_json(stats),
+        "forecast": forecast_json(stats.forecast),
         "seconds": {part: getattr(stats.seconds, part) for part in ("draft", "verify", "sample", "other")},
         "faults": list(stats.faults),
     }

@@ -2,10 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from foredraft.core.events import Step, Times
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What the policy expected of the rounds it said something about, and what came: totals.
+
+    A round counts for each of its sequences, seconds of the whole round on both sides. expected_seconds: of the pass
+    and of drafting; beyond: seconds that came on top of them, for sampling and the rest.
+    """
+
+    rounds: int
+    expected_tokens: float
+    tokens: int
+    expected_seconds: float
+    seconds: float
+    beyond: float
+
+    @property
+    def expected_tok_s(self) -> float:
+        return self.expected_tokens / self.expected_seconds if self.expected_seconds else 0.0
+
+    @property
+    def tok_s(self) -> float:
+        return self.tokens / self.seconds if self.seconds else 0.0
 
 
 @dataclass(frozen=True)
@@ -14,7 +39,8 @@ class Stats:
 
     passes: target passes that emitted tokens. drafts: passes that verified at least one draft. by_depth: for depth 1,
     2, … how many passes drafted and how many accepted a token there (a tree counts once a depth). by_source: source,
-    nodes drafted, nodes accepted; a node counts for every source that drafted it.
+    nodes drafted, nodes accepted; a node counts for every source that drafted it. spent: source, seconds it drafted and
+    learnt. forecast: None where the policy expected nothing in particular.
     """
 
     tokens: int
@@ -26,6 +52,8 @@ class Stats:
     by_source: tuple[tuple[str, int, int], ...]
     faults: tuple[str, ...]
     seconds: Times
+    spent: tuple[tuple[str, float], ...] = ()
+    forecast: Forecast | None = None
 
     @property
     def mean_acceptance_length(self) -> float:
@@ -48,6 +76,8 @@ def stats(steps: Iterable[Step]) -> Stats:
     tokens = passes = drafts = drafted = accepted = 0
     by_depth: list[list[int]] = []
     by_source: dict[str, list[int]] = {}
+    spent: dict[str, float] = {}
+    foreseen: list[Step] = []
     faults: list[str] = []
     draft = verify = sample = other = 0.0
     for step in steps:
@@ -58,6 +88,10 @@ def stats(steps: Iterable[Step]) -> Stats:
         accepted += step.accepted
         _count_depths(by_depth, step)
         _count_sources(by_source, step)
+        for source, used in step.spent:
+            spent[source] = spent.get(source, 0.0) + used
+        # A pass that also took in the prompt costs more than anybody expects of a round.
+        foreseen += [step] if step.expected is not None and step.rows == 1 + len(step.tree) else []
         if step.fault is not None:
             faults.append(step.fault)
         seconds = step.seconds
@@ -73,7 +107,58 @@ def stats(steps: Iterable[Step]) -> Stats:
         tuple((source, reached, taken) for source, (reached, taken) in by_source.items()),
         tuple(faults),
         Times(draft, verify, sample, other),
+        tuple(spent.items()),
+        _forecast(foreseen) if foreseen else None,
     )
+
+
+def by_source_json(found: Stats) -> dict[str, dict[str, float]]:
+    """source -> nodes drafted and accepted, and the seconds it took; those that drafted nothing too."""
+    counts = {source: (drafted, accepted) for source, drafted, accepted in found.by_source}
+    spent = dict(found.spent)
+    return {
+        source: {
+            "drafted": counts.get(source, (0, 0))[0],
+            "accepted": counts.get(source, (0, 0))[1],
+            "seconds": spent.get(source, 0.0),
+        }
+        for source in dict.fromkeys((*spent, *counts))
+    }
+
+
+def forecast_json(found: Forecast | None) -> dict[str, float] | None:
+    """A forecast beside what came, means of a round."""
+    if found is None:
+        return None
+    return {
+        "rounds": found.rounds,
+        "expected_tokens": found.expected_tokens / found.rounds,
+        "tokens": found.tokens / found.rounds,
+        "expected_seconds": found.expected_seconds / found.rounds,
+        "seconds": found.seconds / found.rounds,
+        "beyond_seconds": found.beyond / found.rounds,
+        "expected_tok_s": found.expected_tok_s,
+        "tok_s": found.tok_s,
+    }
+
+
+def _forecast(steps: Sequence[Step]) -> Forecast:
+    expected = [step.expected for step in steps if step.expected is not None]
+    walls = math.fsum(step.wall for step in steps)
+    foreseeable = math.fsum(_share(step) * (step.seconds.draft + step.seconds.verify) for step in steps)
+    return Forecast(
+        len(steps),
+        math.fsum(tokens for tokens, _ in expected),
+        sum(len(step.tokens) for step in steps),
+        math.fsum(seconds for _, seconds in expected),
+        walls,
+        walls - foreseeable,
+    )
+
+
+def _share(step: Step) -> float:
+    """How often a step's seconds go into its round: once for each sequence."""
+    return step.wall / step.seconds.total if step.seconds.total else 0.0
 
 
 def _count_depths(by_depth: list[list[int]], step: Step) -> None:
