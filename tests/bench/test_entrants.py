@@ -88,7 +88,7 @@ def test_every_prompt_is_another_tenant_and_the_drafter_stays_the_same(toy: Load
         llm = entrant.fresh(tenant)
         llm.generate("the cat", params)
         assert llm.policy is entrant.llm.policy
-    assert drafter.tenants == ["one", "two"]
+    assert drafter.tenants == ["noting: one", "noting: two"]
     assert drafter.closed == 2
     entrant.llm.generate("the cat", params)
     assert drafter.tenants[-1] == ""  # the entrant itself is as it was

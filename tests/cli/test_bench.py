@@ -137,6 +137,25 @@ def test_both_turns_are_run_and_it_says_what_drafters_knew(tiny: Path, capsys: C
     assert "'t1' and 't2' are the same text" in capsys.readouterr().err
 
 
+def test_a_sweep_is_a_table_a_sentence_and_part_of_the_result(
+    tiny: Path, suite: Path, capsys: Capture, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    options = words(tiny, suite, "--drafters", "lookup", "--sweep", "num_speculative_tokens=0..4..2", "--out", str(out))
+    assert run(options) == 0
+    captured = capsys.readouterr()
+    assert "lookup: num_speculative_tokens" in captured.out
+    assert "lookup is fastest at num_speculative_tokens=" in captured.out
+    assert (out / "sweep.png").exists() == ("plot: " in captured.err.replace("no plot: ", ""))
+    assert run([*options, "--json"]) == 0
+    found = result_of(capsys.readouterr().out)
+    assert found == json.loads((out / "result.json").read_text(encoding="utf-8")) | {"arguments": found["arguments"]}
+    assert [one["drafter"] for one in found["runs"]] == ["none", "lookup:k=2", "lookup:k=4"]
+    [swept] = found["sweep"]["drafters"]
+    assert [point["value"] for point in swept["points"]] == ["0", "2", "4"]
+    assert {"best", "best_by_formula", "acceptance", "cost", "by_task"} <= set(swept)
+
+
 def test_a_drafter_that_fails_fails_the_bench_and_is_named(
     tiny: Path, suite: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -173,6 +192,11 @@ WRONG_USE = {
     "no tokens": (["--max-tokens", "0"], "max_tokens"),
     "a negative temperature": (["--temperature", "-1"], "temperature"),
     "a negative seed": (["--seed", "-1"], "seed"),
+    "no sweep": (["--sweep", "num_speculative_tokens"], "--sweep"),
+    "a sweep without end": (["--sweep", "k=0..999999999"], "--sweep"),
+    "a sweep over what is not there": (["--drafters", "lookup", "--sweep", "depth=1..2"], "depth"),
+    "a sweep with a policy": (["--policy", "cumulative", "--sweep", "k=1..2"], "cumulative"),
+    "a sweep over what is said": (["--drafters", "lookup:k=4", "--sweep", "k=1..2"], "lookup:k=4"),
     "an unknown model": (["-m", "no-such-model"], "no-such-model"),
     "prompts that do not fit": (["--suite", "builtin"], "leave it out"),
     "a folder that is a file": (["--out", "FILE"], "cannot use"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from copy import copy
 from dataclasses import dataclass
 
 from foredraft.core.errors import UsageError
@@ -11,6 +12,7 @@ from foredraft.draft import line_up, names
 from foredraft.engine.backends import Loaded
 from foredraft.engine.llm import DEFAULT_POLICY, LLM
 from foredraft.models.sources import Progress
+from foredraft.policy.constant import Constant
 
 PLAIN = "plain"
 NONE = "none"  # as a drafter beside plain decoding: plain against plain, which shows the noise
@@ -21,15 +23,28 @@ OPTION = re.compile(r"\s*\w+=")
 
 
 @dataclass(frozen=True)
+class Variant:
+    """A drafter that is to take part. text: as it is written. length: tokens it drafts a round, where a sweep says."""
+
+    name: str
+    text: str
+    length: int | None = None
+
+
+@dataclass(frozen=True)
 class Entrant:
-    """One arm of the comparison. name: PLAIN, or the drafter as it was written."""
+    """One arm of the comparison. name: PLAIN, or the drafter as it was written; text: the latter without a length that
+    a sweep says. borrows: its models are another's.
+    """
 
     name: str
     llm: LLM
+    text: str = ""
+    borrows: bool = False
 
     def fresh(self, tenant: str) -> LLM:
-        """The same for a tenant of its own: nothing that was learnt from other prompts is there."""
-        return self.llm.for_tenant(tenant)
+        """The same for a tenant of this arm's own: nothing that was learnt from others' prompts, or by other arms."""
+        return self.llm.for_tenant(f"{self.name}: {tenant}")
 
     @property
     def forks(self) -> bool:
@@ -37,8 +52,9 @@ class Entrant:
         return not self.llm.drafting.needs_taps
 
     def close(self) -> None:
-        """Gives back a second model, if it has one."""
-        self.llm.drafting.close()
+        """Gives back a second model, if it has one of its own."""
+        if not self.borrows:
+            self.llm.drafting.close()
 
 
 def listed(text: str) -> list[str]:
@@ -73,7 +89,7 @@ def every() -> tuple[list[str], dict[str, str]]:
 
 def admit(
     loaded: Loaded,
-    drafters: Iterable[str],
+    drafters: Iterable[str | Variant],
     progress: Progress | None = None,
     *,
     policy: str = DEFAULT_POLICY,
@@ -84,17 +100,32 @@ def admit(
     policy: of those whose own options do not say how many tokens they draft.
     """
     entrants, unable = [Entrant(PLAIN, LLM(loaded, NONE))], {}
+    variants = [Variant(one, one) if isinstance(one, str) else one for one in drafters]
     try:
-        for name in drafters:
+        for variant in variants:
             try:
-                own = policy if line_up(name).fixed is None else DEFAULT_POLICY
-                entrants.append(Entrant(name, LLM(loaded, name, policy=own, progress=progress)))
+                entrants.append(_admit(loaded, variant, entrants, policy, progress))
             except UsageError as error:
                 if strict:
                     raise
-                unable[name] = str(error)
+                unable[variant.name] = str(error)
     except BaseException:
         for entrant in entrants:
             entrant.close()
         raise
     return entrants, unable
+
+
+def _admit(
+    loaded: Loaded, variant: Variant, others: Iterable[Entrant], policy: str, progress: Progress | None
+) -> Entrant:
+    """Lengths of one drafter share its models: a sweep would not fit into memory otherwise."""
+    length = variant.length
+    for other in others:
+        if length is not None and other.text == variant.text:
+            llm = copy(other.llm)
+            llm.policy = Constant(length)
+            return Entrant(variant.name, llm, variant.text, borrows=True)
+    own = policy if length is None and line_up(variant.text).fixed is None else DEFAULT_POLICY
+    llm = LLM(loaded, variant.text, policy=own, num_speculative_tokens=length, progress=progress)
+    return Entrant(variant.name, llm, variant.text)

@@ -7,11 +7,22 @@ from collections.abc import Sequence
 from foredraft.bench.entrants import NONE
 from foredraft.bench.record import Json
 from foredraft.bench.report import PRECISE, half_width
+from foredraft.bench.sweep import ADVICE, NEAR
+from foredraft.draft.family import LENGTH
+
+SPARSE = 0.95  # a drafter with drafts in fewer of its rounds is not what the formula has in mind
 
 
 def summary(result: Json) -> list[str]:
     """A paragraph for each drafter, then what concerns all of them."""
-    lines = [_noise(run) if run["drafter"] == NONE else _run(run, result["row_invariant"]) for run in result["runs"]]
+    swept = {point["drafter"] for one in result.get("sweep", {}).get("drafters", ()) for point in one["points"]}
+    lines = [
+        _noise(run) if run["drafter"] == NONE else _run(run, result["row_invariant"])
+        for run in result["runs"]
+        if run["drafter"] not in swept or run["faults"] or not run["identical"] or run["drafter"] == NONE
+    ]
+    if "sweep" in result:
+        lines += [line for one in result["sweep"]["drafters"] for line in _sweep(one, result["sweep"]["option"])]
     wide = [run for run in result["runs"] if (half := half_width(run)) is None or half > PRECISE]
     if wide:
         lines.append(f"More prompts are needed for intervals within {PRECISE:.0%}: these have {result['prompts']}.")
@@ -31,6 +42,46 @@ def _run(run: Json, row_invariant: bool) -> str:
 
 def _noise(run: Json) -> str:
     return f"Plain decoding against itself: {run['speedup']:.2f}x ({_interval(run)}), which is this run's noise."
+
+
+def _sweep(found: Json, option: str) -> list[str]:
+    """What a swept option brings one drafter, and how near theory comes."""
+    best = found["best"]
+    lines = [f"{found['drafter']} is fastest at {option}={best['value']} as measured ({best['speedup']:.2f}x)."]
+    if option != LENGTH[0]:
+        return lines
+    if found["acceptance"] is None:
+        lines[0] += " The formula says nothing here: it is of chains."
+    else:
+        formula, gaps = found["best_by_formula"], found["best_with_gaps"]
+        lines[0] += (
+            f" By formula it is at {formula['value']} ({formula['speedup']:.2f}x), for drafts accepted with chance "
+            f"{found['acceptance']:.2f} at {found['cost']:.3f} plain passes a token"
+        )
+        sparse = found["share"] < SPARSE
+        lines[0] += (
+            f", if it drafted in every round; as it drafts in {found['share']:.0%} of them, at {gaps['value']} "
+            f"({gaps['speedup']:.2f}x)."
+            if sparse
+            else "."
+        )
+    return [*lines, *_advice(found["by_task"])]
+
+
+def _advice(by_task: Json) -> list[str]:
+    """Where the usual advice of a few drafts holds, and where something else is better."""
+    judged = {task: found for task, found in by_task.items() if found["advised"] is not None}
+    near = [
+        task for task, found in judged.items() if found["advised"]["speedup"] >= (1 - NEAR) * found["best"]["speedup"]
+    ]
+    far = [
+        f"{task} ({found['best']['value']}: {found['best']['speedup']:.2f}x against {found['advised']['speedup']:.2f}x)"
+        for task, found in judged.items()
+        if task not in near
+    ]
+    advice = f"The usual advice of {ADVICE[0]} to {ADVICE[-1]} drafts"
+    lines = [f"{advice} is within {NEAR:.0%} of the best on {_and(near)}."] if near else []
+    return lines + ([f"{advice if not near else 'It'} is not best on {_and(far)}."] if far else [])
 
 
 def _interval(run: Json) -> str:

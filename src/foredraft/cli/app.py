@@ -221,6 +221,9 @@ def bench(
     raw: Annotated[bool, typer.Option("--raw", help="no chat template: continue the prompts as they stand")] = False,
     aa: Annotated[bool, typer.Option("--aa", help="plain decoding against itself too: how much is noise")] = False,
     warm: Annotated[bool, typer.Option("--warm", help="drafters keep what other prompts taught; else cold")] = False,
+    sweep: Annotated[
+        str | None, typer.Option(help="an option and its values, as in num_speculative_tokens=0..12 or n=2,3,4")
+    ] = None,
     out: Annotated[str | None, typer.Option(help="folder for the raw steps; the same command goes on there")] = None,
     json: Annotated[bool, typer.Option("--json", help="the last line is one JSON object, in place of tables")] = False,
 ) -> int:
@@ -241,6 +244,7 @@ def bench(
         raw=raw,
         aa=aa,
         warm=warm,
+        sweep=sweep,
         out=out,
         json=json,
         arguments=tuple(sys.argv[1:]),

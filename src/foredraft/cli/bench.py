@@ -4,29 +4,43 @@ from __future__ import annotations
 
 import json as jsonlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import foredraft
-from foredraft.bench.entrants import ALL, NONE, PLAIN, Entrant, admit, every, listed
+from foredraft.bench.entrants import ALL, NONE, PLAIN, Entrant, Variant, admit, every, listed
 from foredraft.bench.journal import Journal
 from foredraft.bench.machine import commit, isa_of, machine, weights_hash
+from foredraft.bench.plot import plot_sweep
 from foredraft.bench.record import Json
 from foredraft.bench.report import PARTS, report
 from foredraft.bench.run import Task, prepare, run_cases
 from foredraft.bench.suites import Prompt, check_met_once, hash_of, limited, load_suite
+from foredraft.bench.sweep import Sweep, expand_all, parse_sweep, sweep_json
 from foredraft.bench.words import summary
 from foredraft.cli.progress import counting
 from foredraft.cli.show import loading, outlook
+from foredraft.core.errors import UsageError
 from foredraft.core.params import SamplingParams
 from foredraft.engine.backends import Loaded, load_model
+from foredraft.engine.llm import DEFAULT_POLICY
 from foredraft.policy import check_policy
 
 FORMAT = 2  # of the lines in a folder of --out
 COLD = "cold: a drafter knows nothing of other prompts"
 WARM = "warm: a drafter goes on with what it learnt from the prompts before"
+
+
+@dataclass(frozen=True)
+class Field:
+    """Who is to take part. unable: which drafters cannot, and why. swept: drafter -> value -> who stands for it."""
+
+    variants: tuple[Variant, ...]
+    unable: Mapping[str, str]
+    sweep: Sweep | None = None
+    swept: Mapping[str, Mapping[str, Variant]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -46,14 +60,14 @@ class Job:
     raw: bool
     aa: bool
     warm: bool
+    sweep: str | None
     out: str | None
     json: bool
     arguments: tuple[str, ...] = ()
 
     def run(self) -> int:
         """Measures and prints; returns the exit status: 1 when a drafter failed, or where tokens may not differ."""
-        drafters, unable = every() if self.drafters == ALL else (listed(self.drafters), {})
-        drafters += [NONE] if self.aa and NONE not in drafters else []
+        taking_part = self._field()
         check_policy(self.policy)
         params = SamplingParams(max_tokens=self.max_tokens, temperature=self.temperature, seed=self.seed)
         whole = load_suite(self.suite)
@@ -64,20 +78,45 @@ class Job:
             with loading(self.model) as progress:
                 loaded = load_model(self.model, engine=self.engine, threads=self.threads, progress=progress)
                 stack.callback(loaded.model.close)
-                entrants, more = admit(loaded, drafters, progress, policy=self.policy, strict=self.drafters != ALL)
+                variants, strict = taking_part.variants, self.drafters != ALL
+                entrants, more = admit(loaded, variants, progress, policy=self.policy, strict=strict)
             for entrant in entrants:
                 stack.callback(entrant.close)
-            for reason in (unable | more).values():
+            left_out = {**taking_part.unable, **more}
+            for reason in left_out.values():
                 print(f"left out: {reason}", file=sys.stderr)
             tasks = prepare(entrants[0].llm, prompts, self.seed, self.raw, self.max_tokens)
             setup = self._setup(loaded, [entrant.name for entrant in entrants[1:]], whole)
-            result = self._measure(entrants, tasks, params, setup)
-        if unable | more:
-            result["left_out"] = unable | more
+            result = self._measure(taking_part, entrants, tasks, params, setup)
+        if left_out:
+            result["left_out"] = left_out
         print(jsonlib.dumps(result, ensure_ascii=False)) if self.json else show(result)
         return _status(result)
 
-    def _measure(self, entrants: Sequence[Entrant], tasks: Sequence[Task], params: SamplingParams, setup: Json) -> Json:
+    def _field(self) -> Field:
+        """Who is to take part, names and options checked."""
+        drafters, unable = every() if self.drafters == ALL else (listed(self.drafters), {})
+        drafters += [NONE] if self.aa and NONE not in drafters else []
+        if self.sweep is None:
+            return Field(tuple(Variant(name, name) for name in drafters), unable)
+        sweep = parse_sweep(self.sweep)
+        if sweep.of_lengths and self.policy != DEFAULT_POLICY:
+            raise UsageError(
+                f"--sweep {self.sweep} leaves policy {self.policy!r} nothing to decide: give one of the two"
+            )
+        swept, more = expand_all(drafters, sweep, strict=self.drafters != ALL)
+        variants = [variant for values in swept.values() for variant in values.values()]
+        variants += [Variant(NONE, NONE)] if NONE in drafters else []
+        return Field(tuple(dict.fromkeys(variants)), unable | more, sweep, swept)
+
+    def _measure(
+        self,
+        taking_part: Field,
+        entrants: Sequence[Entrant],
+        tasks: Sequence[Task],
+        params: SamplingParams,
+        setup: Json,
+    ) -> Json:
         journal = Journal(self.out, setup) if self.out is not None else None
         earlier = journal.done if journal is not None else {}
         done = {task.id: earlier[task.id] for task in tasks if task.id in earlier}
@@ -101,9 +140,23 @@ class Job:
         ordered = [found[task.id] for task in tasks]
         result = report(setup, ordered, [entrant.name for entrant in entrants[1:]])
         result["arguments"] = list(self.arguments)
+        if taking_part.sweep is not None:
+            here = {entrant.name for entrant in entrants}
+            swept = {
+                drafter: values
+                for drafter, values in taking_part.swept.items()
+                if all(variant.name in here for variant in values.values())
+            }
+            result["sweep"] = sweep_json(taking_part.sweep, swept, ordered)
         if journal is not None:
             journal.finish(result)
+            self._plot(result, journal)
         return result
+
+    def _plot(self, result: Json, journal: Journal) -> None:
+        if "sweep" in result:
+            path = plot_sweep(result["sweep"], f"{result['model']}, suite {result['suite']}", journal.folder)
+            print(f"plot: {path}" if path else "no plot: pip install 'foredraft[bench]' brings one", file=sys.stderr)
 
     def _setup(self, loaded: Loaded, drafters: Sequence[str], prompts: Sequence[Prompt]) -> Json:
         """All that a figure depends on: how many prompts are run is of it only where one learns from another."""
@@ -160,7 +213,9 @@ def show(result: Json) -> None:
     tasks = list(result["runs"][0]["by_task"])
     rows = [[run["drafter"], *(_times(run["by_task"][task]["speedup"]) for task in tasks)] for run in result["runs"]]
     _print(console, Table(), ("speed-up by task", *tasks), rows)
-    for run in result["runs"]:
+    if "sweep" in result:
+        _show_sweep(console, Table, result["sweep"])
+    for run in result["runs"] if "sweep" not in result else []:
         if run["acceptance_by_position"]:
             rates = ", ".join(f"{rate:.2f}" for rate in run["acceptance_by_position"])
             console.print(f"{run['drafter']}: accepted at position 1, 2, …: {rates}", markup=False)
@@ -201,6 +256,36 @@ def _row(run: Json) -> list[str]:
         f"{run['draft_acceptance_rate']:.0%}" if run["drafted"] else "–",
         *(f"{run['time'][part] / spent:.1%}" for part in PARTS),
         "yes" if run["identical"] else f"no ({run['different_prompts']})",
+    ]
+
+
+def _show_sweep(console: Any, table: Any, sweep: Json) -> None:
+    """A table for each drafter: what was measured by value, and what the formula says."""
+    for found in sweep["drafters"]:
+        theory = "formula" in found["points"][0]
+        columns = [
+            f"{found['drafter']}: {sweep['option']}",
+            "speed-up",
+            "95% interval",
+            "length",
+            "accepted",
+            "drafts in",
+        ]
+        columns += ["by formula", "with gaps"] if theory else []
+        _print(console, table(), columns, [_point(point) for point in found["points"]])
+
+
+def _point(point: Json) -> list[str]:
+    """drafts in: the share of rounds that draft at all, which `with gaps` allows for."""
+    interval = point["speedup_ci"]
+    return [
+        point["value"],
+        _times(point["speedup"]),
+        f"{interval[0]:.2f} – {interval[1]:.2f}" if interval is not None else "–",
+        f"{point['mean_acceptance_length']:.2f}",
+        f"{point['draft_acceptance_rate']:.0%}",
+        f"{point['drafting_share']:.0%}",
+        *(_times(point[key]) for key in ("formula", "formula_with_gaps") if key in point),
     ]
 
 
