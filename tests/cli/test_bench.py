@@ -163,7 +163,7 @@ def test_a_drafter_that_fails_fails_the_bench_and_is_named(
         raise ValueError("no idea")
 
     monkeypatch.setattr(Lookup, "propose", failing)
-    assert run(words(tiny, suite, "--limit-per-task", "1", "--json")) == 1
+    assert run(words(tiny, suite, "--drafters", "lookup", "--limit-per-task", "1", "--json")) == 1
     captured = capsys.readouterr()
     [one] = result_of(captured.out)["runs"]
     assert one["faults"] > 0

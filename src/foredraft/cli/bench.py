@@ -194,8 +194,8 @@ def show(result: Json) -> None:
     where = f"{result['engine']} ({result['isa']}), {result['threads']} thread{'s' if result['threads'] > 1 else ''}"
     turns = f" ({result['cases']} turns)" if result["cases"] > result["prompts"] else ""
     what = f"suite {result['suite']}, {result['prompts']} prompts{turns}, at most {result['max_tokens']} tokens"
-    how = f"policy {result['policy']}, {what}"
-    console.print(f"{result['model']}: {where}, {how}, temperature {result['temperature']:g}", markup=False)
+    how = f"policy {result['policy']}, temperature {result['temperature']:g}"
+    console.print(f"{result['model']}: {where}, {how}\n{what}", markup=False)
     console.print(WARM if result["warm"] else COLD, markup=False)
     console.print(f"{PLAIN}: {base['tok_s']:.1f} tok/s, prompts {base['prompt_tok_s']:.0f} tok/s\n", markup=False)
     columns = (
