@@ -119,7 +119,7 @@ def test_every_drafter_of_the_table_describes_itself(name: str) -> None:
     for option, kind, default, text in option_fields(found):
         assert kind in ("int", "float", "bool", "str"), option
         assert text, f"{name}:{option} has no help"
-        assert default is not MISSING or option == found.positional
+        assert default is not MISSING or option in (found.positional, "model")
 
 
 def test_option_fields_tell_name_type_default_and_help() -> None:

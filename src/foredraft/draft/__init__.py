@@ -22,6 +22,7 @@ DRAFTERS: dict[str, str] = {
     "none": "foredraft.draft.none:FAMILY",
     "recycling": "foredraft.draft.recycling:FAMILY",
     "suffix": "foredraft.draft.suffix:FAMILY",
+    "staged": "foredraft.draft.staged:FAMILY",
 }
 
 AUTO = "auto"
