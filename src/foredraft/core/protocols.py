@@ -6,7 +6,7 @@ and tells the drafter what became of it (`core/round.py`, the only caller of all
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
@@ -141,6 +141,14 @@ class Tokens(Protocol):
     def size(self) -> int:
         """Ids, padding included."""
 
+    @property
+    def controls(self) -> Mapping[int, str]:
+        """Control tokens and their literals, which are what vocabularies have in common."""
+
+    @property
+    def begin(self) -> tuple[int, ...]:
+        """What the model wants before any text: its BOS token, or nothing."""
+
     def encode(self, text: str) -> list[int]:
         """The ids of plain text: nothing put before it, control tokens' literals spelt out like any other text."""
 
@@ -158,7 +166,7 @@ class Needs:
     taps: target layers whose hidden states `update` must bring. ends: the target's embedding and head.
     layers: a view of the target with these layers. model: a second model, by name or path. top: so many likeliest
     tokens of every verified row. ahead: the drafter also works while the target scores. tokenizer: the vocabulary of
-    the target, and of the second model.
+    the target, and of the second model. other_vocabulary: the second model's may be another than the target's.
     """
 
     taps: tuple[int, ...] = ()
@@ -168,6 +176,7 @@ class Needs:
     top: int = 0
     ahead: bool = False
     tokenizer: bool = False
+    other_vocabulary: bool = False
 
 
 @dataclass(frozen=True)

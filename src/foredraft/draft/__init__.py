@@ -23,6 +23,7 @@ DRAFTERS: dict[str, str] = {
     "recycling": "foredraft.draft.recycling:FAMILY",
     "suffix": "foredraft.draft.suffix:FAMILY",
     "staged": "foredraft.draft.staged:FAMILY",
+    "translate": "foredraft.draft.translate:FAMILY",
 }
 
 AUTO = "auto"

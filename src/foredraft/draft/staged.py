@@ -93,9 +93,15 @@ class Staged:
     """
 
     def __init__(
-        self, model: Model, inner: AnyDrafter, *, num_speculative_tokens: int = 4, horizontal: int = 0
+        self,
+        model: Model,
+        inner: AnyDrafter,
+        *,
+        num_speculative_tokens: int = 4,
+        horizontal: int = 0,
+        source: str = "staged",
     ) -> None:
-        self.model, self.inner = model, inner
+        self.model, self.inner, self.source = model, inner, source
         self.policy = Inner(num_speculative_tokens, model.about.vocab_size)
         self.horizontal = horizontal
         self.needs = Needs(top=inner.needs.top)
@@ -129,9 +135,13 @@ class Staged:
         state.draft.cache.close()
 
     def _fits(self, ask: Ask[Stage]) -> bool:
-        text, about, room = ask.committed, self.model.about, min(ask.budget.rows, ask.budget.depth)
-        unknown = about.vocab_size < ask.vocab_size and max(text) >= about.vocab_size
-        return room > 0 and not unknown and len(text) + room <= about.context
+        room, size = min(ask.budget.rows, ask.budget.depth), self.model.about.vocab_size
+        unknown = size < ask.vocab_size and max(ask.committed) >= size
+        return room > 0 and not unknown and self._length(ask) + room <= self.model.about.context
+
+    def _length(self, ask: Ask[Stage]) -> int:
+        """Positions that the text takes in the draft model."""
+        return len(ask.committed)
 
     def _run(self, ask: Ask[Stage]) -> Seq:
         """A generation of the draft model from the root on, to the depth of the budget."""
@@ -161,11 +171,11 @@ class Staged:
         grown = Grown(ask)
         last = ROOT
         for token, law in zip(tokens, laws, strict=True):
-            last = grown.add(last, token, math.log(law.prob(token)), law, "staged")
+            last = grown.add(last, token, math.log(law.prob(token)), law, self.source)
         if self.horizontal and len(tokens) == self.horizontal:
             self._add_tail(grown, run, last)
         if ask.draw != "sampled" or ask.rules.temperature == 0:  # a ratio test must not depend on what was drawn
-            _add_runners_up(grown, laws)
+            _add_runners_up(grown, laws, self.source)
         return grown.tree()
 
     def _add_tail(self, grown: Grown, run: Seq, last: int) -> None:
@@ -220,7 +230,7 @@ class Grown:
         )
 
 
-def _add_runners_up(grown: Grown, laws: Sequence[Law]) -> None:
+def _add_runners_up(grown: Grown, laws: Sequence[Law], source: str) -> None:
     """Fills the budget with siblings of the trunk, best first: the draft model's laws hold them at no cost.
 
     They come in the order of their draw, so none is held likelier than those before it.
@@ -234,7 +244,7 @@ def _add_runners_up(grown: Grown, laws: Sequence[Law]) -> None:
             found.append((-worst, depth, rank, token))
     for score, depth, _, token in sorted(found)[:room]:
         above = grown.score[depth - 1] if depth else 0.0
-        grown.add(depth - 1, token, -score - above, None, "staged")
+        grown.add(depth - 1, token, -score - above, None, source)
 
 
 def _ranked(ask: Ask[Stage], depth: int, law: Law, count: int) -> list[int]:

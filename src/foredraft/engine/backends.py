@@ -119,11 +119,11 @@ def _make_drafter(spec: Spec, target: Loaded, models: list[Loaded], progress: Pr
     if needs.model is not None:
         second = load_model(needs.model, engine=target.engine, threads=target.threads, progress=progress)
         models.append(second)
-        difference = same_vocabulary(target.tokenizer, second.tokenizer)
+        difference = None if needs.other_vocabulary else same_vocabulary(target.tokenizer, second.tokenizer)
         if difference is not None:
             raise UsageError(
                 f"{needs.model!r} cannot draft for {target.source.name!r}: {difference}; "
-                "choose a draft model of the same family"
+                "choose a draft model of the same family, or drafter translate"
             )
     provided = Provided(
         model=second.model if second is not None else None,

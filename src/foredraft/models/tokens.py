@@ -29,6 +29,16 @@ class PlainTokens:
     def size(self) -> int:
         return self.tokenizer.size
 
+    @cached_property
+    def controls(self) -> dict[int, str]:
+        added = self.tokenizer.added
+        return {token: literal for literal, token in added.items() if token in self.tokenizer.special}
+
+    @property
+    def begin(self) -> tuple[int, ...]:
+        bos = self.tokenizer.bos
+        return (bos,) if self.tokenizer.add_bos and bos is not None else ()
+
     def encode(self, text: str) -> list[int]:
         return self.tokenizer.encode(text, add_bos=False)
 
