@@ -132,12 +132,16 @@ void bind_engine(nb::module_& module) {
 
   nb::class_<Weights>(module, "Weights", "A model's packed tensors.")
       .def("__init__",
-           [](Weights* self, const Config& config, std::vector<Layer> layers, Vector norm, Matrix embedding, Matrix head) {
-             Weights weights{config, std::move(layers), std::move(norm), std::move(embedding), std::move(head)};
+           [](Weights* self, const Config& config, std::vector<Layer> layers, Vector norm, Matrix embedding, Matrix head,
+              std::vector<int> says) {
+             Weights weights{config, std::move(layers), std::move(norm), std::move(embedding), std::move(head), std::move(says)};
              check(weights);  // an object whose __init__ raises is never destroyed: what is refused must not be in it
              gather(weights);
              new (self) Weights(std::move(weights));
-           })
+           },
+           nb::arg("config"), nb::arg("layers"), nb::arg("norm"), nb::arg("embedding"), nb::arg("head"),
+           nb::arg("says") = std::vector<int>(),
+           "says: the token of each row of a head that leaves tokens out, ascending; their logits are -inf.")
       .def_prop_ro("nbytes", &Weights::nbytes);
 
   nb::class_<Cache>(module, "Cache", "Keys and values of one sequence.")

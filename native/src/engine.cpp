@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <stdexcept>
 #include <utility>
 
@@ -32,9 +33,11 @@ unsigned kinds_of(const Weights& weights) {
 }
 constexpr unsigned FLOATS = bit_of(Kind::F32) | bit_of(Kind::F16) | bit_of(Kind::BF16);
 
-// Views of earlier results keep what they see.
-void reserve_shared(std::shared_ptr<Buffer>& buffer, size_t bytes) {
-  if (!buffer || buffer->size() < bytes) buffer = std::make_shared<Buffer>(bytes + bytes / 4);
+// Views of earlier results keep what they see. True for a new buffer.
+bool reserve_shared(std::shared_ptr<Buffer>& buffer, size_t bytes) {
+  if (buffer && buffer->size() >= bytes) return false;
+  buffer = std::make_shared<Buffer>(bytes + bytes / 4);
+  return true;
 }
 
 }  // namespace
@@ -106,7 +109,9 @@ void Engine::reserve(size_t taps) {
   sublayer_.reserve(rows * width * 4);
   projected_.reserve(rows * (queries + 2 * keys) * 4);
   mixed_.reserve(rows * queries * 4);
-  reserve_shared(logits_, logit_rows_ * size_t(c.vocabulary) * 4);
+  // Tokens that the head leaves out are impossible in every row; no pass writes over them.
+  if (reserve_shared(logits_, logit_rows_ * size_t(c.vocabulary) * 4) && !weights_->says.empty())
+    std::fill_n(logits_->as<float>(), logits_->size() / 4, -std::numeric_limits<float>::infinity());
   reserve_shared(taps_, taps * rows * width * 4);
   rows_scratch_.reserve(size_t(pool_->threads()) * std::max(width, queries) * 4);
   const int planes = activations_ == Activations::int16 ? 2 : 1;
@@ -139,7 +144,7 @@ Result Engine::score(const std::vector<Ask>& asks, const std::vector<int>& taps)
       if (mine.token >= 0 && (top.token < 0 || mine.value > top.value || (mine.value == top.value && mine.token < top.token)))
         top = mine;
     }
-    result.best.push_back(top.token);
+    result.best.push_back(top.token < 0 || weights_->says.empty() ? top.token : weights_->says[size_t(top.token)]);
   }
   result.rows = rows_.size();
   result.logit_rows = logit_rows_;
@@ -333,12 +338,18 @@ void Engine::vocabulary(Worker& worker, const float* hidden, const std::vector<i
     kernels_.norm(hidden + size_t(from[w]) * width, weights_->final_norm.data(), c.epsilon, c.width, scratch);
     return const_cast<const float*>(scratch);
   });
+  const std::vector<int>& says = weights_->says;
+  const int rows = int(weights_->head_rows());
   std::vector<Best>& best = best_[size_t(worker.index)];
   multiply(worker, {weights_->head.get()}, head_tiles_, [&](size_t, size_t output, size_t w, const float* out) {
-    const int count = std::min(PANEL, c.vocabulary - int(output));
+    const int count = std::min(PANEL, rows - int(output));
     if (count <= 0) return;
-    if (logits_at_[w] >= 0)
-      std::memcpy(logits_->as<float>() + size_t(logits_at_[w]) * size_t(c.vocabulary) + output, out, size_t(count) * 4);
+    if (logits_at_[w] >= 0) {
+      float* logits = logits_->as<float>() + size_t(logits_at_[w]) * size_t(c.vocabulary);
+      if (says.empty()) std::memcpy(logits + output, out, size_t(count) * 4);
+      else
+        for (int i = 0; i < count; ++i) logits[says[output + size_t(i)]] = out[i];
+    }
     Best& top = best[w];
     if (top.token >= 0 && count == PANEL && !kernels_.reaches(out, top.value)) return;
     for (int i = 0; i < count; ++i)

@@ -65,7 +65,7 @@ class Engine {
   };
   struct Best {
     float value;
-    int token;
+    int token;  // row of the head
   };
 
   void plan(const std::vector<Ask>& asks);

@@ -73,9 +73,12 @@ void check(const Weights& w) {
     refuse("the native engine needs widths that are multiples of 32, as of the heads that share keys, and heads of at most "
            "512 in multiples of 16");
   if (c.rotated < 0 || c.rotated > c.head_size || c.rotated % 2) refuse("a rotation of such a part of a head is impossible");
-  if (!w.embedding || !w.head || w.embedding->inputs != size_t(c.width) || w.embedding->outputs < size_t(c.vocabulary))
+  if (!w.embedding || w.embedding->inputs != size_t(c.width) || w.embedding->outputs < size_t(c.vocabulary))
     refuse("the embedding does not fit the model");
-  if (w.head->inputs != size_t(c.width) || w.head->outputs < size_t(c.vocabulary)) refuse("the head does not fit the model");
+  if (!w.head || w.head->inputs != size_t(c.width) || w.head->outputs < w.head_rows()) refuse("the head does not fit the model");
+  for (size_t i = 0; i < w.says.size(); ++i)
+    if (w.says[i] < 0 || w.says[i] >= c.vocabulary || (i && w.says[i] <= w.says[i - 1]))
+      refuse("the tokens of the head do not ascend within the vocabulary");
   vector(w.final_norm, c.width, true, "final norm");
   for (size_t i = 0; i < w.layers.size(); ++i) layer(w.layers[i], c, "layer " + std::to_string(i) + " ");
 }

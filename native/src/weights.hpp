@@ -35,7 +35,9 @@ struct Weights {
   std::vector<Layer> layers;
   Vector final_norm;
   Matrix embedding, head;  // one object where the model ties them
+  std::vector<int> says;   // the token of each row of a head that leaves tokens out, ascending; empty for a whole head
 
+  size_t head_rows() const { return says.empty() ? size_t(config.vocabulary) : says.size(); }
   size_t nbytes() const;
 };
 

@@ -77,6 +77,12 @@ def test_settings_that_are_no_positive_numbers_are_refused(pool: Any, name: str,
         _native.Weights(*tiny(pool, **{name: value}))
 
 
+@pytest.mark.parametrize("says", [[2, 1], [1, 1], [-1, 3], [3, 16], list(range(17))], ids=str)
+def test_a_head_whose_tokens_do_not_ascend_is_refused(pool: Any, says: list[int]) -> None:
+    with pytest.raises(ValueError, match="do not ascend|does not fit"):
+        _native.Weights(*tiny(pool), says)
+
+
 def test_more_threads_than_there_can_be_are_wrong_use(files: Any) -> None:
     with pytest.raises(UsageError, match="5000 threads are too many: ask for at most 1024"):
         NativeModel.load(files("llama").path, threads=5000)

@@ -21,7 +21,7 @@ from foredraft.core.rules import Logits
 from foredraft.models.native_parts import Unsupported
 from foredraft.models.native_safetensors import read_directory
 from foredraft.models.native_weights import read_weights
-from foredraft.models.quantise import Quantize
+from foredraft.models.quantise import Quantize, Reduced
 
 __all__ = ["NativeCache", "NativeModel", "NativeScores", "Unsupported"]
 
@@ -109,6 +109,7 @@ class NativeModel:
         path: str | Path,
         *,
         quantize: Quantize | None = None,
+        reduced: Reduced | None = None,
         threads: int | None = None,
         isa: str = "",
         activations: Activations = "int8",
@@ -119,6 +120,7 @@ class NativeModel:
         """Reads and packs a GGUF file, or a Hugging Face directory.
 
         quantize: int8 or int4 for the matrices of a directory, by default as they are stored; GGUF files always are.
+        reduced: for a model that only drafts, also a GGUF file's, with a smaller head.
         isa: an instruction set by name; by default FOREDRAFT_ISA, or the best there is. activations: int8 per group of
         32, two such planes (int16), or f32, the slow reference. context: fewer positions than the model's own.
         Raises WeightsError for a damaged file or one the engine does not compute, UsageError for what cannot be.
@@ -135,11 +137,11 @@ class NativeModel:
         except (ValueError, RuntimeError) as error:  # more than there can be, or than the system gives
             raise UsageError(str(error)) from error
         if path.is_dir():
-            weights, shape = read_directory(path, pool, quantize, vocab_size, context)
+            weights, shape = read_directory(path, pool, quantize, vocab_size, context, reduced)
         elif quantize is not None:
             raise UsageError(f"{path.name} is computed as it is stored: leave out quantize, or give a directory")
         else:
-            weights, shape = read_weights(path, pool, vocab_size, context)
+            weights, shape = read_weights(path, pool, vocab_size, context, reduced)
         try:
             engine = _native.Engine(weights, list(range(shape.layers)), pool, isa, activations, kv == "f16")
         except ValueError as error:

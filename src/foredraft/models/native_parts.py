@@ -11,7 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from foredraft import _native
-from foredraft.core.errors import WeightsError
+from foredraft.core.errors import UsageError, WeightsError
+from foredraft.models.quantise import Reduced
 
 LARGEST_HEAD = 512  # components; checked before a rotation for each pair of them is computed
 LARGEST_COUNT = 2**31 - 1  # that the engine's settings hold
@@ -48,12 +49,20 @@ class Tensors(Protocol):
     name: str  # of the model, for messages
 
     def __contains__(self, name: str) -> bool: ...
-    def matrix(self, name: str) -> Any: ...
+    def matrix(self, name: str, *, rows: Sequence[int] | None = None) -> Any:
+        """Whole, or only these rows of it, ascending. ValueError for a row that does not exist."""
+
+    def table(self, name: str) -> Any:
+        """A matrix that is looked up row by row, not multiplied with."""
+
     def vector(self, name: str) -> list[float]: ...
 
 
-def assemble(shape: Shape, tensors: Tensors, names: Names) -> Any:
+def assemble(shape: Shape, tensors: Tensors, names: Names, reduced: Reduced | None = None) -> Any:
     """Packs all tensors, one after another. Vectors that are not there are parts the model does not have."""
+    says = reduced.says if reduced is not None else None
+    if says is not None and not (says and min(says) >= 0 and max(says) < shape.config.vocabulary):
+        raise UsageError(f"a draft head of {tensors.name} needs tokens from 0 to {shape.config.vocabulary - 1}")
     layers = []
     for number in range(shape.layers):
         layer = _native.Layer()
@@ -66,10 +75,12 @@ def assemble(shape: Shape, tensors: Tensors, names: Names) -> Any:
         layer.window = window if window < shape.config.context else 0
         layer.frequencies = list(shape.frequencies[number])
         layers.append(layer)
-    embedding = tensors.matrix(names.embedding)
-    head = tensors.matrix(names.head) if names.head in tensors else embedding
+    embedding = tensors.table(names.embedding)
+    tied = names.head not in tensors
+    own = names.embedding if tied else names.head
+    head = embedding if tied and reduced is None else tensors.matrix(own, rows=says)
     with sentences(tensors.name):
-        return _native.Weights(shape.config, layers, tensors.vector(names.norm), embedding, head)
+        return _native.Weights(shape.config, layers, tensors.vector(names.norm), embedding, head, list(says or ()))
 
 
 @contextmanager

@@ -8,6 +8,7 @@ Tensors are read, quantised and packed one after another.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,14 +21,14 @@ from foredraft.core.errors import UnknownName, WeightsError
 from foredraft.models.directories import check_directory, read_json, safetensors_header, shards_of
 from foredraft.models.native_config import architecture_of, is_tied, names_of, shape_of
 from foredraft.models.native_parts import Names, Shape, Unsupported, assemble, sentences
-from foredraft.models.quantise import QUANTIZATIONS, Quantize, quantise
+from foredraft.models.quantise import FORMS, QUANTIZATIONS, Quantize, Reduced, quantise
 
 NUMPY: dict[str, Any] = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16}
 # What matrices become: those of layers, then the embedding and the head, which are more easily hurt.
 KINDS: dict[str | None, tuple[str | None, str | None]] = {
     None: (None, None),
-    "int8": ("Q8_0", "Q8_0"),
-    "int4": ("Q4_1", "Q8_0"),
+    "int8": (FORMS["int8"], FORMS["int8"]),
+    "int4": (FORMS["int4"], FORMS["int8"]),
 }
 FREQUENCIES = "rotary_emb.inv_freq"  # in old files; a model's configuration says the same
 
@@ -49,12 +50,16 @@ def read_directory(
     quantize: Quantize | None = None,
     vocab_size: int | None = None,
     context: int | None = None,
+    reduced: Reduced | None = None,
 ) -> tuple[Any, Shape]:
     """The packed weights of a directory. quantize: the form of its matrices, by default as they are stored.
 
-    Vectors stay float32. vocab_size: the tokenizer's, where the tables are padded beyond it. Raises WeightsError for
-    what is damaged, Unsupported for what is sound and not computed here, UnknownName for an unknown quantisation.
+    Vectors stay float32. vocab_size: the tokenizer's, where the tables are padded beyond it. reduced: made cheaper for
+    drafting; its own quantize comes first. Raises WeightsError for what is damaged, Unsupported for what is sound and
+    not computed here, UnknownName for an unknown quantisation.
     """
+    if reduced is not None:
+        quantize = reduced.quantize or quantize
     if quantize not in (None, *QUANTIZATIONS):
         raise UnknownName("quantisation", str(quantize), QUANTIZATIONS)
     check_directory(folder)
@@ -73,7 +78,8 @@ def read_directory(
         raise WeightsError(f"{name} has {rows} embeddings for a vocabulary of {wanted}: fetch it again, whole")
     shape.config.vocabulary = vocab_size or rows
     shape.config.context = min(shape.config.context, context or shape.config.context)
-    return assemble(shape, _Reader(name, stored, names, pool, quantize, add_one=kind.gemma), names), shape
+    spared = None if reduced is not None else names.head
+    return assemble(shape, _Reader(name, stored, spared, pool, quantize, add_one=kind.gemma), names, reduced), shape
 
 
 def tensors_of(folder: Path) -> dict[str, Stored]:
@@ -126,23 +132,40 @@ def _bytes(stored: Stored) -> NDArray[np.uint8]:
 
 
 class _Reader:
-    """Tensors of mapped files. add_one: a norm is stored as its difference from one, as Gemma has it."""
+    """Tensors of mapped files. spared: the matrix that is not made as small as the others.
+
+    add_one: a norm is stored as its difference from one, as Gemma has it.
+    """
 
     def __init__(
-        self, name: str, stored: dict[str, Stored], names: Names, pool: Any, quantize: Quantize | None, *, add_one: bool
+        self,
+        name: str,
+        stored: dict[str, Stored],
+        spared: str | None,
+        pool: Any,
+        quantize: Quantize | None,
+        *,
+        add_one: bool,
     ) -> None:
         self.name, self.stored, self.pool, self.add_one = name, stored, pool, add_one
-        self.kinds = KINDS[quantize]
-        self.ends = {names.embedding, names.head}
+        self.kinds, self.spared = KINDS[quantize], spared
 
     def __contains__(self, name: str) -> bool:
         return name in self.stored
 
-    def matrix(self, name: str) -> Any:
+    def matrix(self, name: str, *, rows: Sequence[int] | None = None) -> Any:
+        outputs, inputs = self._sizes(name)
+        return self._packed(name, outputs, inputs, self.kinds[name == self.spared], rows)
+
+    def table(self, name: str) -> Any:
+        outputs, inputs = self._sizes(name)
+        return self._packed(name, outputs, inputs, self.kinds[1])
+
+    def _sizes(self, name: str) -> tuple[int, int]:
         if len(self.stored[name].shape) != 2:
             raise WeightsError(f"{self.name}: {name} is no matrix: fetch it again, whole")
         outputs, inputs = self.stored[name].shape
-        return self._packed(name, outputs, inputs, self.kinds[name in self.ends])
+        return outputs, inputs
 
     def vector(self, name: str) -> list[float]:
         if len(self.stored[name].shape) != 1:
@@ -152,12 +175,14 @@ class _Reader:
             values = values + np.float32(1)
         return values.tolist()  # type: ignore[no-any-return]
 
-    def _packed(self, name: str, outputs: int, inputs: int, kind: str | None) -> Any:
+    def _packed(self, name: str, outputs: int, inputs: int, kind: str | None, rows: Sequence[int] | None = None) -> Any:
         stored = self.stored[name]
         if stored.kind not in NUMPY:
             raise Unsupported(f"{self.name}: {name} is stored as {stored.kind}, unknown here: choose --engine hf")
         with sentences(f"{self.name}: {name}"):
             numbers = _bytes(stored)
+            if rows is not None:
+                outputs, numbers = len(rows), numbers.reshape(outputs, -1)[list(rows)].reshape(-1)
             if kind is not None:
                 floats = numbers.view(NUMPY[stored.kind]).reshape(outputs, inputs)
                 numbers = quantise(kind, floats, self.pool.threads)

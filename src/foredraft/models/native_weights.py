@@ -7,6 +7,7 @@ by name, so nothing that would change the result is dropped.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from foredraft.models.native_parts import (
     rotations,
     sentences,
 )
+from foredraft.models.quantise import FORMS, Quantize, Reduced, quantise, quantised_size
 
 # Tensors of a layer: the engine's part -> its name in a file.
 MATRICES = {
@@ -89,15 +91,22 @@ ARCHITECTURES = {
 }
 
 
-def read_weights(path: Path, pool: Any, vocab_size: int | None = None, context: int | None = None) -> tuple[Any, Shape]:
+def read_weights(
+    path: Path,
+    pool: Any,
+    vocab_size: int | None = None,
+    context: int | None = None,
+    reduced: Reduced | None = None,
+) -> tuple[Any, Shape]:
     """The packed weights of a GGUF file. vocab_size: the tokenizer's, where the tables are padded beyond it.
 
-    Raises WeightsError for a damaged file and Unsupported for a sound one that the engine does not compute.
+    reduced: made cheaper for drafting; by default everything stays as it is stored. Raises WeightsError for a damaged
+    file and Unsupported for a sound one that the engine does not compute.
     """
     header = read_header(path)
     infos = {info.name: info for info in header.tensors}
     _check_known(header, infos)
-    reader = _Reader(path, infos, pool)
+    reader = _Reader(path, infos, pool, reduced.quantize if reduced is not None else None)
     try:
         shape = _shape(header, infos, reader, vocab_size, context)
     except (KeyError, TypeError, ValueError, OverflowError, ZeroDivisionError) as error:
@@ -105,7 +114,7 @@ def read_weights(path: Path, pool: Any, vocab_size: int | None = None, context: 
     _check_layers(header, infos, shape.layers)
     parts = VECTORS | (GEMMA_NORMS if ARCHITECTURES[header.architecture].gemma else {})
     matrices, vectors = ({part: f"blk.{{}}.{name}" for part, name in own.items()} for own in (MATRICES, parts))
-    return assemble(shape, reader, Names(matrices, vectors, EMBEDDING, NORM, HEAD)), shape
+    return assemble(shape, reader, Names(matrices, vectors, EMBEDDING, NORM, HEAD), reduced), shape
 
 
 def _check_known(header: GGUFHeader, infos: dict[str, TensorInfo]) -> None:
@@ -211,19 +220,28 @@ def _frequencies(header: GGUFHeader, layers: int, rotated: int, reader: _Reader)
 
 
 class _Reader:
-    """Tensors of one mapped file, packed one after another."""
+    """Tensors of one mapped file, packed one after another. quantize: what matrices become, where that is smaller."""
 
-    def __init__(self, path: Path, infos: dict[str, TensorInfo], pool: Any) -> None:
-        self.name, self.infos, self.pool = path.name, infos, pool
+    def __init__(self, path: Path, infos: dict[str, TensorInfo], pool: Any, quantize: Quantize | None) -> None:
+        self.name, self.infos, self.pool, self.quantize = path.name, infos, pool, quantize
         self.data: NDArray[np.uint8] = np.memmap(path, dtype=np.uint8, mode="r")
 
     def __contains__(self, name: str) -> bool:
         return name in self.infos
 
-    def matrix(self, name: str) -> Any:
-        info = self._info(name)
-        if len(info.shape) != 2:
-            raise WeightsError(f"{self.name}: {info.name} is no matrix: fetch the file again")
+    def matrix(self, name: str, *, rows: Sequence[int] | None = None) -> Any:
+        info = self._matrix(name)
+        inputs, outputs = info.shape
+        packed = self._packed(info, outputs, inputs, rows)
+        kind = FORMS.get(self.quantize)
+        if kind is None or quantised_size(kind, info.count) >= info.nbytes:
+            return packed
+        with sentences(f"{self.name}: {name}"):
+            weights = packed.expand()
+            return _native.Packed.of(kind, *weights.shape, quantise(kind, weights, self.pool.threads), self.pool)
+
+    def table(self, name: str) -> Any:
+        info = self._matrix(name)
         return self._packed(info, info.shape[1], info.shape[0])
 
     def vector(self, name: str) -> list[float]:
@@ -231,12 +249,21 @@ class _Reader:
         values: list[float] = self._packed(info, 1, math.prod(info.shape)).expand()[0].tolist()
         return values
 
+    def _matrix(self, name: str) -> TensorInfo:
+        info = self._info(name)
+        if len(info.shape) != 2:
+            raise WeightsError(f"{self.name}: {info.name} is no matrix: fetch the file again")
+        return info
+
     def _info(self, name: str) -> TensorInfo:
         if name not in self.infos:
             raise WeightsError(f"{self.name} lacks its tensor {name}: fetch it again, whole")
         return self.infos[name]
 
-    def _packed(self, info: TensorInfo, outputs: int, inputs: int) -> Any:
+    def _packed(self, info: TensorInfo, outputs: int, inputs: int, rows: Sequence[int] | None = None) -> Any:
         with sentences(f"{self.name}: {info.name}"):
             stored = self.data[info.offset : info.offset + info.nbytes]
-            return _native.Packed.of(info.kind, outputs, inputs, stored, self.pool)
+            if rows is None:
+                return _native.Packed.of(info.kind, outputs, inputs, stored, self.pool)
+            kept = stored.reshape(outputs, -1)[list(rows)].reshape(-1)
+            return _native.Packed.of(info.kind, len(rows), inputs, kept, self.pool)

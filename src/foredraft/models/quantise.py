@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
@@ -19,6 +20,19 @@ Bytes = NDArray[np.uint8]
 Quantize = Literal["int8", "int4"]
 QUANTIZATIONS: tuple[Quantize, ...] = get_args(Quantize)
 """What may be asked for when a model is loaded."""
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """How a model that only drafts is made cheaper: what it then says is near what its file says, not the same.
+
+    quantize: the form of the matrices, from the file's own; those as small already stay. says: the tokens whose rows of
+    the head are kept (FR-Spec, 2502.14856), ascending and not empty; all others become impossible.
+    """
+
+    quantize: Quantize | None = None
+    says: tuple[int, ...] | None = None
+
 
 GROUP = 32
 CHUNK = 4096  # groups at a time: few enough for a cache, many enough to hide Python
@@ -112,3 +126,10 @@ def _side_by_side(*parts: NDArray[np.generic]) -> Bytes:
 
 BLOCKS: dict[str, tuple[Callable[[Floats], Bytes], int]] = {"Q8_0": (q8_0, 34), "Q4_1": (q4_1, 20)}
 """Kind -> what makes its blocks, and the bytes of one."""
+FORMS: dict[Quantize | None, str] = {"int8": "Q8_0", "int4": "Q4_1"}
+"""What is asked for -> the kind that matrices become."""
+
+
+def quantised_size(kind: str, weights: int) -> int:
+    """Bytes of so many weights as blocks of `kind`."""
+    return weights // GROUP * BLOCKS[kind][1]
