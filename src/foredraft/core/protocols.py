@@ -160,13 +160,27 @@ class Tokens(Protocol):
 
 
 @dataclass(frozen=True)
+class Thrift:
+    """How a second model is loaded to cost less; what it says is then near what its file says, not the same.
+
+    quantize: int8 or int4, for its matrices. head: so many tokens, the commonest, are all that it may say; 0 for all.
+    head_text: a file whose tokens are counted to find them; without one they are guessed from the vocabulary.
+    """
+
+    quantize: str | None = None
+    head: int = 0
+    head_text: str | None = None
+
+
+@dataclass(frozen=True)
 class Needs:
     """What a drafter asks of the engine, as data.
 
     taps: target layers whose hidden states `update` must bring. ends: the target's embedding and head.
     layers: a view of the target with these layers. model: a second model, by name or path. top: so many likeliest
     tokens of every verified row. ahead: the drafter also works while the target scores. tokenizer: the vocabulary of
-    the target, and of the second model. other_vocabulary: the second model's may be another than the target's.
+    the target, and of the second model. other_vocabulary: the second model's may be another than the target's. thrift:
+    how the second model is loaded.
     """
 
     taps: tuple[int, ...] = ()
@@ -177,6 +191,7 @@ class Needs:
     ahead: bool = False
     tokenizer: bool = False
     other_vocabulary: bool = False
+    thrift: Thrift = field(default_factory=Thrift)
 
 
 @dataclass(frozen=True)
