@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, get_type_hints
 
 from foredraft.core.errors import UnknownName, UsageError
+from foredraft.core.law import Ids
 from foredraft.core.protocols import AnyDrafter, Model, Needs, Tokens
 
 
@@ -20,7 +21,8 @@ class Provided:
     """What the engine found for a drafter's needs.
 
     model: the second model. ends: the target, for its ends. view: a view of the target. tokenizer: the target's
-    vocabulary. second_tokenizer: that of the second model.
+    vocabulary. second_tokenizer: that of the second model. says: the tokens, ascending, that a second
+    model with a draft head can say; None for all.
     """
 
     model: Model | None = None
@@ -28,6 +30,7 @@ class Provided:
     view: Model | None = None
     tokenizer: Tokens | None = None
     second_tokenizer: Tokens | None = None
+    says: Ids | None = None
 
 
 @dataclass(frozen=True)

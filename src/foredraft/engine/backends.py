@@ -10,28 +10,33 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 
+import numpy as np
+
 from foredraft.core.errors import UnknownName, UsageError
-from foredraft.core.protocols import AnyDrafter, Model, Needs
+from foredraft.core.protocols import AnyDrafter, Model, Needs, Thrift
 from foredraft.draft import Lineup, Spec
 from foredraft.draft.family import Provided
 from foredraft.engine.threads import available_threads
-from foredraft.models.quantise import QUANTIZATIONS, Quantize
+from foredraft.models.common_tokens import common_tokens
+from foredraft.models.quantise import QUANTIZATIONS, Quantize, Reduced
 from foredraft.models.sources import Progress, Source, resolve
 from foredraft.models.tokenizer import Tokenizer, same_vocabulary
 from foredraft.models.tokens import PlainTokens
 
 ENGINES = ("auto", "native", "hf")
+PLENTY = Thrift()
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model that can be talked to."""
+    """A model that can be talked to. says: the tokens, ascending, that a model with a draft head can say."""
 
     source: Source
     engine: str
     model: Model
     tokenizer: Tokenizer
     threads: int
+    says: tuple[int, ...] | None = None
 
 
 def load_model(
@@ -40,11 +45,13 @@ def load_model(
     engine: str = "auto",
     quantize: Quantize | None = None,
     threads: int | None = None,
+    thrift: Thrift = PLENTY,
     progress: Progress | None = None,
 ) -> Loaded:
     """Resolves (and fetches, if it must) `name` and loads it. Raises SourceError, WeightsError or UsageError.
 
-    quantize: int8 or int4, for the matrices of a Hugging Face directory, which the native engine then runs.
+    quantize: int8 or int4, for the matrices of a Hugging Face directory, which the native engine then runs. thrift: for
+    a model that only drafts, on the native engine.
     """
     if engine not in ENGINES:
         raise UnknownName("engine", engine, ENGINES)
@@ -52,27 +59,46 @@ def load_model(
         raise UnknownName("quantisation", str(quantize), QUANTIZATIONS)
     if quantize is not None and engine == "hf":
         raise UsageError("the hf engine does not quantise: choose --engine native, or leave quantize out")
+    if thrift != PLENTY and engine == "hf":
+        raise UsageError(
+            "the hf engine loads draft models as they are: choose --engine native, or leave out the drafter's "
+            "quantize and head"
+        )
     if threads is not None and threads < 1:
         raise UsageError(f"threads must be at least 1, not {threads}")
     source = resolve(name, progress)
     tokenizer = Tokenizer.from_source(source)
     count = threads if threads is not None else available_threads()
-    chosen, model = _model(source, engine, quantize, tokenizer.size, count)
-    return Loaded(source, chosen, model, tokenizer, count)
+    reduced = _reduced(thrift, tokenizer) if thrift != PLENTY else None
+    chosen, model = _model(source, engine, quantize, tokenizer.size, count, reduced)
+    return Loaded(source, chosen, model, tokenizer, count, reduced.says if reduced is not None else None)
 
 
-def _model(source: Source, engine: str, quantize: Quantize | None, vocab_size: int, threads: int) -> tuple[str, Model]:
+def _reduced(thrift: Thrift, tokenizer: Tokenizer) -> Reduced:
+    if thrift.quantize is not None and thrift.quantize not in QUANTIZATIONS:
+        raise UnknownName("quantisation", thrift.quantize, QUANTIZATIONS)
+    says = None
+    if 0 < thrift.head < tokenizer.size:
+        says = common_tokens(tokenizer, thrift.head, thrift.head_text)
+    return Reduced(thrift.quantize, says)
+
+
+def _model(
+    source: Source, engine: str, quantize: Quantize | None, vocab_size: int, threads: int, reduced: Reduced | None
+) -> tuple[str, Model]:
     """The model on the engine asked for.
 
     By default GGUF files run natively where the engine computes them, and directories where they are to be quantised
     or there is no torch.
     """
-    must = engine == "native" or quantize is not None or not find_spec("torch")
+    must = engine == "native" or quantize is not None or reduced is not None or not find_spec("torch")
     if engine != "hf" and (must or source.kind == "gguf"):
         from foredraft.models.native import NativeModel, Unsupported
 
         try:
-            return "native", NativeModel.load(source.path, quantize=quantize, threads=threads, vocab_size=vocab_size)
+            return "native", NativeModel.load(
+                source.path, quantize=quantize, reduced=reduced, threads=threads, vocab_size=vocab_size
+            )
         except Unsupported:
             if must:
                 raise
@@ -117,7 +143,9 @@ def _make_drafter(spec: Spec, target: Loaded, models: list[Loaded], progress: Pr
     _check_abilities(spec.family.name, needs, target.model)
     second = None
     if needs.model is not None:
-        second = load_model(needs.model, engine=target.engine, threads=target.threads, progress=progress)
+        second = load_model(
+            needs.model, engine=target.engine, threads=target.threads, thrift=needs.thrift, progress=progress
+        )
         models.append(second)
         difference = None if needs.other_vocabulary else same_vocabulary(target.tokenizer, second.tokenizer)
         if difference is not None:
@@ -131,6 +159,7 @@ def _make_drafter(spec: Spec, target: Loaded, models: list[Loaded], progress: Pr
         view=target.model.view(needs.layers) if needs.layers else None,
         tokenizer=PlainTokens(target.tokenizer) if needs.tokenizer else None,
         second_tokenizer=PlainTokens(second.tokenizer) if needs.tokenizer and second is not None else None,
+        says=np.array(second.says) if second is not None and second.says is not None else None,
     )
     return spec.family.build(spec.options, provided)
 
