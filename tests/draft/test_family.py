@@ -69,7 +69,7 @@ def test_a_wrong_option_is_refused_in_one_sentence(text: str, message: str) -> N
 
 def test_the_positional_option_may_stand_without_its_name() -> None:
     assert specify("model:some/path").options.model == "some/path"
-    assert specify("model:model=some/path,tree=2x1").options.widths == (2, 1)
+    assert specify("model:model=some/path,tree=2x1").options.shape.widths == (2, 1)
     assert specify("model:some/path").needs == Needs(model="some/path")
     with pytest.raises(UsageError, match="drafter 'model' was given 'model' twice"):
         specify("model:a,b")
@@ -134,7 +134,7 @@ def test_families_build_their_drafters() -> None:
         family("model").build(options, Provided())
     made = family("model").build(options, Provided(model=ToyModel(Tables.random(3, seed=0))))
     assert isinstance(made, ModelDrafter)
-    assert made.widths == (2, 2)
+    assert made.shape.widths == (2, 2)
 
 
 def test_no_drafting_is_a_drafter_too() -> None:

@@ -17,7 +17,8 @@ from foredraft.core.sequence import Sequence as Seq
 from foredraft.core.stop import Stop, StopState
 from foredraft.core.stream import KeyedStream, Purpose
 from foredraft.core.tree import EMPTY, ROOT, DraftTree, check
-from foredraft.draft.model import CHUNK, ModelDrafter, _fit
+from foredraft.draft.model import CHUNK, ModelDrafter
+from foredraft.draft.model_laws import fit
 from foredraft.engine.loop import generate
 from foredraft.engine.sequence import open_sequence
 from foredraft.engine.stats import stats
@@ -59,15 +60,15 @@ class Verified(ModelDrafter):
             check(tree, ask.vocab_size, ask.budget.rows, ask.budget.depth, ask.draw == "sampled")
             for node in (ROOT, *range(len(tree))):
                 self.children(ask, tree, node)
-            state = ask.state
-            assert state.cached == state.cache.path  # type: ignore[attr-defined]
-            assert state.cached[: len(ask.committed) - 1] == list(ask.committed[:-1])
+            for branch in ask.state.branches:
+                assert branch.held == branch.cache.path
+                assert branch.held[: len(ask.committed) - 1] == list(ask.committed[:-1])
         self.rounds += 1
         return trees
 
     def children(self, ask: Ask[Any], tree: DraftTree, node: int) -> None:
         path = [tree.tokens[step] for step in tree.path(node)] if node != ROOT else []
-        logits = _fit(net_logits(self.model.net, (*ask.committed, *path)), ask.vocab_size)  # type: ignore[attr-defined]
+        logits = fit(net_logits(self.model.net, (*ask.committed, *path)), ask.vocab_size)  # type: ignore[attr-defined]
         law: Law | None = rules_after(ask.rules, path).law_of(logits)
         assert law is not None
         children = tree.children(node)
@@ -189,7 +190,7 @@ def test_a_forked_state_goes_its_own_way() -> None:
     ask = Ask(parent, list(PROMPT), RULES, budget, "coupled", KeyedStream(0), VOCAB)
     (first,) = drafter.propose([ask])
     child = drafter.open(request, parent=parent)
-    assert child.cached == parent.cached
+    assert [branch.held for branch in child.branches] == [branch.held for branch in parent.branches]
     longer = Ask(child, [*PROMPT, 0, 0], RULES, budget, "coupled", KeyedStream(0), VOCAB)
     drafter.propose([longer])
     assert drafter.propose([ask]) == [first]
@@ -283,9 +284,9 @@ def test_a_draft_vocabulary_of_another_size_is_cut_or_filled(
 
 def test_padding_is_cut_and_missing_tokens_are_impossible() -> None:
     logits = np.array([1.0, 2.0, 3.0])
-    np.testing.assert_array_equal(_fit(logits, 2), [1.0, 2.0])
-    np.testing.assert_array_equal(_fit(logits, 3), logits)
-    np.testing.assert_array_equal(_fit(logits, 5), [1.0, 2.0, 3.0, -np.inf, -np.inf])
+    np.testing.assert_array_equal(fit(logits, 2), [1.0, 2.0])
+    np.testing.assert_array_equal(fit(logits, 3), logits)
+    np.testing.assert_array_equal(fit(logits, 5), [1.0, 2.0, 3.0, -np.inf, -np.inf])
 
 
 def test_a_text_too_long_for_the_draft_is_not_drafted_for() -> None:

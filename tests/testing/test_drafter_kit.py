@@ -1,9 +1,11 @@
 """The built-in drafters pass the kit for drafters."""
 
+import numpy as np
 import pytest
 
 from foredraft.draft.lookup import Lookup, Options
 from foredraft.draft.model import ModelDrafter
+from foredraft.draft.model_tree import Shape
 from foredraft.draft.none import Nothing
 from foredraft.draft.suffix import Options as SuffixOptions
 from foredraft.draft.suffix import Suffix
@@ -34,7 +36,29 @@ class TestSuffix(DrafterChecks):
 class TestModelDrafter(DrafterChecks):
     exact_rows = 3
 
-    @pytest.fixture(params=[(), (3, 2, 1)], ids=str)
+    @pytest.fixture(
+        params=[
+            Shape(),
+            Shape((3, 2, 1)),
+            Shape(depth=2),
+            Shape(threshold=0.5),
+            Shape((2, 2), threshold=0.4),
+            Shape(dynamic=2),
+            Shape(dynamic=3, depth=2, threshold=0.2),
+        ],
+        ids=str,
+    )
     def make_drafter(self, request: pytest.FixtureRequest) -> MakeDrafter:
         draft = ToyModel(Tables.random(3, order=0, seed=12))
-        return lambda: ModelDrafter(draft, request.param)
+        return lambda: ModelDrafter(draft, shape=request.param)
+
+
+class TestModelDrafterWithAHead(DrafterChecks):
+    """A draft model that can say two of three tokens."""
+
+    exact_rows = 3
+
+    @pytest.fixture(params=[Shape(), Shape((2, 2)), Shape(dynamic=2)], ids=str)
+    def make_drafter(self, request: pytest.FixtureRequest) -> MakeDrafter:
+        draft = ToyModel(Tables.random(3, order=0, seed=12))
+        return lambda: ModelDrafter(draft, shape=request.param, says=np.array([0, 2]))

@@ -14,7 +14,8 @@ from foredraft.core.law import Dense, Law, Point
 from foredraft.core.protocols import Ask, Needs, News, Request
 from foredraft.core.tree import ROOT, DraftTree
 from foredraft.draft.lookup import Lookup, Options
-from foredraft.draft.model import DraftState, ModelDrafter
+from foredraft.draft.model import ModelDrafter
+from foredraft.draft.model_tree import Branch, DraftState
 from foredraft.models.toy import Tables, ToyModel
 from foredraft.testing.drafters import DrafterChecks
 
@@ -166,7 +167,9 @@ class HandsOverItsCache(ModelDrafter):
     """A copy whose cache is the parent's."""
 
     def open(self, request: Request, parent: DraftState | None = None) -> DraftState:
-        return super().open(request) if parent is None else DraftState(parent.cache, parent.cached.copy())
+        if parent is None:
+            return super().open(request)
+        return DraftState([Branch(branch.cache, branch.held.copy()) for branch in parent.branches])
 
 
 class ClosesAll(Lookup):
