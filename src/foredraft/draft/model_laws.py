@@ -90,6 +90,13 @@ class Spoken:
                 yield Child(token, prob, prob)
 
 
+def entropy(logits: Logits) -> float:
+    """Of softmax(logits), in nats."""
+    weights = np.exp(np.asarray(logits, np.float64) - float(np.max(logits)))
+    probs = weights / weights.sum()
+    return float(-(probs * np.log(np.maximum(probs, 1e-300))).sum())
+
+
 def children(
     ask: Ask[Any],
     rules: Rules,

@@ -22,7 +22,7 @@ from foredraft.core.law import Ids, Law
 from foredraft.core.protocols import Ask, Cache
 from foredraft.core.rules import Logits, Rules
 from foredraft.core.tree import ROOT, DraftTree
-from foredraft.draft.model_laws import Child, children
+from foredraft.draft.model_laws import Child, children, entropy
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class Growth:
 
     def grow(self, rows: Sequence[Logits], says: Ids | None, depth: int) -> None:
         """Gives every frontier node its children, from the logits after it, and chooses the next frontier."""
-        frontier, added = self.frontier, list[tuple[int, Child]]()
+        frontier, going_on = self.frontier, list[int]()
         for node, logits in zip(frontier, rows, strict=True):
             count = self._room(depth)
             if count < 1:
@@ -144,8 +144,17 @@ class Growth:
             for child in children(
                 self.ask, rules, logits, says, depth=depth, node=node, count=count, chance=not dynamic
             ):
-                added.append((self._add(node, child), child))
-        self.frontier = self._next([node for node, child in added if child.prob >= self.shape.threshold])
+                added = self._add(node, child)
+                if self._goes_on(added, child, logits):
+                    going_on.append(added)
+        self.frontier = self._next(going_on)
+
+    def _goes_on(self, node: int, child: Child, logits: Logits) -> bool:
+        """Whether the path is drafted further. The token itself stays, whatever it is: what was drawn is kept."""
+        budget, path = self.ask.budget, math.exp(self.score[node])
+        if child.prob < self.shape.threshold or path < budget.min_gain:
+            return False
+        return budget.stop is None or not budget.stop(child.prob, path, lambda: entropy(logits))
 
     def _room(self, depth: int) -> int:
         """Children of the next node. How many never depends on which tokens were drawn, but for a dynamic tree."""

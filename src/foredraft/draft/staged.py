@@ -17,9 +17,10 @@ from typing import Any
 from foredraft.core.errors import DraftError, UsageError
 from foredraft.core.events import Step
 from foredraft.core.law import Law, Point
-from foredraft.core.protocols import AnyDrafter, Ask, Budget, Costs, Load, Model, Needs, News, Request
+from foredraft.core.protocols import AnyDrafter, Ask, Budget, Load, Model, Needs, News, Plan, Request
 from foredraft.core.round import run_round
 from foredraft.core.sequence import Sequence as Seq
+from foredraft.core.sequence import Source
 from foredraft.core.stop import Stop, StopState
 from foredraft.core.stream import Purpose, Stream
 from foredraft.core.tree import EMPTY, ROOT, DraftTree
@@ -70,11 +71,17 @@ class Inner:
     num_speculative_tokens: int
     vocab_size: int
 
-    def budget(self, request: Request, history: Sequence[Step], load: Load, costs: Costs) -> Budget:
+    def open(self, request: Request) -> Inner:
+        return self
+
+    def budget(self, state: Inner, source: str, so_far: DraftTree, load: Load) -> Budget:
         return Budget(self.num_speculative_tokens, self.num_speculative_tokens)
 
-    def shape(self, trees: Sequence[DraftTree], costs: Costs) -> list[DraftTree]:
-        return [self._known(tree) for tree in trees]
+    def shape(self, states: Sequence[Inner], trees: Sequence[DraftTree], load: Load) -> list[Plan]:
+        return [Plan(self._known(tree)) for tree in trees]
+
+    def update(self, state: Inner, step: Step) -> None:
+        """Nothing to learn."""
 
     def _known(self, tree: DraftTree) -> DraftTree:
         if all(token < self.vocab_size for token in tree.tokens):
@@ -160,8 +167,7 @@ class Staged:
             stop=StopState(Stop(frozenset(), (), depth)),
             stream=stream,
             verifier=Match(),
-            drafter=self.inner,
-            state=self.inner.open(state.request, state.inner),
+            sources=(Source("inner", self.inner, self.inner.open(state.request, state.inner)),),
             keep_laws=True,
         )
 

@@ -26,7 +26,6 @@ from foredraft.draft.family import Family, Provided
 from foredraft.draft.intersection import Intersection
 from foredraft.draft.likeliest import Likeliest
 from foredraft.draft.none import Nothing
-from foredraft.draft.none import Options as NoOptions
 from foredraft.draft.staged import Inner, Stage, Staged
 from foredraft.draft.vocabularies import Vocabularies, cut_whole, encode, ends, spelling, whole
 from foredraft.verify.match import Match
@@ -180,8 +179,7 @@ class Slem:
             stop=StopState(Stop(frozenset(self.vocabularies.draft.controls), (), depth)),
             stream=Likeliest(),
             verifier=Match(),
-            drafter=Nothing(),
-            state=NoOptions(),
+            sources=(),
             keep_laws=True,
         )
 
