@@ -74,7 +74,7 @@ nb::tuple score(Engine& engine, const nb::list& asked, const std::vector<int>& t
     if (tap < 0 || size_t(tap) > engine.layers().size()) throw std::invalid_argument("there is no such layer to tap");
   Result result;
   {
-    nb::gil_scoped_release release;
+    const Away away;
     result = engine.score(asks, taps);
   }
   return nb::make_tuple(result.best, view(result.logits, {result.logit_rows, size_t(engine.config().vocabulary)}),
@@ -94,7 +94,7 @@ void bind_engine(nb::module_& module) {
           [](const std::string& kind, size_t outputs, size_t inputs, Bytes stored, Pool& pool) {
             const Kind named = kind_named(kind);
             try {
-              nb::gil_scoped_release release;
+              const Away away;
               return pack(named, outputs, inputs, stored.data(), stored.size(), pool);
             } catch (const std::domain_error& error) {
               PyErr_SetString(PyExc_ArithmeticError, error.what());
@@ -193,7 +193,7 @@ void bind_engine(nb::module_& module) {
         const size_t rows = hidden.shape(0);
         auto out = std::make_shared<Buffer>(std::max<size_t>(1, rows) * size_t(e.config().vocabulary) * 4);
         if (rows) {
-          nb::gil_scoped_release release;
+          const Away away;
           e.head(hidden.data(), rows, out->as<float>());
         }
         return view(out, {rows, size_t(e.config().vocabulary)});

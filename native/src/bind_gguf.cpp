@@ -68,7 +68,7 @@ nb::tuple entry_of(const gguf::Header& header, const gguf::Tensor& tensor) {
 
 gguf::Header read(int file, size_t largest, size_t most) {
   try {
-    nb::gil_scoped_release released;
+    const Away away;
     return gguf::read_header(file, largest, most);
   } catch (const std::system_error& error) {
     errno = error.code().value();

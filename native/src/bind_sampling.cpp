@@ -48,7 +48,7 @@ nb::object warp(Values<T> logits, double temperature, int64_t top_k, double top_
     throw nb::value_error("temperature must be finite and above 0");
   foredraft::Probabilities law;
   {
-    nb::gil_scoped_release released;
+    const Away away;
     law = foredraft::warp(x, logits.size(), {temperature, top_k, top_p, min_p});
   }
   nb::object ids = law.all ? nb::none() : nb::cast(array_of(std::move(law.ids)));
@@ -61,7 +61,7 @@ void bind_logits(nb::module_& module) {
       "argmax",
       [](Values<T> logits) {
         const T* x = filled(logits);
-        nb::gil_scoped_release released;
+        const Away away;
         return foredraft::argmax(x, logits.size());
       },
       "logits"_a, "The lowest id among the largest of logits [vocab]; the first that is no number, if any.");
@@ -70,7 +70,7 @@ void bind_logits(nb::module_& module) {
       [](Values<T> logits, size_t count) {
         std::vector<int64_t> ids;
         {
-          nb::gil_scoped_release released;
+          const Away away;
           ids = foredraft::top(logits.data(), logits.size(), count);
         }
         return array_of(std::move(ids));
@@ -82,7 +82,7 @@ void bind_logits(nb::module_& module) {
         const T* x = filled(logits);
         auto out = std::make_unique_for_overwrite<double[]>(logits.size());
         {
-          nb::gil_scoped_release released;
+          const Away away;
           foredraft::log_softmax(x, logits.size(), out.get());
         }
         return array_of(std::move(out), logits.size());
@@ -103,7 +103,7 @@ void bind_sampling(nb::module_& module) {
          uint64_t position, uint64_t purpose, uint64_t origin) {
         if (ids && ids->size() != probs.size()) throw nb::value_error("ids and probs differ in length: give as many");
         const int64_t* tokens = ids ? ids->data() : nullptr;
-        nb::gil_scoped_release released;
+        const Away away;
         return foredraft::rank(tokens, probs.data(), probs.size(), count, {seed, choice, position, purpose, origin});
       },
       "ids"_a.none(), "probs"_a, "count"_a, "seed"_a, "choice"_a, "position"_a, "purpose"_a, "origin"_a,

@@ -10,7 +10,7 @@ void bind_stream(nanobind::module_& module) {
       "read_bandwidth",
       [](std::size_t bytes, int threads, int repeats, const std::string& isa) {
         const auto chosen = foredraft::isa_named(isa);
-        nb::gil_scoped_release release;
+        const Away away;
         return foredraft::read_bandwidth(bytes, threads, repeats, chosen);
       },
       nb::arg("bytes"), nb::arg("threads"), nb::arg("repeats"), nb::arg("isa") = "auto",

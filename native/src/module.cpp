@@ -11,4 +11,9 @@ NB_MODULE(_native, module) {
   bind_stream(module);
   bind_sampling(module);
   bind_matches(module);
+  // Python's last moment at which threads can still come back to it.
+  nanobind::module_::import_("atexit").attr("register")(nanobind::cpp_function([] {
+    nanobind::gil_scoped_release released;
+    foredraft::Gate::of_process().close();
+  }));
 }
