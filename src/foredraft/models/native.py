@@ -100,7 +100,8 @@ class NativeModel:
     """A model on the native engine; built by `load`, or as a view of another."""
 
     def __init__(self, engine: Any, weights: Any, about: About) -> None:
-        self._engine, self._weights, self.about = engine, weights, about
+        self._parts: tuple[Any, Any] | None = (engine, weights)
+        self.about = about
         self._own = object()
         self.abilities: frozenset[Ability] = frozenset({"taps", "ends", "layers"})
 
@@ -165,6 +166,19 @@ class NativeModel:
         return NativeModel(engine, weights, about)
 
     @property
+    def _engine(self) -> Any:
+        return self._held()[0]
+
+    @property
+    def _weights(self) -> Any:
+        return self._held()[1]
+
+    def _held(self) -> tuple[Any, Any]:
+        if self._parts is None:
+            raise UsageError(f"{self.about.name} is closed: load it again")
+        return self._parts
+
+    @property
     def nbytes(self) -> int:
         """Bytes of the packed weights."""
         return int(self._weights.nbytes)
@@ -174,11 +188,12 @@ class NativeModel:
 
     def score(self, queries: Sequence[Query]) -> list[Scores]:
         """One pass over all rows of all queries. Raises ValueError for a query that breaks the contract."""
+        engine = self._engine
         if not queries:
             return []
         layers = sorted({layer for query in queries for layer in query.taps})
         asks = [(self._native(query.cache), query.tokens, query.parents, query.logits, True) for query in queries]
-        best, logits, hidden = self._engine.score(asks, layers)
+        best, logits, hidden = engine.score(asks, layers)
         scores: list[Scores] = []
         row = place = 0
         for query in queries:
@@ -218,4 +233,4 @@ class NativeModel:
 
     def close(self) -> None:
         """Lets go of the weights; views keep theirs."""
-        self._engine = self._weights = None
+        self._parts = None
