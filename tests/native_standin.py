@@ -93,7 +93,7 @@ class StandIn(ToyModel):
         salt = bytes([count % 5]) if self.flaw == "keys rounded by the pass" else b""
         cache.arrived = [state.tobytes() + salt for state in states]
         if self.flaw == "argmax of other logits":
-            return Unsure(scores.net, states, scores.wanted, scores.count, scores.layers)
+            return Unsure(scores.net, states, query)
         return replace(scores, states=states)
 
 

@@ -37,7 +37,7 @@ class Pool:
 class Window:
     """Spends part of its budget on probes, and drafts what they taught it."""
 
-    needs = Needs()
+    needs = Needs(top=1)  # so that there are logits in greedy rounds too
 
     def open(self, request: Request, parent: Pool | None = None) -> Pool:
         return Pool(dict(parent.follows)) if parent is not None else Pool()

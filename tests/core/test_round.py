@@ -15,7 +15,7 @@ from foredraft.core.errors import PromptError
 from foredraft.core.law import Point
 from foredraft.core.protocols import AnyDrafter, Ask, Needs, News, Query, Request, Verifier
 from foredraft.core.round import run_round
-from foredraft.core.rules import Logits, Rules
+from foredraft.core.rules import Logits, MinTokens, Rules
 from foredraft.core.sequence import Sequence as Seq
 from foredraft.core.stop import Stop, StopState
 from foredraft.core.tree import EMPTY, ROOT, DraftTree
@@ -434,6 +434,34 @@ def test_a_query_feeds_what_the_cache_lacks_then_the_tree() -> None:
     assert asked[0].parents == (-1, 0, 1, 2, 3, 4, 5, 6, 6, 7)
     assert asked[0].logits == (6, 7, 8, 9)
     assert sequence.steps[0].rows == 10
+
+
+@pytest.mark.parametrize(
+    ("rules", "changes", "needs", "wanted"),
+    [
+        (Rules(), {}, Needs(), True),
+        (Rules(temperature=0.5), {}, Needs(), False),
+        (Rules((MinTokens(1, (2,)),)), {}, Needs(), False),
+        (Rules(), {"logprobs": 0}, Needs(), False),
+        (Rules(), {}, Needs(top=1), False),
+    ],
+    ids=["greedy", "drawn", "ruled", "with logprobs", "with the likeliest tokens"],
+)
+def test_greedy_rounds_ask_for_the_argmax_alone(rules: Rules, changes: Any, needs: Needs, wanted: bool) -> None:
+    """Unless somebody reads more than that."""
+    asked: list[bool] = []
+
+    class Watched(ToyModel):
+        def score(self, queries: Sequence[Query]) -> list[Any]:
+            asked.extend(query.argmax_only for query in queries)
+            return super().score(queries)
+
+    model, drafter = Watched(TARGET), Fixed(DraftTree.of([1, 2, 3], [ROOT, ROOT, 0], "x"))
+    drafter.needs = needs
+    sequence = opened(drafter, model=model, rules=rules, ending=stop(3), **changes)
+    while not sequence.finished:
+        run_round(model, Constant(3), [sequence])
+    assert asked == [wanted] * len(asked) != []
 
 
 def test_no_draft_is_asked_for_when_one_token_is_left() -> None:

@@ -19,15 +19,19 @@ Files = Callable[..., Written]
 NAN = np.float32("nan")
 
 
+def asked(top: int) -> Query:
+    return Query(None, (0,), (-1,), (0,), top)  # type: ignore[arg-type]
+
+
 def native_scores(logits: Any, top: int) -> Scores:
-    return NativeScores(len(logits[0]), Query(None, (0,), (-1,), (0,), top), [-1], logits, {})  # type: ignore[arg-type]
+    return NativeScores(len(logits[0]), asked(top), [-1], logits, {})
 
 
 def hf_scores(logits: Any, top: int) -> Scores:
     pytest.importorskip("torch")
     from foredraft.models.hf import HFScores
 
-    return HFScores(len(logits[0]), logits, {0: 0}, top, {})
+    return HFScores(len(logits[0]), asked(top), logits, {})
 
 
 @pytest.mark.parametrize("make", [native_scores, hf_scores])

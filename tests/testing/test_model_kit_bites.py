@@ -77,7 +77,7 @@ class HighestArgmax(ToyScores):
 
     def top(self, row: int) -> tuple[np.ndarray, Array]:
         logits = self.logits(row)
-        best = np.argsort(logits, kind="stable")[::-1][: self.count]
+        best = np.argsort(logits, kind="stable")[::-1][: self.query.top]
         return best, logits[best]
 
 
@@ -86,11 +86,25 @@ class LastOfTies(ToyModel):
         return HighestArgmax(**vars(super()._score(query)))
 
 
+@dataclass(frozen=True, eq=False)
+class FirstArgmax(ToyScores):
+    def argmax(self, row: int) -> int:
+        return super().argmax(self.query.logits[0] if self.query.argmax_only else row)
+
+
+class FirstOfAll(ToyModel):
+    """Where the argmax alone is wanted, that of the first row stands for all."""
+
+    def _score(self, query: Query) -> ToyScores:
+        return FirstArgmax(**vars(super()._score(query)))
+
+
 class Generous(ToyModel):
     """Gives logits of rows nobody asked for, and abilities it does not have."""
 
     def _score(self, query: Query) -> ToyScores:
-        return replace(super()._score(query), wanted=frozenset(range(len(query.tokens))))
+        asked = replace(query, logits=tuple(range(len(query.tokens))), argmax_only=False)
+        return replace(super()._score(query), query=asked)
 
     def _offers(self, ability: str) -> None: ...
 
@@ -209,7 +223,7 @@ class HeadOverScores(ToyModel):
     def score(self, queries: Sequence[Query]) -> list[Scores]:
         [scores] = [self._score(query) for query in queries]
         self.room[:] = [np.stack([scores.logits(row) for row in range(len(scores.states))])]
-        return [SharedScores(scores.net, scores.states, scores.wanted, scores.count, scores.layers, self.room)]
+        return [SharedScores(scores.net, scores.states, scores.query, self.room)]
 
     def head(self, hidden: Vectors) -> Array:
         self.room[:] = [super().head(hidden) + 1]
@@ -234,6 +248,8 @@ MODELS: list[tuple[type[ToyModel], str, tuple[object, ...]]] = [
     (LastOfTies, "test_argmax_is_the_lowest_of_the_largest", ()),
     (LastOfTies, "test_top_is_best_first", (3,)),
     (Generous, "test_logits_of_wanted_rows_only", ()),
+    (Generous, "test_argmax_alone", ()),
+    (FirstOfAll, "test_argmax_alone", ()),
     (Generous, "test_abilities_not_offered_are_refused", ()),
     (WrongLayers, "test_head_of_the_last_taps", ()),
     (WrongLayers, "test_views", ()),

@@ -49,6 +49,7 @@ class Query:
     tokens: first the committed tokens the cache lacks, as a chain whose last is the root, then the nodes of a tree.
     parents: the row each row follows, -1 for the end of the cache. logits: the rows whose logits are wanted.
     top: how many of the largest logits of those rows are wanted. taps: the layers whose hidden states are wanted.
+    argmax_only: of those rows nothing but the argmax is wanted, so their logits need not be written.
     """
 
     cache: Cache
@@ -57,6 +58,7 @@ class Query:
     logits: tuple[int, ...] = ()
     top: int = 0
     taps: tuple[int, ...] = ()
+    argmax_only: bool = False
 
 
 class Scores(Protocol):
@@ -66,7 +68,7 @@ class Scores(Protocol):
     def vocab_size(self) -> int: ...
 
     def logits(self, row: int) -> Logits:
-        """[vocab]; only for rows asked for."""
+        """[vocab]; only for rows asked for, and not by their argmax alone."""
 
     def argmax(self, row: int) -> int:
         """The lowest id among the largest logits."""
@@ -178,9 +180,9 @@ class Needs:
 
     taps: target layers whose hidden states `update` must bring. ends: the target's embedding and head.
     layers: a view of the target with these layers. model: a second model, by name or path. top: so many likeliest
-    tokens of every verified row. ahead: the drafter also works while the target scores. tokenizer: the vocabulary of
-    the target, and of the second model. other_vocabulary: the second model's may be another than the target's. thrift:
-    how the second model is loaded.
+    tokens of every verified row; who asks for none may find the argmax alone there, and no logits. ahead: the drafter
+    also works while the target scores. tokenizer: the vocabulary of the target, and of the second model.
+    other_vocabulary: the second model's may be another than the target's. thrift: how the second model is loaded.
     """
 
     taps: tuple[int, ...] = ()

@@ -84,6 +84,11 @@ class Rules:
         grammar = self.grammar.after(token) if self.grammar is not None else None
         return replace(self, steps=tuple(step.after(token) for step in self.steps), grammar=grammar)
 
+    @property
+    def argmax_only(self) -> bool:
+        """Whether laws, here and after any tokens, ask for the argmax alone."""
+        return self.temperature == 0 and not self.steps and self.grammar is None
+
     def law(self, scores: Row, row: int) -> Law:
         """The law of the token after `row` of a pass; greedy without steps asks for the argmax first, often alone."""
         if self.temperature == 0 and not self.steps:

@@ -199,7 +199,7 @@ def _pass(model: Model, cache: Cache, rows: int, shape: Shape, draw: np.random.G
     """Seconds of one pass; its rows are not kept, so the next begins at the same context."""
     chain = range(-1, rows - 1)
     parents = chain if shape == "chain" else [int(draw.integers(row)) if row else -1 for row in range(rows)]
-    query = Query(cache, _tokens(model, rows, draw), tuple(parents), tuple(range(rows)))
+    query = Query(cache, _tokens(model, rows, draw), tuple(parents), tuple(range(rows)), argmax_only=True)
     begun = time.perf_counter()
     [scores] = model.score([query])
     for row in range(rows):

@@ -34,26 +34,30 @@ Array = NDArray[np.floating]
 
 
 class HFScores:
-    """The result of one query. rows: row -> its place in `found` [wanted, vocab]; hidden: layer -> [rows, width]."""
+    """The result of one query. found: [wanted, vocab]; hidden: layer -> [rows, width]."""
 
-    def __init__(
-        self, vocab_size: int, found: Array, rows: dict[int, int], count: int, hidden: dict[int, Array]
-    ) -> None:
+    def __init__(self, vocab_size: int, query: Query, found: Array, hidden: dict[int, Array]) -> None:
         self.vocab_size = vocab_size
-        self._found, self._rows, self._count, self._hidden = found, rows, count, hidden
+        self._query, self._found, self._hidden = query, found, hidden
+        self._places = {row: place for place, row in enumerate(query.logits)}
 
     def logits(self, row: int) -> Logits:
-        if row not in self._rows:
+        if self._query.argmax_only:
+            raise ValueError(f"the argmax of row {row} alone was asked for, not its logits")
+        return self._logits(row)
+
+    def _logits(self, row: int) -> Logits:
+        if row not in self._places:
             raise ValueError(f"the logits of row {row} were not asked for")
-        found: Array = self._found[self._rows[row]]
+        found: Array = self._found[self._places[row]]
         return found
 
     def argmax(self, row: int) -> int:
-        return int(self.logits(row).argmax())
+        return int(self._logits(row).argmax())
 
     def top(self, row: int) -> tuple[NDArray[np.int64], Logits]:
         logits = self.logits(row)
-        count = min(self._count, self.vocab_size)
+        count = min(self._query.top, self.vocab_size)
         ids = TWINS.top(logits, count) if count else np.empty(0, dtype=np.int64)
         return ids, logits[ids]
 
@@ -134,8 +138,7 @@ class HFModel:
             found = logits[done : done + len(query.logits)]
             done += len(query.logits)
             taps = {layer: _array(this.taps[layer][part.start : part.stop]) for layer in query.taps}
-            rows = {row: place for place, row in enumerate(query.logits)}
-            scores.append(HFScores(self.about.vocab_size, found, rows, query.top, taps))
+            scores.append(HFScores(self.about.vocab_size, query, found, taps))
         return scores
 
     def _parts(self, queries: Sequence[Query]) -> list[Part]:

@@ -66,7 +66,7 @@ class NativeScores:
         self, vocab_size: int, query: Query, best: list[int], logits: Logits, hidden: dict[int, Vectors]
     ) -> None:
         self.vocab_size = vocab_size
-        self._top, self._best, self._logits, self._hidden = query.top, best, logits, hidden
+        self._query, self._best, self._logits, self._hidden = query, best, logits, hidden
         self._places = {row: place for place, row in enumerate(query.logits)}
 
     def _place(self, row: int) -> int:
@@ -75,7 +75,10 @@ class NativeScores:
         return self._places[row]
 
     def logits(self, row: int) -> Logits:
-        found: Logits = self._logits[self._place(row)]
+        place = self._place(row)
+        if self._query.argmax_only:
+            raise ValueError(f"the argmax of row {row} alone was asked for, not its logits")
+        found: Logits = self._logits[place]
         return found
 
     def argmax(self, row: int) -> int:
@@ -86,7 +89,7 @@ class NativeScores:
 
     def top(self, row: int) -> tuple[NDArray[np.int64], Logits]:
         logits = self.logits(row)
-        count = min(self._top, self.vocab_size)
+        count = min(self._query.top, self.vocab_size)
         ids = TWINS.top(logits, count) if count else np.empty(0, dtype=np.int64)
         return ids, logits[ids]
 
@@ -192,15 +195,19 @@ class NativeModel:
         if not queries:
             return []
         layers = sorted({layer for query in queries for layer in query.taps})
-        asks = [(self._native(query.cache), query.tokens, query.parents, query.logits, True) for query in queries]
+        asks = [
+            (self._native(query.cache), query.tokens, query.parents, query.logits, not query.argmax_only)
+            for query in queries
+        ]
         best, logits, hidden = engine.score(asks, layers)
         scores: list[Scores] = []
-        row = place = 0
+        row = place = written = 0
         for query in queries:
             rows, wanted = slice(row, row + len(query.tokens)), slice(place, place + len(query.logits))
+            own = logits[written : written + (0 if query.argmax_only else len(query.logits))]
             taps = {layer: hidden[layers.index(layer), rows] for layer in query.taps}
-            scores.append(NativeScores(self.about.vocab_size, query, best[wanted], logits[wanted], taps))
-            row, place = rows.stop, wanted.stop
+            scores.append(NativeScores(self.about.vocab_size, query, best[wanted], own, taps))
+            row, place, written = rows.stop, wanted.stop, written + len(own)
         return scores
 
     def _native(self, cache: object) -> Any:

@@ -214,33 +214,36 @@ class ToyCache:
 
 @dataclass(frozen=True, eq=False)
 class ToyScores:
-    """states: [rows, layers + 1, width]. wanted: rows with logits; count: of how many the top; layers: those tapped."""
+    """states: [rows, layers + 1, width]. query: what was asked for."""
 
     net: Net
     states: Array
-    wanted: frozenset[int]
-    count: int
-    layers: frozenset[int]
+    query: Query
 
     @property
     def vocab_size(self) -> int:
         return self.net.vocab_size
 
     def logits(self, row: int) -> Array:
-        if row not in self.wanted:
+        if self.query.argmax_only:
+            raise ValueError(f"the argmax of row {row} alone was asked for, not its logits")
+        return self._logits(row)
+
+    def _logits(self, row: int) -> Array:
+        if row not in self.query.logits:
             raise ValueError(f"the logits of row {row} were not asked for")
         return self.net.head(self.states[row, -1])
 
     def argmax(self, row: int) -> int:
-        return int(np.argmax(self.logits(row)))
+        return int(np.argmax(self._logits(row)))
 
     def top(self, row: int) -> tuple[NDArray[np.int64], Array]:
         logits = self.logits(row)
-        best = np.argsort(-logits, kind="stable")[: self.count]
+        best = np.argsort(-logits, kind="stable")[: self.query.top]
         return best, logits[best]
 
     def taps(self, layer: int) -> Array:
-        if layer not in self.layers:
+        if layer not in self.query.taps:
             raise ValueError(f"the hidden states after {layer} layers were not asked for")
         return self.states[:, layer]
 
@@ -274,7 +277,7 @@ class ToyModel:
             raise ValueError(f"position {longest - 1} lies outside the context of {self.about.context}")
         cache.tokens, cache.parents = query.tokens, query.parents
         states = np.stack([self.net.states(path) for path in paths])
-        return ToyScores(self.net, states, frozenset(query.logits), query.top, frozenset(query.taps))
+        return ToyScores(self.net, states, query)
 
     def embed(self, tokens: Sequence[int]) -> Array:
         self._offers("ends")

@@ -126,6 +126,18 @@ class ModelChecks:
             logits = scores.logits(row)
             assert scores.argmax(row) == int(np.flatnonzero(logits == logits.max())[0]), f"row {row}"
 
+    def test_argmax_alone(self, model: Model) -> None:
+        """In one pass with a query that wants logits too; who said that they are not wanted does not get them."""
+        (tokens, parents), wanted = self._rows(model, 30, 2, 6), (6, 0, 3)
+        queries = [Query(model.open(), tokens, parents, wanted, argmax_only=only) for only in (True, False, True)]
+        bare, full, other = model.score(queries)
+        for row in wanted:
+            assert bare.argmax(row) == other.argmax(row) == full.argmax(row) == int(np.argmax(full.logits(row)))
+            with refuses(f"the logits of row {row}, of which the argmax alone was asked for,", ValueError, LookupError):
+                bare.logits(row)
+        with refuses("the argmax of a row that was not asked for", ValueError, LookupError):
+            bare.argmax(1)
+
     @pytest.mark.parametrize("count", [1, 3])
     def test_top_is_best_first(self, model: Model, count: int) -> None:
         """Lower ids come first among equals."""
