@@ -7,11 +7,12 @@
 
     told = Twin(written).run(tokens)        # native_twin.py, needs torch: reference logits and hidden states
 
-CASES names what there is: smollm (tied), llama, llama3, llama-linear, llama-yarn, mistral, mistral-window, qwen2,
-qwen2-tied, qwen2-window, qwen3, qwen3-window, gemma3, gemma3-linear, gemma3-bases. The second argument is one of KINDS,
-for every matrix, or of MIXES. Rows are short (96 or 64 numbers) unless the type needs blocks of 256; with
-`size="uneven"` rows have 288 and 512 numbers, so that a K type falls back in one matrix and not in the next, as in the
-files of Gemma 3 270M. The same arguments always give the same file. Needs neither torch nor the engine.
+CASES names what there is: smollm (tied), llama, llama3, llama-linear, llama-factor, llama-local-base, llama-yarn,
+mistral, mistral-window, qwen2, qwen2-tied, qwen2-window, qwen3, qwen3-window, gemma3, gemma3-linear, gemma3-bases. The
+second argument is one of KINDS, for every matrix, or of MIXES. Rows are short (96 or 64 numbers) unless the type needs
+blocks of 256; with `size="uneven"` rows have 288 and 512 numbers, so that a K type falls back in one matrix and not in
+the next, as in the files of Gemma 3 270M. The same arguments always give the same file. Needs neither torch nor the
+engine.
 """
 
 from __future__ import annotations
@@ -100,6 +101,7 @@ APART = shapes(Shape(64, 96, 4, 2, 32), Shape(256, 512, 4, 2, 128), Shape(288, 5
 GEMMA = shapes(Shape(64, 96, 2, 1, 64, 7), Shape(256, 256, 2, 1, 128, 7), Shape(160, 256, 4, 1, 64, 7))
 STRETCHED = {"rope.scaling.type": "yarn", "rope.scaling.factor": 4.0, "rope.scaling.original_context_length": 512}
 LINEAR = {"rope.scaling.type": "linear", "rope.scaling.factor": 4.0}
+FACTOR = {"rope.scaling.factor": 4.0}  # a factor alone is a linear one
 LOCAL = {"rope.freq_base_swa": 20000.0}
 SLIDING: dict[str, Any] = {"architecture": "gemma3", "tied": True, "theta": 1e6, "epsilon": 1e-6, "window": 24}
 
@@ -110,14 +112,16 @@ CASES = {
         Case("llama", "llama", EVEN),
         Case("llama3", "llama", EVEN, llama3=(8.0, 1.0, 4.0, 64)),
         Case("llama-linear", "llama", EVEN, keys=LINEAR),
-        Case("llama-yarn", "llama", EVEN, keys=STRETCHED, refused="rope"),
+        Case("llama-factor", "llama", EVEN, keys=FACTOR),
+        Case("llama-local-base", "llama", EVEN, keys=LOCAL, refused="rope.freq_base_swa"),
+        Case("llama-yarn", "llama", EVEN, keys=STRETCHED, refused="yarn"),
         Case("mistral", "llama", APART, theta=1e6),
         Case("mistral-window", "llama", QWEN2, window=24),
         Case("qwen2", "qwen2", QWEN2, theta=1e6, epsilon=1e-6),
         Case("qwen2-tied", "qwen2", QWEN2, tied=True, theta=1e6, epsilon=1e-6),
-        Case("qwen2-window", "qwen2", QWEN2, theta=1e6, epsilon=1e-6, window=24),
+        Case("qwen2-window", "qwen2", QWEN2, theta=1e6, epsilon=1e-6, window=24, refused="window"),
         Case("qwen3", "qwen3", APART, tied=True, theta=1e6, epsilon=1e-6),
-        Case("qwen3-window", "qwen3", APART, theta=1e6, epsilon=1e-6, window=24),
+        Case("qwen3-window", "qwen3", APART, theta=1e6, epsilon=1e-6, window=24, refused="window"),
         Case("gemma3", shapes=GEMMA, pattern=6, **SLIDING),
         Case("gemma3-linear", shapes=GEMMA, pattern=6, keys=LINEAR, **SLIDING),
         Case("gemma3-bases", shapes=GEMMA, pattern=6, keys=LOCAL, **SLIDING),

@@ -147,7 +147,7 @@ def rope(case: Case) -> dict[str, Any]:
         factor, low, high, original = case.llama3
         found |= {"rope_type": "llama3", "factor": factor, "low_freq_factor": low, "high_freq_factor": high}
         found["original_max_position_embeddings"] = original
-    if kind := case.keys.get("rope.scaling.type"):
+    if kind := case.keys.get("rope.scaling.type", "linear" if "rope.scaling.factor" in case.keys else None):
         found |= {"rope_type": kind, "factor": case.keys["rope.scaling.factor"]}
     if original := case.keys.get("rope.scaling.original_context_length"):
         found["original_max_position_embeddings"] = original

@@ -13,13 +13,13 @@ pytest.importorskip("transformers")
 
 from foredraft.core.errors import WeightsError  # noqa: E402
 from foredraft.models.hf import HFModel  # noqa: E402
+from foredraft.models.native import NativeModel, Unsupported  # noqa: E402
 from hf_gguf_files import built, logits, told, write  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 SLIDING, FULL = "sliding_attention", "full_attention"
 WINDOW = {"attention.sliding_window": 5}
-ALL_SLIDING = {"use_sliding_window": True, "sliding_window": 5, "layer_types": [SLIDING] * 2}
 LINEAR = {"rope_type": "linear", "factor": 4.0, "rope_theta": 1e4}
 BASES = {FULL: {"rope_type": "default", "rope_theta": 1e6}, SLIDING: {"rope_type": "default", "rope_theta": 300.0}}
 WIDE = {"head_dim": 32}  # with the width, each would give another scale of scores
@@ -27,8 +27,6 @@ WIDE = {"head_dim": 32}  # with the width, each would give another scale of scor
 # Name -> architecture, the model's type, its configuration, what the file says of that.
 HONOURED: dict[str, tuple[str, str, dict[str, Any], dict[str, Any]]] = {
     "llama-window": ("llama", "mistral", {"sliding_window": 5}, WINDOW),
-    "qwen2-window": ("qwen2", "qwen2", ALL_SLIDING, WINDOW),
-    "qwen3-window": ("qwen3", "qwen3", ALL_SLIDING, WINDOW),
     "qwen3-biases": ("qwen3", "qwen3", {"attention_bias": True}, {}),
     "qwen2-factor-alone": ("qwen2", "qwen2", {"rope_parameters": LINEAR}, {"rope.scaling.factor": 4.0}),
     "gemma3-base-of-windows": ("gemma3", "gemma3", {"rope_parameters": BASES}, {"rope.freq_base_swa": 300.0}),
@@ -107,6 +105,8 @@ REFUSED: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "values of another size": ("qwen2", {"attention.value_length": 8}, {}),
     "by 'longrope'": ("llama", {"rope.scaling.type": "longrope"}, {}),
     "attention.sliding_window beside": ("llama", WINDOW, {}),
+    "qwen2.attention.sliding_window": ("qwen2", WINDOW, {}),
+    "not of which layers": ("qwen3", WINDOW, {}),
     "qwen3.attention.head_count_kv": ("qwen3", {"attention.head_count_kv": [2, 1]}, {}),
     "qwen3.attention.sliding_window": ("qwen3", {"attention.sliding_window": [5, 0]}, {}),
     "qwen3.rope.freq_base": ("qwen3", {"rope.freq_base": 0.0}, {}),
@@ -128,6 +128,39 @@ def test_what_would_be_lost_is_refused_by_name(tmp_path: Path, named: str) -> No
         loaded(tmp_path / "odd.gguf")
     assert named in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def native_refusal(path: Path) -> str:
+    """What the native engine says; nothing where it takes the file."""
+    try:
+        NativeModel.load(path)
+    except WeightsError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("named", REFUSED)
+def test_the_native_engine_sends_nobody_here_in_vain(tmp_path: Path, named: str) -> None:
+    architecture, settings, extra = REFUSED[named]
+    write(tmp_path / "odd.gguf", built(architecture), architecture, settings=settings, extra=extra)
+    said = native_refusal(tmp_path / "odd.gguf")
+    assert "--engine hf" not in said or architecture == "gemma2"  # which it does not know
+
+
+@pytest.mark.parametrize("name", HONOURED)
+def test_the_native_engine_sends_here_what_it_cannot(tmp_path: Path, name: str) -> None:
+    architecture, kind, own, settings = HONOURED[name]
+    write(tmp_path / "tiny.gguf", built(kind, **own), architecture, settings=settings)
+    said = native_refusal(tmp_path / "tiny.gguf")
+    assert not said or said.endswith("choose --engine hf")
+
+
+def test_the_native_engine_sends_biases_of_hidden_layers_here(tmp_path: Path) -> None:
+    stock = built("llama", mlp_bias=True)
+    write(tmp_path / "biased.gguf", stock, "llama")
+    np.testing.assert_allclose(logits(loaded(tmp_path / "biased.gguf")), told(stock), rtol=0, atol=1e-4)
+    with pytest.raises(Unsupported, match="--engine hf$"):
+        NativeModel.load(tmp_path / "biased.gguf")
 
 
 # --- architectures that transformers reads ----------------------------------------------------------------------------

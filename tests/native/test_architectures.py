@@ -263,11 +263,11 @@ MISTAKES: dict[str, tuple[str, dict[str, Any]]] = {
     "window too long by one": ("gemma3", {"window": 25}),
     "window too short by one": ("mistral-window", {"window": 23}),
     "window of all layers dropped": ("mistral-window", {"window": None}),
-    "window of a Qwen dropped": ("qwen3-window", {"window": None}),
     "local base dropped": ("gemma3-bases", {"keys": {}}),
     "frequencies as they are": ("llama3", {"llama3": None}),
     "frequencies divided a little less": ("llama3", {"llama3": (7.9, 1.0, 4.0, 64)}),
     "positions not stretched": ("gemma3-linear", {"keys": {}}),
+    "a factor alone dropped": ("llama-factor", {"keys": {}}),
     "positions stretched otherwise": ("llama-linear", {"keys": LINEAR | {"rope.scaling.factor": 4.01}}),
 }
 
@@ -292,6 +292,7 @@ def test_small_mistakes_show(files: Any, twins: Any, tmp_path: Path, mistake: st
 def test_what_is_refused(opened: Any, loader: str, name: str) -> None:
     with pytest.raises(WeightsError) as error:
         opened(loader, name)
+    assert CASES[name].refused in str(error.value)
     assert "\n" not in str(error.value)
 
 

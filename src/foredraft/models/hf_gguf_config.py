@@ -115,16 +115,18 @@ def configuration(header: GGUFHeader, infos: dict[str, TensorInfo]) -> Any:
 
 
 def _windowed(header: GGUFHeader, told: dict[str, Any]) -> Any:
-    """The configuration, with the window of all layers if the file states one."""
+    """The configuration, with the window of all layers that a Mistral has, which is a llama in files.
+
+    Of the others some layers have one, or none has; no file says which, and llama.cpp reads no window of theirs.
+    """
     architecture, window = header.architecture, _count(header, "attention.sliding_window", 0, least=0)
     if not 0 < window < told["max_position_embeddings"]:
         return CONFIGS[architecture](**told)
-    if architecture == "llama":  # files of mistral models are of this architecture
-        if told.pop("attention_bias") | told.pop("mlp_bias"):
-            raise lost(header, "has a setting llama.attention.sliding_window beside tensors of biases")
-        return transformers.MistralConfig(**told, sliding_window=window)
-    kinds = [SLIDING] * told["num_hidden_layers"]
-    return CONFIGS[architecture](**told, use_sliding_window=True, sliding_window=window, layer_types=kinds)
+    if architecture != "llama":
+        raise lost(header, f"has a setting {architecture}.attention.sliding_window but not of which layers")
+    if told.pop("attention_bias") | told.pop("mlp_bias"):
+        raise lost(header, "has a setting llama.attention.sliding_window beside tensors of biases")
+    return transformers.MistralConfig(**told, sliding_window=window)
 
 
 def _gemma(header: GGUFHeader, gemma: Gemma, told: dict[str, Any]) -> dict[str, Any]:

@@ -60,11 +60,15 @@ FACTORS = "rope_freqs.weight"
 # The settings of an architecture that are understood; a file with any other is refused.
 SETTINGS = frozenset(
     {"context_length", "embedding_length", "block_count", "feed_forward_length", "vocab_size"}
-    | {"rope.dimension_count", "rope.freq_base", "rope.freq_base_swa", "rope.scaling.type", "rope.scaling.factor"}
+    | {"rope.dimension_count", "rope.freq_base", "rope.scaling.type", "rope.scaling.factor"}
     | {"rope.scaling.original_context_length", "rope.scaling.finetuned"}
     | {"attention.layer_norm_rms_epsilon", WINDOW}
     | {f"attention.{key}" for key in ("head_count", "head_count_kv", "key_length", "value_length")}
 )
+GEMMA_SETTINGS = frozenset({"rope.freq_base_swa"})
+# What the hf backend reads beside that: settings of Gemmas, and biases of the hidden layers of Llamas.
+HF_SETTINGS = frozenset({"final_logit_softcapping", "attention.sliding_window_pattern"})
+HF_TENSORS = frozenset(f"ffn_{part}.bias" for part in ("gate", "up", "down"))
 GEMMA_PATTERN = 6  # every sixth layer of Gemma 3 sees everything
 GEMMA_LOCAL_BASE = 10000.0
 SMOLLM3_PATTERN = 4  # every fourth layer of SmolLM3 has no positions
@@ -120,24 +124,31 @@ def read_weights(
 def _check_known(header: GGUFHeader, infos: dict[str, TensorInfo]) -> None:
     """Raises Unsupported for an architecture, a setting or a tensor that is not read here."""
     name, architecture = header.path.name, header.architecture
-    if architecture not in ARCHITECTURES:
+    kind = ARCHITECTURES.get(architecture)
+    if kind is None:
         known, other = ", ".join(sorted(ARCHITECTURES)), shown(architecture)
         raise Unsupported(f"{name} is of architecture {other}, and native are {known}: choose --engine hf")
     prefix = f"{architecture}."
     own = {key.removeprefix(prefix) for key in header.metadata if key.startswith(prefix)}
     scaling = str(header.setting("rope.scaling.type", "none"))
-    if unknown := sorted(own - SETTINGS):
-        raise Unsupported(f"{name} has a setting {shown(unknown[0])} unknown to the native engine: choose --engine hf")
+    if unknown := sorted(own - SETTINGS - (GEMMA_SETTINGS if kind.gemma else set())):
+        remedy = _remedy(kind.gemma and HF_SETTINGS.issuperset(unknown))
+        raise Unsupported(f"{name} has a setting {shown(unknown[0])} unknown to the native engine: {remedy}")
     if scaling not in ("none", "linear"):
         raise Unsupported(f"{name} stretches its positions by {shown(scaling)}, unknown here: load it from safetensors")
     layer = {*MATRICES.values(), *VECTORS.values()}
-    if ARCHITECTURES[architecture].gemma:
+    if kind.gemma:
         layer |= {*GEMMA_NORMS.values()}
     outer = {EMBEDDING, NORM, HEAD} | ({FACTORS} if architecture == "llama" else set())
     for tensor in infos:
         parts = tensor.split(".", 2)
         if tensor not in outer and not (parts[0] == "blk" and len(parts) == 3 and parts[2] in layer):
-            raise Unsupported(f"{name} has a tensor {shown(tensor)} unknown to the native engine: choose --engine hf")
+            remedy = _remedy(architecture == "llama" and parts[-1] in HF_TENSORS)
+            raise Unsupported(f"{name} has a tensor {shown(tensor)} unknown to the native engine: {remedy}")
+
+
+def _remedy(hf_reads: bool) -> str:
+    return "choose --engine hf" if hf_reads else "load it from safetensors"
 
 
 def _check_layers(header: GGUFHeader, infos: dict[str, TensorInfo], layers: int) -> None:
@@ -175,7 +186,7 @@ def _shape(
     rotated = own("rope.dimension_count")
     config.head_size = count(own("attention.key_length") or rotated or config.width // config.heads, "key_length")
     if own("attention.value_length", config.head_size) != config.head_size:
-        raise Unsupported(f"{header.path.name} has values of another size than its keys: choose --engine hf")
+        raise Unsupported(f"{header.path.name} has values of another size than its keys: {_remedy(False)}")
     config.rotated = count(rotated or config.head_size, "rope.dimension_count")
     config.context = count(own("context_length"), "context_length")
     if context is not None:
@@ -194,9 +205,15 @@ def _shape(
 
 
 def _windows(header: GGUFHeader, layers: int) -> tuple[int, ...]:
-    """Positions that each layer sees, 0 for all. Llama files may state a window that no layer of theirs has."""
+    """Positions that each layer sees, 0 for all. A Mistral, which is a llama in files, has one window everywhere.
+
+    Of the others some layers have one, or none has; no file says which, and llama.cpp reads no window of theirs.
+    """
     if not ARCHITECTURES[header.architecture].gemma:
-        return (count(header.setting(WINDOW, 0), WINDOW, least=0, most=math.inf),) * layers
+        window = count(header.setting(WINDOW, 0), WINDOW, least=0, most=math.inf)
+        if header.architecture != "llama" and 0 < window < count(header.setting("context_length"), "context_length"):
+            raise Unsupported(f"{header.path.name} has a window but not of which layers: {_remedy(False)}")
+        return (window,) * layers
     window = count(header.setting(WINDOW), WINDOW, most=math.inf)
     return tuple(0 if (layer + 1) % GEMMA_PATTERN == 0 else window for layer in range(layers))
 
@@ -205,8 +222,9 @@ def _frequencies(header: GGUFHeader, layers: int, rotated: int, reader: _Reader)
     """Radians a position, for each pair of components of each layer (2104.09864, section 3.4.2; rounded to f32)."""
     base = number(header.setting("rope.freq_base", 10000.0), "rope.freq_base")
     stretch = 1.0
-    if header.setting("rope.scaling.type", "none") == "linear":
-        stretch = number(header.setting("rope.scaling.factor", 1.0), "rope.scaling.factor")
+    linear = header.setting("rope.scaling.type", "linear") == "linear"  # as a factor alone is
+    if linear and header.setting("rope.scaling.factor", 0) not in (0, 1):
+        stretch = number(header.setting("rope.scaling.factor"), "rope.scaling.factor")
     factors = reader.vector(FACTORS) if FACTORS in reader.infos else [1.0] * (rotated // 2)
     full = rotations(base, rotated, [stretch * factor for factor in factors])
     if header.architecture == "smollm3":
