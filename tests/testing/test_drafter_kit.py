@@ -3,6 +3,9 @@
 import numpy as np
 import pytest
 
+from foredraft.draft.corpus import Corpus
+from foredraft.draft.corpus import Options as CorpusOptions
+from foredraft.draft.datastore import Datastore, suffix_array
 from foredraft.draft.lookup import Lookup, Options
 from foredraft.draft.model import ModelDrafter
 from foredraft.draft.model_tree import Shape
@@ -31,6 +34,13 @@ class TestSuffix(DrafterChecks):
     @pytest.fixture(params=[SuffixOptions(), SuffixOptions(depth=2, shared=False, factor=1.0)], ids=str)
     def make_drafter(self, request: pytest.FixtureRequest) -> MakeDrafter:
         return lambda: Suffix(request.param)
+
+
+class TestCorpus(DrafterChecks):
+    @pytest.fixture
+    def make_drafter(self) -> MakeDrafter:
+        text = np.array([0, 1, 2, 0, 2, 1, 1, -1, 2, 2, 1, 2, 0, 0, 1, -1, 1, 0, 2], dtype=np.int32)
+        return lambda: Corpus(CorpusOptions("texts", min=1), Datastore(text, suffix_array(text)))
 
 
 class TestModelDrafter(DrafterChecks):

@@ -16,6 +16,7 @@ from foredraft.core.errors import UnknownName, UsageError
 from foredraft.draft.family import Family, Spec, parse
 
 DRAFTERS: dict[str, str] = {
+    "corpus": "foredraft.draft.corpus:FAMILY",
     "forced": "foredraft.draft.forced:FAMILY",
     "lookup": "foredraft.draft.lookup:FAMILY",
     "model": "foredraft.draft.model:FAMILY",
