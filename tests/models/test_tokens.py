@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from foredraft.core.protocols import AnyDrafter, Needs, Tokens
-from foredraft.draft import specify
+from foredraft.draft import Lineup, specify
 from foredraft.draft.family import Provided
 from foredraft.draft.none import Nothing
 from foredraft.engine.backends import Loaded, make_drafting
@@ -81,7 +81,8 @@ def test_a_drafter_that_needs_a_tokenizer_gets_the_targets(tmp_path: Path, wante
         return Reader(provided)
 
     family = replace(spec.family, needs=lambda options: Needs(tokenizer=wanted), build=build)
-    drafter = make_drafting(replace(spec, family=family), target).drafter
+    lineup = Lineup("reader", (replace(spec, family=family),))
+    (drafter,) = make_drafting(lineup, target).drafters.values()
     assert isinstance(drafter, Reader)
     assert drafter.provided.second_tokenizer is None
     if not wanted:
