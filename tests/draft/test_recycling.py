@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ class Told:
 
     vocab_size = VOCAB
 
-    def __init__(self, rows: dict[int, Sequence[float]], count: int = 8) -> None:
+    def __init__(self, rows: Mapping[int, Any], count: int = 8) -> None:
         self.rows, self.count = rows, count
 
     def top(self, row: int) -> tuple[Any, Any]:
@@ -128,7 +128,9 @@ def folded(readings: Sequence[tuple[Sequence[int], Sequence[float]]], share: flo
         weights = {token: (1 if first else share) * prob for token, prob in zip(tokens, probs, strict=True)}
         for token, prob in kept.items():
             weights[token] = weights.get(token, 0.0) + (0.0 if first else (1 - share) * prob)
-        order = sorted(weights, key=lambda token, at=weights: (-round(at[token], 12), list(at).index(token)))
+        places = list(weights)
+        ranks = {token: (-round(weights[token], 12), place) for place, token in enumerate(places)}
+        order = sorted(ranks, key=ranks.__getitem__)
         kept = {token: weights[token] for token in order[:width] if not first or token in tokens}
     return kept
 
@@ -169,7 +171,7 @@ def test_a_thousand_tables_hold_the_means_of_what_they_were_told() -> None:
 
 def paths(table: Successors, text: tuple[int, ...], depth: int) -> dict[tuple[int, ...], float]:
     """Every path that the rows span, and its score."""
-    found = {(): 0.0}
+    found: dict[tuple[int, ...], float] = {(): 0.0}
     for length in range(1, depth + 1):
         for path in itertools.product(range(VOCAB), repeat=length):
             if path[:-1] not in found:
@@ -221,8 +223,7 @@ def test_every_row_of_real_rounds_is_taken_in() -> None:
             rejected += len(inside)
             for nodes in (*inside, *(step.path[:end] for end in range(len(step.path) + 1))):
                 text = (*said, *(step.tree.tokens[node] for node in nodes))
-                row = judge.logits(text)
-                last[text[-1:]] = tuple(sorted(range(5), key=lambda token, row=row: (-row[token], token))[:3])
+                last[text[-1:]] = tuple(np.argsort(-judge.logits(text), kind="stable")[:3].tolist())
             said += step.tokens
         assert {context: row.tokens for context, row in sequence.state.table.own.items()} == last
     assert rejected > 10

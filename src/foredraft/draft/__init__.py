@@ -21,6 +21,7 @@ DRAFTERS: dict[str, str] = {
     "lookup": "foredraft.draft.lookup:FAMILY",
     "model": "foredraft.draft.model:FAMILY",
     "none": "foredraft.draft.none:FAMILY",
+    "prediction": "foredraft.draft.prediction:FAMILY",
     "recycling": "foredraft.draft.recycling:FAMILY",
     "suffix": "foredraft.draft.suffix:FAMILY",
     "staged": "foredraft.draft.staged:FAMILY",
