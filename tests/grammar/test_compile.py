@@ -146,3 +146,18 @@ def test_a_text_that_the_tokenizer_would_change_is_spelt_by_the_longest_pieces()
     state = type(grammars())(vocabulary).first(StructuredOutputsParams(choice=("abcb",)))
     assert state.forced() == ((5, 1), 2)
     assert allowed(state) == allowed(first(["abcb"]))
+
+
+def test_without_forcing_every_spelling_is_allowed() -> None:
+    made = grammars()
+    text = 'start: "abcb" | "abcc"'
+    assert allowed(made.first(StructuredOutputsParams(grammar=text))) == {5}
+    free = made.first(StructuredOutputsParams(grammar='%llguidance {"no_forcing": true}\n' + text))
+    assert allowed(free) == {0, 3, 5}
+
+
+def test_a_schema_can_have_keywords_left_aside() -> None:
+    schema = {"x-guidance": {"lenient": True}, "enum": ["a"], "not": {"const": "b"}}
+    check(StructuredOutputsParams(json=schema))
+    with pytest.raises(UsageError, match="not"):
+        check(StructuredOutputsParams(json={key: schema[key] for key in ("enum", "not")}))
