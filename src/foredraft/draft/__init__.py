@@ -29,7 +29,7 @@ DRAFTERS: dict[str, str] = {
 }
 
 AUTO = "auto"
-FREE = ("suffix", "recycling")
+FREE = ("forced", "prediction", "suffix", "recycling")
 """What `auto` stands for, asked in this order: those that need nothing and cost next to nothing."""
 
 
