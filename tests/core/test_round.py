@@ -436,16 +436,39 @@ def test_a_query_feeds_what_the_cache_lacks_then_the_tree() -> None:
     assert sequence.steps[0].rows == 10
 
 
+class Anything:
+    """A grammar that allows everything."""
+
+    def allows(self, token: int) -> bool:
+        return True
+
+    def few(self) -> None:
+        return None
+
+    def prefix(self, tokens: Sequence[int]) -> int:
+        return len(tokens)
+
+    def forced(self) -> tuple[tuple[int, ...], int]:
+        return (), 0
+
+    def apply(self, logits: Logits) -> Logits:
+        return logits
+
+    def after(self, token: int) -> Anything:
+        return self
+
+
 @pytest.mark.parametrize(
     ("rules", "changes", "needs", "wanted"),
     [
         (Rules(), {}, Needs(), True),
         (Rules(temperature=0.5), {}, Needs(), False),
         (Rules((MinTokens(1, (2,)),)), {}, Needs(), False),
+        (Rules(grammar=Anything()), {}, Needs(), False),
         (Rules(), {"logprobs": 0}, Needs(), False),
         (Rules(), {}, Needs(top=1), False),
     ],
-    ids=["greedy", "drawn", "ruled", "with logprobs", "with the likeliest tokens"],
+    ids=["greedy", "drawn", "ruled", "under a grammar", "with logprobs", "with the likeliest tokens"],
 )
 def test_greedy_rounds_ask_for_the_argmax_alone(rules: Rules, changes: Any, needs: Needs, wanted: bool) -> None:
     """Unless somebody reads more than that."""
