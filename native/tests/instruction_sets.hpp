@@ -16,6 +16,8 @@
 namespace foredraft {
 // kernels/amx.cpp once more, with memory for tile registers.
 const Kernels& emulated_amx_kernels();
+// kernels/avxvnni.cpp once more, for processors with AVX-512VL and its VNNI.
+const Kernels& evex_avxvnni_kernels();
 }  // namespace foredraft
 
 namespace check {
@@ -25,7 +27,7 @@ struct InstructionSet {
   const foredraft::Kernels& kernels;
 };
 
-// The portable one first. Emulated tiles need AVX-512 for all that is not a tile.
+// The portable one first. Emulated tiles need AVX-512 for all that is not a tile, and so does VNNI in its encoding.
 inline std::vector<InstructionSet> instruction_sets() {
   std::vector<InstructionSet> all;
   [[maybe_unused]] bool wide = false;
@@ -35,6 +37,7 @@ inline std::vector<InstructionSet> instruction_sets() {
   }
 #if defined(__x86_64__)
   if (wide) all.push_back({"amx emulated", foredraft::emulated_amx_kernels()});
+  if (wide) all.push_back({"avxvnni by AVX-512VL", foredraft::evex_avxvnni_kernels()});
 #endif
   return all;
 }

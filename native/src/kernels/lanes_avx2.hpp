@@ -1,4 +1,5 @@
-// 8 lanes of AVX2 with FMA and F16C; with AVX-VNNI where this is compiled for it.
+// 8 lanes of AVX2 with FMA and F16C; with AVX-VNNI where this is compiled for it. FOREDRAFT_EVEX_VNNI: with the same
+// operation in the encoding of AVX-512VL, so that processors that have no other can test what is made of it.
 #pragma once
 
 #include <immintrin.h>
@@ -64,8 +65,12 @@ template <int N>
 inline I right(I a) { return _mm256_srli_epi16(a, N); }
 inline I bytes(uint8_t a) { return _mm256_set1_epi8((char)a); }
 
-#if defined(__AVXVNNI__)
+#if defined(__AVXVNNI__) || defined(FOREDRAFT_EVEX_VNNI)
+#if defined(FOREDRAFT_EVEX_VNNI)
+inline I dot(I acc, I codes, int32_t activations) { return _mm256_dpbusd_epi32(acc, codes, _mm256_set1_epi32(activations)); }
+#else
 inline I dot(I acc, I codes, int32_t activations) { return _mm256_dpbusd_avx_epi32(acc, codes, _mm256_set1_epi32(activations)); }
+#endif
 inline I dot_wide(I acc, I codes, int32_t activations) { return dot(acc, codes, activations); }
 inline I start_wide(int32_t zero) { return all_int(zero); }
 #else
