@@ -16,8 +16,11 @@ from foredraft.core.errors import UnknownName, UsageError
 from foredraft.draft.family import Family, Spec, parse
 
 DRAFTERS: dict[str, str] = {
+    "blind": "foredraft.draft.blind:FAMILY",
     "corpus": "foredraft.draft.corpus:FAMILY",
     "forced": "foredraft.draft.forced:FAMILY",
+    "jacobi": "foredraft.draft.jacobi:FAMILY",
+    "lookahead": "foredraft.draft.lookahead:FAMILY",
     "lookup": "foredraft.draft.lookup:FAMILY",
     "model": "foredraft.draft.model:FAMILY",
     "none": "foredraft.draft.none:FAMILY",
