@@ -26,6 +26,7 @@ from foredraft.draft.staged import Options, Stage, Staged
 from foredraft.engine.sequence import open_sequence
 from foredraft.models.toy import NGrams, Tables, ToyModel
 from foredraft.policy.constant import Constant
+from foredraft.policy.stopping import Cumulative
 from foredraft.testing.drafters import DrafterChecks, MakeDrafter, until
 from foredraft.testing.watch import drive
 from foredraft.verify.match import Match
@@ -292,6 +293,26 @@ def test_the_inner_drafter_learns_from_the_targets_rows() -> None:
     sequence = open_sequence(target, drafter, Match(), Request((0, 1), 0), until(8))
     drive(target, Constant(3), [sequence])
     assert Learner.seen > len(sequence.steps)
+
+
+@pytest.mark.parametrize("draw", ["coupled", "sampled"])
+def test_a_budget_may_say_when_it_is_enough(draw: Draw) -> None:
+    """The token after which it is enough stays; what the same inner round said beyond it goes, and the tail too."""
+    net, stopped = Tables.random(VOCAB, order=1, seed=4, scale=2.0), 0
+    for seed in range(20):
+        trees = []
+        for stop in (None, Cumulative(0.3)):
+            drafter = Staged(ToyModel(net), lookup())
+            state = drafter.open(Request((0, 1, 0), seed))
+            ask = asked(state, (0, 1, 0), Rules(temperature=1.0), Budget(6, 6, stop=stop), draw, seed)
+            trees += drafter.propose([ask])
+        full, short = trees
+        paths = [math.exp(full.score[node]) for node in range(len(full)) if full.depths[node] == node + 1]
+        count = next((place + 1 for place, path in enumerate(paths) if path < 0.3), len(paths))
+        assert short.tokens[:count] == full.tokens[:count]
+        assert short.depth == count
+        stopped += count < 6
+    assert stopped > 5
 
 
 # --- how it is written ----------------------------------------------------------------------------------------------

@@ -12,7 +12,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
+
+import numpy as np
 
 from foredraft.core.errors import DraftError, UsageError
 from foredraft.core.events import Step
@@ -121,7 +124,7 @@ class Staged:
     def propose(self, asks: Sequence[Ask[Stage]]) -> list[DraftTree]:
         runs = {index: self._run(ask) for index, ask in enumerate(asks) if self._fits(ask)}
         try:
-            while active := [run for run in runs.values() if not run.finished]:
+            while active := [run for index, run in runs.items() if not _enough(asks[index], run)]:
                 model = Fitted.of(self.model, asks[0].vocab_size)
                 faults = [step.fault for step in run_round(model, self.policy, active) if step.fault is not None]
                 if faults:
@@ -130,8 +133,7 @@ class Staged:
         finally:
             for index, run in runs.items():
                 asks[index].state.draft.cached[:] = run.committed[: run.cache.length]
-                if run.state is not None:
-                    self.inner.close(run.state)
+                run.release()
 
     def update(self, news: Sequence[News[Stage]]) -> None:
         """The inner drafter learns of the text as if it drafted for the target itself."""
@@ -173,7 +175,8 @@ class Staged:
 
     def _tree(self, ask: Ask[Stage], run: Seq) -> DraftTree:
         """What the draft model said as the trunk; then the cheap tail, or the runners-up where the budget has room."""
-        tokens, laws = run.committed[len(ask.committed) :], [law for step in run.steps for law in step.laws]
+        laws = _laws(ask, run)
+        tokens = run.committed[len(ask.committed) :][: len(laws)]
         grown = Grown(ask)
         last = ROOT
         for token, law in zip(tokens, laws, strict=True):
@@ -201,6 +204,28 @@ class Staged:
             above = 0.0 if parent == ROOT else tail.score[parent]
             own = min(tail.score[node] - above, 0.0)
             at[node] = grown.add(at[parent], tail.tokens[node], own, tail.laws[node], tail.sources[node])
+
+
+def _laws(ask: Ask[Stage], run: Seq) -> list[Law]:
+    """The draft model's laws at the tokens it said, up to the one after which the budget's `stop` calls it enough."""
+    laws = [law for step in run.steps for law in step.laws]
+    stop, path = ask.budget.stop, 1.0
+    for said, law in enumerate(laws if stop is not None else ()):
+        chance = law.prob(run.committed[len(ask.committed) + said])
+        path *= chance
+        if stop is not None and stop(chance, path, partial(_entropy, law)):
+            return laws[: said + 1]
+    return laws
+
+
+def _entropy(law: Law) -> float:
+    """In nats."""
+    _, probs = law.support()
+    return float(-(probs * np.log(probs)).sum())
+
+
+def _enough(ask: Ask[Stage], run: Seq) -> bool:
+    return run.finished or len(_laws(ask, run)) < len(run.committed) - len(ask.committed)
 
 
 @dataclass
