@@ -320,7 +320,7 @@ def test_a_budget_may_say_when_it_is_enough(draw: Draw) -> None:
 
 def test_specifications_nest() -> None:
     plain = specify("staged:lookup,model=some/path")
-    assert plain.options == Options("some/path", "lookup")
+    assert plain.options == Options("some/path", inner="lookup")
     assert plain.needs == Needs(model="some/path")
     assert specify("staged:model=some/path").options == plain.options
     nested = specify("staged:lookup:n=2:branches=3:k=6,model=some/path,horizontal=2,k=5")

@@ -16,8 +16,12 @@ from foredraft.core.errors import UnknownName, UsageError
 from foredraft.draft.family import Family, Spec, parse
 
 DRAFTERS: dict[str, str] = {
+<<<<<<< HEAD
     "blind": "foredraft.draft.blind:FAMILY",
     "corpus": "foredraft.draft.corpus:FAMILY",
+=======
+    "ahead": "foredraft.draft.ahead:FAMILY",
+>>>>>>> 71416ce (ahead: draft while the target verifies; second models of staged, translate and ahead may be loaded cheaply)
     "forced": "foredraft.draft.forced:FAMILY",
     "jacobi": "foredraft.draft.jacobi:FAMILY",
     "lookahead": "foredraft.draft.lookahead:FAMILY",

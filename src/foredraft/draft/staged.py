@@ -32,18 +32,19 @@ from foredraft.draft.caught_up import CaughtUp
 from foredraft.draft.family import Family, Provided
 from foredraft.draft.fitted import Fitted
 from foredraft.draft.likeliest import Likeliest
+from foredraft.draft.second import Second
 from foredraft.verify.match import Match
 
 
 @dataclass(frozen=True)
-class Options:
-    model: str = field(metadata={"help": "the draft model: a known name, a path or a hub id"})
+class Options(Second):
     inner: str = field(default="lookup", metadata={"help": "what drafts for it, options after colons: lookup:n=2:k=6"})
     horizontal: int = field(
         default=0, metadata={"help": "tokens the model drafts before the inner drafter adds the rest; 0: it drafts all"}
     )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         needs = self.drafter.needs
         if needs != Needs(top=needs.top):
             raise UsageError(
@@ -124,7 +125,7 @@ class Staged:
     def propose(self, asks: Sequence[Ask[Stage]]) -> list[DraftTree]:
         runs = {index: self._run(ask) for index, ask in enumerate(asks) if self._fits(ask)}
         try:
-            while active := [run for index, run in runs.items() if not _enough(asks[index], run)]:
+            while active := [run for at, run in runs.items() if not (run.finished or _stopped(asks[at], run))]:
                 model = Fitted.of(self.model, asks[0].vocab_size)
                 faults = [step.fault for step in run_round(model, self.policy, active) if step.fault is not None]
                 if faults:
@@ -175,13 +176,14 @@ class Staged:
 
     def _tree(self, ask: Ask[Stage], run: Seq) -> DraftTree:
         """What the draft model said as the trunk; then the cheap tail, or the runners-up where the budget has room."""
-        laws = _laws(ask, run)
-        tokens = run.committed[len(ask.committed) :][: len(laws)]
+        stopped = _stopped(ask, run)
+        laws = _laws(run)[:stopped]
+        tokens = run.committed[len(ask.committed) :][:stopped]
         grown = Grown(ask)
         last = ROOT
         for token, law in zip(tokens, laws, strict=True):
             last = grown.add(last, token, math.log(law.prob(token)), law, self.source)
-        if self.horizontal and len(tokens) == self.horizontal:
+        if stopped is None and len(tokens) == self.horizontal:
             self._add_tail(grown, run, last)
         if ask.draw != "sampled" or ask.rules.temperature == 0:  # a ratio test must not depend on what was drawn
             _add_runners_up(grown, laws, self.source)
@@ -206,26 +208,26 @@ class Staged:
             at[node] = grown.add(at[parent], tail.tokens[node], own, tail.laws[node], tail.sources[node])
 
 
-def _laws(ask: Ask[Stage], run: Seq) -> list[Law]:
-    """The draft model's laws at the tokens it said, up to the one after which the budget's `stop` calls it enough."""
-    laws = [law for step in run.steps for law in step.laws]
+def _stopped(ask: Ask[Stage], run: Seq) -> int | None:
+    """How many tokens were said when the budget's `stop` called it enough; None where it did not."""
     stop, path = ask.budget.stop, 1.0
-    for said, law in enumerate(laws if stop is not None else ()):
+    for said, law in enumerate(_laws(run) if stop is not None else ()):
         chance = law.prob(run.committed[len(ask.committed) + said])
         path *= chance
         if stop is not None and stop(chance, path, partial(_entropy, law)):
-            return laws[: said + 1]
-    return laws
+            return said + 1
+    return None
+
+
+def _laws(run: Seq) -> list[Law]:
+    """The draft model's law at every token it said."""
+    return [law for step in run.steps for law in step.laws]
 
 
 def _entropy(law: Law) -> float:
     """In nats."""
     _, probs = law.support()
     return float(-(probs * np.log(probs)).sum())
-
-
-def _enough(ask: Ask[Stage], run: Seq) -> bool:
-    return run.finished or len(_laws(ask, run)) < len(run.committed) - len(ask.committed)
 
 
 @dataclass
@@ -302,7 +304,7 @@ FAMILY = Family(
     name="staged",
     summary="a smaller model drafts, itself speculated by a cheaper drafter",
     options=Options,
-    needs=lambda options: Needs(model=options.model, top=options.drafter.needs.top),
+    needs=lambda options: Needs(model=options.model, thrift=options.thrift, top=options.drafter.needs.top),
     build=_build,
     num_speculative_tokens=4,
     positional="inner",

@@ -26,6 +26,7 @@ from foredraft.draft.family import Family, Provided
 from foredraft.draft.intersection import Intersection
 from foredraft.draft.likeliest import Likeliest
 from foredraft.draft.none import Nothing
+from foredraft.draft.second import Second
 from foredraft.draft.staged import Inner, Stage, Staged
 from foredraft.draft.vocabularies import Vocabularies, cut_whole, encode, ends, spelling, whole
 from foredraft.verify.match import Match
@@ -41,11 +42,11 @@ CONTINUING = bytes(range(0x80, 0xC0))
 
 
 @dataclass(frozen=True)
-class Options:
-    model: str = field(metadata={"help": "the draft model: a known name, a path or a hub id"})
+class Options(Second):
     method: str = field(default="slem", metadata={"help": "slem: text is tokenised anew; tli: tokens that both have"})
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.method not in METHODS:
             raise UsageError(f"method of drafter 'translate' must be slem or tli, not {self.method!r}")
 
@@ -236,7 +237,7 @@ FAMILY = Family(
     name="translate",
     summary="a smaller model of another vocabulary drafts, by its text or by the tokens that both have",
     options=Options,
-    needs=lambda options: Needs(model=options.model, tokenizer=True, other_vocabulary=True),
+    needs=lambda options: Needs(model=options.model, thrift=options.thrift, tokenizer=True, other_vocabulary=True),
     build=_build,
     num_speculative_tokens=4,
     positional="model",
