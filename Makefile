@@ -26,6 +26,7 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_layers.py
 	$(BIN)/python docs/generate_cli.py --check
+	$(BIN)/python docs/generate_options.py --check
 
 # What is below Python, as it is shipped.
 check-native-fast:
@@ -59,6 +60,7 @@ bench: $(VENV)/.dev
 
 docs: $(VENV)/.dev
 	$(BIN)/python docs/generate_cli.py
+	$(BIN)/python docs/generate_options.py
 
 # After a change in native/ alone: seconds instead of a whole installation.
 native: $(VENV)/.dev

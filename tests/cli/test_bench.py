@@ -195,7 +195,7 @@ WRONG_USE = {
     "no sweep": (["--sweep", "num_speculative_tokens"], "--sweep"),
     "a sweep without end": (["--sweep", "k=0..999999999"], "--sweep"),
     "a sweep over what is not there": (["--drafters", "lookup", "--sweep", "depth=1..2"], "depth"),
-    "a sweep with a policy": (["--policy", "cumulative", "--sweep", "k=1..2"], "cumulative"),
+    "a sweep with a policy": (["--policy", "cumulative", "--sweep", "k=1..2"], "--sweep"),
     "a sweep over what is said": (["--drafters", "lookup:k=4", "--sweep", "k=1..2"], "lookup:k=4"),
     "an unknown model": (["-m", "no-such-model"], "no-such-model"),
     "prompts that do not fit": (["--suite", "builtin"], "leave it out"),

@@ -121,6 +121,43 @@ def test_compare_prints_both_speeds_and_identity(tiny: Path, capsys: Capture) ->
     assert set(found["compare"]) == {"plain_tok_s", "tok_s", "speedup", "identical", "first_difference"}  # type: ignore[call-overload]
 
 
+SAID: dict[str, tuple[list[str], str]] = {
+    "vLLM's": (["--speculative-config", '{"method": "ngram", "prompt_lookup_max": 2}'], "lookup:n=2"),
+    "llama.cpp's": (["-md", "TINY", "--num-speculative-tokens", "3", "--drafter", "lookup"], "lookup+model:TINY"),
+    "Hugging Face's": (
+        ["--speculative-config", '{"assistant_model": "TINY", "num_assistant_tokens_schedule": "heuristic"}'],
+        "model:TINY",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SAID)
+def test_how_to_draft_may_be_said_in_the_words_of_others(tiny: Path, capsys: Capture, case: str) -> None:
+    options, drafter = SAID[case]
+    common = ["generate", "--threads", "1", "-m", str(tiny), "--json", "--max-tokens", "24", "abcabcabcabc"]
+    found = as_json(capsys, *common, *(word.replace("TINY", str(tiny)) for word in options))
+    assert found["token_ids"] == as_json(capsys, *common, "--drafter", "none")["token_ids"]
+    assert found["stats"]["drafter"] == drafter.replace("TINY", str(tiny))  # type: ignore[index]
+
+
+WRONG_WORDS = {
+    "an unknown name": (["--speculative-config", '{"metod": "ngram"}'], "metod"),
+    "no JSON": (["--speculative-config", "ngram"], "--speculative-config is not JSON"),
+    "two drafters": (["--speculative-config", '{"method": "ngram"}', "--drafter", "suffix"], "each say how to draft"),
+    "two lengths": (["--num-speculative-tokens", "3", "--drafter", "lookup:k=2"], "num_speculative_tokens"),
+    "a length and a policy": (["--num-speculative-tokens", "3", "--policy", "bandit"], "nothing to decide"),
+    "a negative length": (["--num-speculative-tokens", "-3"], "num_speculative_tokens"),
+    "a draft model for nobody": (["-md", "x", "--drafter", "none"], "drafts nothing"),
+    "an unknown draft model": (["-md", "no-such-model"], "no-such-model"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_WORDS)
+def test_wrong_words_about_drafting_are_refused(tiny: Path, capsys: Capture, case: str) -> None:
+    options, named = WRONG_WORDS[case]
+    assert named in refused(capsys, 2, "generate", "--threads", "1", "-m", str(tiny), *options, "hello")
+
+
 def test_the_prompt_may_come_from_a_file_or_stdin(
     tiny: Path, capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

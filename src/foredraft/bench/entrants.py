@@ -30,6 +30,17 @@ class Variant:
     text: str
     length: int | None = None
 
+    @staticmethod
+    def of(text: str, length: int | None = None) -> Variant:
+        """The drafter of a text, so many tokens a round, under a name that says so."""
+        return Variant(text if length is None else with_option(text, "k", str(length)), text, length)
+
+
+def with_option(text: str, option: str, value: str) -> str:
+    """A drafter's text with one more option; of several, the last gets it."""
+    last = line_up(text).specs[-1].text
+    return f"{text}{',' if ':' in last else ':'}{option}={value}"
+
 
 @dataclass(frozen=True)
 class Entrant:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from statistics import median
 
-from foredraft.bench.entrants import NONE, PLAIN, Variant
+from foredraft.bench.entrants import NONE, PLAIN, Variant, with_option
 from foredraft.bench.record import Case, Json
 from foredraft.bench.report import Figures
 from foredraft.bench.statistics import interval, speedup
@@ -84,17 +84,14 @@ def expand(drafter: str, sweep: Sweep) -> dict[str, Variant]:
         if lineup.fixed is not None:
             raise UsageError(f"drafter {drafter!r} says itself how much it drafts: leave that to the sweep")
         sizes = {value: int(value) for value in sweep.values}
-        return {
-            value: Variant(_with(drafter, "k", value), drafter, size) if size else Variant(NONE, NONE)
-            for value, size in sizes.items()
-        }
+        return {value: Variant.of(drafter, size) if size else Variant(NONE, NONE) for value, size in sizes.items()}
     able = [sweep.option in (name for name, *_ in option_fields(spec.family)) for spec in lineup.specs]
     if not any(able):
         raise UsageError(f"drafter {drafter!r} has no option {sweep.option!r}: `foredraft drafters` lists those it has")
     found = {}
     for value in sweep.values:
         texts = [
-            _with(spec.text, sweep.option, value) if takes else spec.text
+            with_option(spec.text, sweep.option, value) if takes else spec.text
             for spec, takes in zip(lineup.specs, able, strict=True)
         ]
         text = "+".join(texts)
@@ -123,12 +120,6 @@ def expand_all(
     if not swept:
         raise UsageError("there is no drafter to sweep over: name one with --drafters")
     return swept, unable
-
-
-def _with(text: str, option: str, value: str) -> str:
-    """A drafter's text with one more option; of several, the last gets it."""
-    last = line_up(text).specs[-1].text
-    return f"{text}{',' if ':' in last else ':'}{option}={value}"
 
 
 # --- theory ---------------------------------------------------------------------------------------------------------

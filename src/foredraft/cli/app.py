@@ -31,6 +31,20 @@ Policy = Annotated[
         "or bandit, each with an optional :VALUE"
     ),
 ]
+Length = Annotated[
+    int | None, typer.Option("--num-speculative-tokens", help="tokens drafted a round at most; else the policy decides")
+]
+DraftModel = Annotated[
+    str | None, typer.Option("-md", "--draft-model", help="a second model that drafts beside the drafter")
+]
+Config = Annotated[
+    str | None,
+    typer.Option(
+        "--speculative-config",
+        metavar="JSON",
+        help="how to draft, under the names of vLLM, Hugging Face or llama.cpp, in place of the drafter",
+    ),
+]
 MaxTokens = Annotated[int, typer.Option(help="tokens to generate at most")]
 Temperature = Annotated[float, typer.Option(help="0 is greedy")]
 TopP = Annotated[float, typer.Option(help="keep the likeliest tokens that make up this mass")]
@@ -65,6 +79,9 @@ def generate(
     drafter: Drafter = "auto",
     verifier: Verifier = "match",
     policy: Policy = "adaptive",
+    num_speculative_tokens: Length = None,
+    draft_model: DraftModel = None,
+    speculative_config: Config = None,
     max_tokens: MaxTokens = 256,
     temperature: Temperature = 0.0,
     top_p: TopP = 1.0,
@@ -86,6 +103,7 @@ def generate(
     from foredraft.cli.generate import Job
     from foredraft.cli.structured import structured
     from foredraft.core.params import SamplingParams
+    from foredraft.engine.options import parse_config, speculation
 
     params = SamplingParams(
         max_tokens=max_tokens,
@@ -101,9 +119,14 @@ def generate(
         model=model,
         engine=engine,
         threads=threads,
-        drafter=drafter,
+        speculation=speculation(
+            drafter,
+            config=parse_config(speculative_config),
+            num_speculative_tokens=num_speculative_tokens,
+            draft_model=draft_model,
+            policy=policy,
+        ),
         verifier=verifier,
-        policy=policy,
         params=params,
         raw=raw,
         json=json,
@@ -119,6 +142,9 @@ def chat(
     engine: Engine = "auto",
     threads: Threads = None,
     drafter: Drafter = "auto",
+    num_speculative_tokens: Length = None,
+    draft_model: DraftModel = None,
+    speculative_config: Config = None,
     max_tokens: MaxTokens = 512,
     temperature: Temperature = 0.0,
     top_p: TopP = 1.0,
@@ -133,12 +159,15 @@ def chat(
     from foredraft.cli.chat import talk
     from foredraft.cli.structured import structured
     from foredraft.core.params import SamplingParams
+    from foredraft.engine.options import parse_config, speculation
 
     wanted = structured(json_schema, regex, grammar, choice)
     params = SamplingParams(
         max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed, structured_outputs=wanted
     )
-    return talk(model, engine, threads, drafter, params, system)
+    config = parse_config(speculative_config)
+    said = speculation(drafter, config=config, num_speculative_tokens=num_speculative_tokens, draft_model=draft_model)
+    return talk(model, engine, threads, said, params, system)
 
 
 models = typer.Typer(help="Models: what is known and on disk, fetching, facts.", invoke_without_command=True)
@@ -213,6 +242,9 @@ def bench(
         str, typer.Option(help="which to compare, as in lookup,lookup:n=4,branches=2; all for every one that can run")
     ] = "auto",
     policy: Policy = "adaptive",
+    num_speculative_tokens: Length = None,
+    draft_model: DraftModel = None,
+    speculative_config: Config = None,
     suite: Annotated[str, typer.Option(help="builtin, or a file of JSON lines {id, task, turns}")] = "builtin",
     limit_per_task: Annotated[int | None, typer.Option(help="prompts of every task; all when not given")] = None,
     max_tokens: MaxTokens = 128,
@@ -229,6 +261,7 @@ def bench(
 ) -> int:
     """Drafters against plain decoding, prompt by prompt."""
     from foredraft.cli.bench import Job
+    from foredraft.engine.options import parse_config
 
     job = Job(
         model=model,
@@ -236,6 +269,9 @@ def bench(
         threads=threads,
         drafters=drafters,
         policy=policy,
+        num_speculative_tokens=num_speculative_tokens,
+        draft_model=draft_model,
+        config=parse_config(speculative_config),
         suite=suite,
         limit_per_task=limit_per_task,
         max_tokens=max_tokens,

@@ -6,11 +6,12 @@ import json as jsonlib
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import foredraft
-from foredraft.bench.entrants import ALL, NONE, PLAIN, Entrant, Variant, admit, every, listed
+from foredraft.bench.entrants import ALL, PLAIN, Entrant, admit
+from foredraft.bench.field import Field, field_of
 from foredraft.bench.journal import Journal
 from foredraft.bench.machine import commit, isa_of, machine, weights_hash
 from foredraft.bench.plot import plot_sweep
@@ -18,29 +19,18 @@ from foredraft.bench.record import Json
 from foredraft.bench.report import PARTS, report
 from foredraft.bench.run import Task, prepare, run_cases
 from foredraft.bench.suites import Prompt, check_met_once, hash_of, limited, load_suite
-from foredraft.bench.sweep import Sweep, expand_all, parse_sweep, sweep_json
+from foredraft.bench.sweep import sweep_json
 from foredraft.bench.words import summary
 from foredraft.cli.progress import counting
 from foredraft.cli.show import loading, outlook
-from foredraft.core.errors import UsageError
 from foredraft.core.params import SamplingParams
 from foredraft.engine.backends import Loaded, load_model
-from foredraft.engine.llm import DEFAULT_POLICY
+from foredraft.engine.options import Speculation, speculation
 from foredraft.policy import check_policy
 
 FORMAT = 2  # of the lines in a folder of --out
 COLD = "cold: a drafter knows nothing of other prompts"
 WARM = "warm: a drafter goes on with what it learnt from the prompts before"
-
-
-@dataclass(frozen=True)
-class Field:
-    """Who is to take part. unable: which drafters cannot, and why. swept: drafter -> value -> who stands for it."""
-
-    variants: tuple[Variant, ...]
-    unable: Mapping[str, str]
-    sweep: Sweep | None = None
-    swept: Mapping[str, Mapping[str, Variant]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -52,6 +42,9 @@ class Job:
     threads: int | None
     drafters: str
     policy: str
+    num_speculative_tokens: int | None
+    draft_model: str | None
+    config: Mapping[str, Any] | None
     suite: str
     limit_per_task: int | None
     max_tokens: int
@@ -67,8 +60,8 @@ class Job:
 
     def run(self) -> int:
         """Measures and prints; returns the exit status: 1 when a drafter failed, or where tokens may not differ."""
-        taking_part = self._field()
         check_policy(self.policy)
+        taking_part = field_of(self.drafters, self._said, aa=self.aa, sweep=self.sweep)
         params = SamplingParams(max_tokens=self.max_tokens, temperature=self.temperature, seed=self.seed)
         whole = load_suite(self.suite)
         prompts = limited(whole, self.limit_per_task)
@@ -79,35 +72,29 @@ class Job:
                 loaded = load_model(self.model, engine=self.engine, threads=self.threads, progress=progress)
                 stack.callback(loaded.model.close)
                 variants, strict = taking_part.variants, self.drafters != ALL
-                entrants, more = admit(loaded, variants, progress, policy=self.policy, strict=strict)
+                entrants, more = admit(loaded, variants, progress, policy=taking_part.policy, strict=strict)
             for entrant in entrants:
                 stack.callback(entrant.close)
             left_out = {**taking_part.unable, **more}
             for reason in left_out.values():
                 print(f"left out: {reason}", file=sys.stderr)
             tasks = prepare(entrants[0].llm, prompts, self.seed, self.raw, self.max_tokens)
-            setup = self._setup(loaded, [entrant.name for entrant in entrants[1:]], whole)
+            setup = self._setup(loaded, [entrant.name for entrant in entrants[1:]], taking_part.policy, whole)
             result = self._measure(taking_part, entrants, tasks, params, setup)
         if left_out:
             result["left_out"] = left_out
         print(jsonlib.dumps(result, ensure_ascii=False)) if self.json else show(result)
         return _status(result)
 
-    def _field(self) -> Field:
-        """Who is to take part, names and options checked."""
-        drafters, unable = every() if self.drafters == ALL else (listed(self.drafters), {})
-        drafters += [NONE] if self.aa and NONE not in drafters else []
-        if self.sweep is None:
-            return Field(tuple(Variant(name, name) for name in drafters), unable)
-        sweep = parse_sweep(self.sweep)
-        if sweep.of_lengths and self.policy != DEFAULT_POLICY:
-            raise UsageError(
-                f"--sweep {self.sweep} leaves policy {self.policy!r} nothing to decide: give one of the two"
-            )
-        swept, more = expand_all(drafters, sweep, strict=self.drafters != ALL)
-        variants = [variant for values in swept.values() for variant in values.values()]
-        variants += [Variant(NONE, NONE)] if NONE in drafters else []
-        return Field(tuple(dict.fromkeys(variants)), unable | more, sweep, swept)
+    def _said(self, drafter: str) -> Speculation:
+        """What the options together make of one of the drafters."""
+        return speculation(
+            drafter,
+            config=self.config,
+            num_speculative_tokens=self.num_speculative_tokens,
+            draft_model=self.draft_model,
+            policy=self.policy,
+        )
 
     def _measure(
         self,
@@ -158,7 +145,7 @@ class Job:
             path = plot_sweep(result["sweep"], f"{result['model']}, suite {result['suite']}", journal.folder)
             print(f"plot: {path}" if path else "no plot: pip install 'foredraft[bench]' brings one", file=sys.stderr)
 
-    def _setup(self, loaded: Loaded, drafters: Sequence[str], prompts: Sequence[Prompt]) -> Json:
+    def _setup(self, loaded: Loaded, drafters: Sequence[str], policy: str, prompts: Sequence[Prompt]) -> Json:
         """All that a figure depends on: how many prompts are run is of it only where one learns from another."""
         return {
             "model": loaded.source.name,
@@ -170,7 +157,7 @@ class Job:
             "suite": self.suite,
             "suite_sha256": hash_of(prompts),
             "drafters": list(drafters),
-            "policy": self.policy,
+            "policy": policy,
             "max_tokens": self.max_tokens,
             "temperature": self.temperature,
             "seed": self.seed,

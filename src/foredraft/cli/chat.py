@@ -9,18 +9,28 @@ from rich.console import Console
 from foredraft.cli.show import loading, status_line
 from foredraft.core.errors import ForedraftError
 from foredraft.core.params import SamplingParams
-from foredraft.draft import line_up
 from foredraft.engine.conversation import Conversation
 from foredraft.engine.llm import load
+from foredraft.engine.options import Speculation
 
 HELP = "/reset starts anew, /quit (or Ctrl-D) leaves, Ctrl-C cuts an answer short"
 
 
-def talk(model: str, engine: str, threads: int | None, drafter: str, params: SamplingParams, system: str | None) -> int:
+def talk(
+    model: str, engine: str, threads: int | None, said: Speculation, params: SamplingParams, system: str | None
+) -> int:
     """Reads lines until the end of input."""
-    line_up(drafter)
+    drafter = said.drafter
     with loading(model) as progress:
-        llm = load(model, drafter, engine=engine, threads=threads, progress=progress)
+        llm = load(
+            model,
+            drafter,
+            engine=engine,
+            policy=said.policy,
+            num_speculative_tokens=said.num_speculative_tokens,
+            threads=threads,
+            progress=progress,
+        )
     console = Console(stderr=True, highlight=False)
     console.print(f"{llm.loaded.source.name}, {drafter}: {HELP}", style="dim", soft_wrap=True)
     with llm:

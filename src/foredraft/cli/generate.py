@@ -12,10 +12,10 @@ from foredraft.cli.structured import read_text
 from foredraft.core.errors import RuleError, UsageError
 from foredraft.core.events import Step
 from foredraft.core.params import SamplingParams
-from foredraft.draft import line_up
 from foredraft.engine.compare import Comparison, compare
 from foredraft.engine.llm import LLM, load
 from foredraft.engine.loop import generate
+from foredraft.engine.options import Speculation
 from foredraft.engine.outputs import Completion
 from foredraft.policy import check_policy
 from foredraft.verify import make_verifier
@@ -30,9 +30,8 @@ class Job:
     model: str
     engine: str
     threads: int | None
-    drafter: str
+    speculation: Speculation
     verifier: str
-    policy: str
     params: SamplingParams
     raw: bool
     json: bool
@@ -42,16 +41,17 @@ class Job:
     def run(self, prompt: str | None, file: str | None) -> int:
         """Generates and prints; returns the exit status."""
         text = _prompt(prompt, file)
-        line_up(self.drafter)  # wrong names are told before weights are fetched or loaded
-        make_verifier(self.verifier)
-        check_policy(self.policy)
+        said = self.speculation
+        make_verifier(self.verifier)  # wrong names are told before weights are fetched or loaded
+        check_policy(said.policy)
         with loading(self.model) as progress:
             llm = load(
                 self.model,
-                self.drafter,
+                said.drafter,
                 engine=self.engine,
                 verifier=self.verifier,
-                policy=self.policy,
+                policy=said.policy,
+                num_speculative_tokens=said.num_speculative_tokens,
                 threads=self.threads,
                 progress=progress,
             )
@@ -91,14 +91,14 @@ class Job:
         if self.explain:
             print(explanation(completion), file=sys.stderr)
         if self.json:
-            print(jsonlib.dumps(_as_json(completion, self.drafter, found), ensure_ascii=False))
+            print(jsonlib.dumps(_as_json(completion, self.speculation.drafter, found), ensure_ascii=False))
             return
         if found is None:
-            print(status_line(completion, self.drafter), file=sys.stderr)
+            print(status_line(completion, self.speculation.drafter), file=sys.stderr)
             return
         stats = completion.stats
         print(f"\nplain: {found.plain.tok_s:.1f} tok/s")
-        print(f"{self.drafter}: {found.speculative.tok_s:.1f} tok/s ({found.speedup:.2f}x)")
+        print(f"{self.speculation.drafter}: {found.speculative.tok_s:.1f} tok/s ({found.speedup:.2f}x)")
         print(f"mean acceptance length: {stats.mean_acceptance_length:.2f}")
         at = found.first_difference()
         print("identical: yes" if at is None else f"identical: no (first difference at token {at})")

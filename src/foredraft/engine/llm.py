@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from copy import copy
 from numbers import Integral
 from types import TracebackType
-from typing import overload
+from typing import Any, overload
 
 from foredraft.core.errors import PromptError, UsageError
 from foredraft.core.params import SamplingParams
@@ -23,6 +23,7 @@ from foredraft.engine.backends import Loaded, given_drafting, load_model, make_d
 from foredraft.engine.costs import costs_of
 from foredraft.engine.grammars import GrammarsOf
 from foredraft.engine.loop import generate, prefill
+from foredraft.engine.options import speculation
 from foredraft.engine.outputs import Chunk, Completion, Output
 from foredraft.engine.sequence import check_prompt, fork, open_sequence
 from foredraft.models.quantise import Quantize
@@ -245,6 +246,8 @@ def load(
     verifier: str = DEFAULT_VERIFIER,
     policy: str = DEFAULT_POLICY,
     num_speculative_tokens: int | None = None,
+    draft_model: str | None = None,
+    speculative_config: Mapping[str, Any] | None = None,
     threads: int | None = None,
     max_num_seqs: int = 8,
     progress: Progress | None = None,
@@ -253,11 +256,21 @@ def load(
 
     model: a known name, a path (GGUF file or Hugging Face directory) or a hub id. drafter: how to guess, as on the
     command line, `none` for plain decoding; or an object of one's own. quantize: int8 or int4, for the weights of a
-    Hugging Face directory; GGUF files are computed as they are. progress: told (bytes done, bytes in all) while
-    weights are fetched.
+    Hugging Face directory; GGUF files are computed as they are. draft_model: a second model that drafts beside the
+    drafter. speculative_config: how to draft, under the names of vLLM, Hugging Face or llama.cpp (docs/options.md), in
+    place of drafter. progress: told (bytes done, bytes in all) while weights are fetched.
     """
-    if isinstance(drafter, str):
-        line_up(drafter)  # wrong names are told before weights are fetched or loaded
+    if isinstance(drafter, str):  # wrong names are told before weights are fetched or loaded
+        said = speculation(
+            drafter,
+            config=speculative_config,
+            num_speculative_tokens=num_speculative_tokens,
+            draft_model=draft_model,
+            policy=policy,
+        )
+        drafter, policy, num_speculative_tokens = said.drafter, said.policy, said.num_speculative_tokens
+    elif draft_model is not None or speculative_config is not None:
+        raise UsageError("a drafter made by the caller says how to draft: leave draft_model and speculative_config out")
     make_verifier(verifier)
     check_policy(policy)
     loaded = load_model(model, engine=engine, quantize=quantize, threads=threads, progress=progress)
