@@ -16,12 +16,9 @@ from foredraft.core.errors import UnknownName, UsageError
 from foredraft.draft.family import Family, Spec, parse
 
 DRAFTERS: dict[str, str] = {
-<<<<<<< HEAD
+    "ahead": "foredraft.draft.ahead:FAMILY",
     "blind": "foredraft.draft.blind:FAMILY",
     "corpus": "foredraft.draft.corpus:FAMILY",
-=======
-    "ahead": "foredraft.draft.ahead:FAMILY",
->>>>>>> 71416ce (ahead: draft while the target verifies; second models of staged, translate and ahead may be loaded cheaply)
     "forced": "foredraft.draft.forced:FAMILY",
     "jacobi": "foredraft.draft.jacobi:FAMILY",
     "lookahead": "foredraft.draft.lookahead:FAMILY",
@@ -30,8 +27,8 @@ DRAFTERS: dict[str, str] = {
     "none": "foredraft.draft.none:FAMILY",
     "prediction": "foredraft.draft.prediction:FAMILY",
     "recycling": "foredraft.draft.recycling:FAMILY",
-    "suffix": "foredraft.draft.suffix:FAMILY",
     "staged": "foredraft.draft.staged:FAMILY",
+    "suffix": "foredraft.draft.suffix:FAMILY",
     "translate": "foredraft.draft.translate:FAMILY",
 }
 
