@@ -13,13 +13,11 @@ caches and never closes the model, so the fixture may be shared by all checks.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pytest
 
 from foredraft.core.errors import UsageError
-from foredraft.core.protocols import Cache, Model, Query, Vectors
+from foredraft.core.protocols import Model, Query, Vectors
 from foredraft.testing.recompute import (
     Recompute,
     Rows,
@@ -27,12 +25,14 @@ from foredraft.testing.recompute import (
     assert_rows,
     assert_same,
     branch,
+    fed,
     line,
     paths,
     random_rows,
     random_text,
     refuses,
     score,
+    skip_without,
     tolerance_of,
 )
 
@@ -85,13 +85,13 @@ class ModelChecks:
     def test_rows_of_a_tree(self, model: Model, seed: int) -> None:
         """Behind a cached text and a chain that catches up, every node says what its path says alone."""
         text, rows = self._text(model, seed, seed * 2), self._rows(model, seed, 1 + seed % 3, 9)
-        cache = self._fed(model, text)
+        cache = fed(model, text)
         assert_rows(Recompute(model), score(model, cache, rows), text, rows, self._tolerance(model))
 
     def test_siblings_do_not_see_each_other(self, model: Model) -> None:
         text, guesses = self._text(model, 3, 4), self._text(model, 4, 6)
         rows = branch(text[-1:], (-1,) * 6, guesses)
-        scores = score(model, self._fed(model, text[:-1]), rows)
+        scores = score(model, fed(model, text[:-1]), rows)
         assert_rows(Recompute(model), scores, text[:-1], rows, self._tolerance(model))
 
     def test_positions_follow_depth(self, model: Model) -> None:
@@ -103,14 +103,14 @@ class ModelChecks:
     def test_rows_may_branch_off_the_cache(self, model: Model) -> None:
         text, guesses = self._text(model, 7, 5), self._text(model, 8, 5)
         rows = (tuple(guesses), (-1, -1, 0, 1, -1))
-        scores = score(model, self._fed(model, text), rows)
+        scores = score(model, fed(model, text), rows)
         assert_rows(Recompute(model), scores, text, rows, self._tolerance(model))
 
     def test_logits_of_wanted_rows_only(self, model: Model) -> None:
         """Any rows may be wanted, in any order; the others are refused, not made up."""
         text, (tokens, parents) = self._text(model, 9, 3), self._rows(model, 9, 2, 6)
         wanted = (5, 1, 6)
-        scores = model.score([Query(self._fed(model, text), tokens, parents, wanted)])[0]
+        scores = model.score([Query(fed(model, text), tokens, parents, wanted)])[0]
         for row in (0, 2):
             with refuses(f"the logits of row {row}, which were not asked for,", ValueError, LookupError):
                 scores.logits(row)
@@ -155,7 +155,7 @@ class ModelChecks:
         """Texts of different lengths with trees of different sizes do not disturb each other."""
         texts = [self._text(model, 12 + index, length) for index, length in enumerate((0, 7, 3))]
         parts = [self._rows(model, 12 + index, chain, drafts) for index, (chain, drafts) in enumerate(SIZES)]
-        caches = [self._fed(model, text) for text in texts]
+        caches = [fed(model, text) for text in texts]
         queries = [Query(cache, *rows, tuple(range(len(rows[0])))) for cache, rows in zip(caches, parts, strict=True)]
         judge = Recompute(model)
         found = [all_logits(scores, rows) for scores, rows in zip(model.score(queries), parts, strict=True)]
@@ -166,7 +166,7 @@ class ModelChecks:
     @pytest.mark.parametrize("size", [1, 3, 7])
     def test_chunks_of_the_prompt(self, model: Model, size: int) -> None:
         text = self._text(model, 15, 15)
-        cache = self._fed(model, text, size)
+        cache = fed(model, text, size)
         assert cache.length == len(text)
         rows = line(self._text(model, 16, 2))
         assert_rows(Recompute(model), score(model, cache, rows), text, rows, self._tolerance(model))
@@ -179,7 +179,7 @@ class ModelChecks:
             score(model, model.open(), line(text))
         if context > FILLABLE:
             return
-        cache = self._fed(model, text[: context - 1])
+        cache = fed(model, text[: context - 1])
         with refuses("a tree that reaches beyond the context", ValueError):
             score(model, cache, branch(text[:1], (-1, 0), (0, 0)))
         cache.trim(context - 1)
@@ -190,10 +190,10 @@ class ModelChecks:
     # --- taps, ends, layers ---------------------------------------------------------------------------------------
 
     def test_taps(self, model: Model) -> None:
-        self._needs(model, "taps")
+        skip_without(model, "taps")
         about, text, rows = model.about, self._text(model, 17, 4), self._rows(model, 17, 2, 5)
         layers = tuple(sorted({0, about.layers // 2, about.layers}))
-        scores = score(model, self._fed(model, text), rows, taps=layers)
+        scores = score(model, fed(model, text), rows, taps=layers)
         with refuses("a layer whose states were not asked for", ValueError, LookupError):
             scores.taps(about.layers + 1)
         found = {layer: scores.taps(layer).copy() for layer in layers}
@@ -206,7 +206,7 @@ class ModelChecks:
 
     def test_head_of_the_last_taps(self, model: Model) -> None:
         """The taps after all layers, through norm and head, are the logits, which no later head writes over."""
-        self._needs(model, "taps", "ends")
+        skip_without(model, "taps", "ends")
         rows, last = self._rows(model, 18, 3, 4), model.about.layers
         scores = score(model, model.open(), rows, taps=(last,))
         told, taps = all_logits(scores, rows), np.array(scores.taps(last))
@@ -215,7 +215,7 @@ class ModelChecks:
         assert np.array_equal(all_logits(scores, rows), told), "a head of other states changes logits that were told"
 
     def test_embeddings(self, model: Model) -> None:
-        self._needs(model, "ends")
+        skip_without(model, "ends")
         rows = model.embed(tokens := self._text(model, 19, 5))
         assert rows.shape == (5, model.about.width)
         assert all(np.array_equal(model.embed([token])[0], row) for token, row in zip(tokens, rows, strict=True))
@@ -223,7 +223,7 @@ class ModelChecks:
 
     def test_views(self, model: Model) -> None:
         """A view of all layers is the model; one of the first layers has the model's taps there; caches are its own."""
-        self._needs(model, "layers")
+        skip_without(model, "layers")
         count, rows = model.about.layers, self._rows(model, 20, 3, 5)
         whole, view = all_logits(score(model, model.open(), rows), rows), model.view(range(count))
         self._same(model, all_logits(score(view, view.open(), rows), rows), whole, "a view of all layers")
@@ -291,7 +291,7 @@ class ModelChecks:
     @pytest.mark.parametrize("bad", [(1,), (0, 2, 3), (0, 0), (2, 0), (0, 4), (0, 2, 9), (-1,), (0, 1, 2)])
     def test_keep_refuses_what_is_no_path(self, model: Model, bad: tuple[int, ...]) -> None:
         """And changes nothing by it. Row 1 and row 2 follow row 0, row 3 follows row 1, row 4 row 3."""
-        text, cache = self._text(model, 28, 3), self._fed(model, self._text(model, 28, 3))
+        text, cache = self._text(model, 28, 3), fed(model, self._text(model, 28, 3))
         tokens = self._text(model, 29, 5)
         score(model, cache, (tuple(tokens), (-1, 0, 0, 1, 3)))
         with refuses(f"keeping rows {list(bad)}", ValueError):
@@ -303,7 +303,7 @@ class ModelChecks:
         assert_rows(Recompute(model), score(model, cache, rows), text, rows, self._tolerance(model))
 
     def test_a_pass_forgets_rows_not_kept(self, model: Model) -> None:
-        text, cache = self._text(model, 31, 4), self._fed(model, self._text(model, 31, 4))
+        text, cache = self._text(model, 31, 4), fed(model, self._text(model, 31, 4))
         score(model, cache, line(self._text(model, 32, 6)))
         rows = line(self._text(model, 33, 2))
         assert_rows(Recompute(model), score(model, cache, rows), text, rows, self._tolerance(model))
@@ -316,7 +316,7 @@ class ModelChecks:
             cache.keep((0,))
 
     def test_trim(self, model: Model) -> None:
-        text, cache = self._text(model, 34, 9), self._fed(model, self._text(model, 34, 9))
+        text, cache = self._text(model, 34, 9), fed(model, self._text(model, 34, 9))
         for bad in (-1, len(text) + 1):
             with refuses(f"trimming {len(text)} tokens to {bad}", ValueError):
                 cache.trim(bad)
@@ -332,7 +332,7 @@ class ModelChecks:
 
     def test_forks_are_independent(self, model: Model) -> None:
         judge, text = Recompute(model), self._text(model, 40, 6)
-        first = self._fed(model, text)
+        first = fed(model, text)
         second = first.fork()
         assert second.length == len(text)
         texts = {0: [*text], 1: [*text]}
@@ -351,7 +351,7 @@ class ModelChecks:
             assert_rows(judge, score(model, cache, rows), texts[own], rows, self._tolerance(model))
 
     def test_no_fork_while_rows_are_pending(self, model: Model) -> None:
-        cache = self._fed(model, self._text(model, 46, 3))
+        cache = fed(model, self._text(model, 46, 3))
         score(model, cache, line((0, 0)))
         with refuses("a fork while rows are pending", ValueError):
             cache.fork()
@@ -374,8 +374,8 @@ class ModelChecks:
     def test_close(self, model: Model) -> None:
         """Closing twice does no harm, and harms no other cache, not even a fork."""
         text = self._text(model, 47, 5)
-        first = self._fed(model, text)
-        second, other = first.fork(), self._fed(model, text[:2])
+        first = fed(model, text)
+        second, other = first.fork(), fed(model, text[:2])
         first.close()
         first.close()
         rows = line(self._text(model, 48, 2))
@@ -394,19 +394,5 @@ class ModelChecks:
     def _rows(self, model: Model, seed: int, chain: int, drafts: int) -> Rows:
         return random_rows(np.random.default_rng(1000 + seed), model.about.vocab_size, chain, drafts)
 
-    def _fed(self, model: Model, text: Sequence[int], size: int = 512) -> Cache:
-        """A cache that holds `text`, fed in chunks."""
-        cache = model.open()
-        for start in range(0, len(text), size):
-            piece = text[start : start + size]
-            model.score([Query(cache, *line(piece))])
-            cache.keep(range(len(piece)))
-        return cache
-
     def _same(self, model: Model, found: Vectors, wanted: Vectors, what: str) -> None:
         assert_same(found, wanted, self._tolerance(model), what)
-
-    def _needs(self, model: Model, *abilities: str) -> None:
-        missing = [ability for ability in abilities if ability not in model.abilities]
-        if missing:
-            pytest.skip(f"the model does not offer {', '.join(missing)}")

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
+import pytest
 
 from foredraft.core.protocols import Cache, Model, Query, Scores, Vectors
 from foredraft.core.rules import Logits
@@ -113,3 +114,20 @@ def refuses(what: str, *errors: type[Exception]) -> Iterator[None]:
     except errors:
         return
     raise AssertionError(f"{what} was not refused")
+
+
+def fed(model: Model, text: Sequence[int], size: int = 512) -> Cache:
+    """A cache that holds `text`, fed in chunks."""
+    cache = model.open()
+    for start in range(0, len(text), size):
+        piece = text[start : start + size]
+        model.score([Query(cache, *line(piece))])
+        cache.keep(range(len(piece)))
+    return cache
+
+
+def skip_without(model: Model, *abilities: str) -> None:
+    """Skips the test for a model that lacks one of them."""
+    missing = [ability for ability in abilities if ability not in model.abilities]
+    if missing:
+        pytest.skip(f"the model does not offer {', '.join(missing)}")
