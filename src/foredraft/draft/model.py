@@ -23,7 +23,6 @@ from foredraft.draft.model_tree import Branch, DraftState, Growth, Shape
 # Rows of a catch-up pass.
 CHUNK = 512
 WIDEST = 64  # nodes a level of a dynamic tree expands
-DYNAMIC_NODES = 8  # of a dynamic tree when nobody says: about what a pass checks for little more than one row
 
 
 @dataclass(frozen=True)
@@ -149,5 +148,5 @@ FAMILY = Family(
     num_speculative_tokens=4,
     positional="model",
     requires="a second model",
-    nodes=lambda options: options.shape.nodes or (DYNAMIC_NODES if options.dynamic else None),
+    nodes=lambda options: options.shape.nodes,
 )

@@ -8,8 +8,9 @@ the tokens (a draft head) all of it happens among those.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,12 +31,13 @@ LEAST = 1e-9  # chance that a score may stand for
 class Child:
     """prob: what the draft law gives the token. chance: the estimate that it is accepted, once its parent was.
 
-    law: the one it was drawn from, for ratio verifiers.
+    entropy: of the draft law, in nats. law: the one it was drawn from, for ratio verifiers.
     """
 
     token: int
     prob: float
     chance: float
+    entropy: Callable[[], float]
     law: Law | None = None
 
 
@@ -52,10 +54,15 @@ class Spoken:
 
         says: the tokens it can say at all, ascending; None for every one.
         """
-        if rules.steps:
+        if rules.steps or rules.grammar is not None:
             logits = fit(logits, vocab_size)
             for step in rules.steps:
                 logits = step.apply(logits)
+            if rules.grammar is not None:
+                few = rules.grammar.few()
+                if few is not None:
+                    return Spoken(logits[few], few)
+                logits = rules.grammar.apply(logits)
         elif says is None and len(logits) < vocab_size:
             says = np.arange(len(logits))
         return Spoken(logits[:vocab_size] if says is None else logits[says], says)
@@ -63,6 +70,8 @@ class Spoken:
     @property
     def silent(self) -> bool:
         """True where nothing may follow. Raises WeightsError for what is no number."""
+        if not len(self.logits):
+            return True
         best = self.logits[TWINS.argmax(self.logits)]
         if np.isnan(best) or best == np.inf:
             raise WeightsError("the draft model's logits are not numbers: its weights are damaged")
@@ -87,14 +96,13 @@ class Spoken:
         every = float(np.exp(self.logits - logits[0]).sum())
         for token, prob in zip(tokens, (np.exp(logits - logits[0]) / every).tolist(), strict=True):
             if prob > 0:
-                yield Child(token, prob, prob)
+                yield Child(token, prob, prob, self.entropy)
 
-
-def entropy(logits: Logits) -> float:
-    """Of softmax(logits), in nats."""
-    weights = np.exp(np.asarray(logits, np.float64) - float(np.max(logits)))
-    probs = weights / weights.sum()
-    return float(-(probs * np.log(np.maximum(probs, 1e-300))).sum())
+    def entropy(self) -> float:
+        """In nats, at temperature 1."""
+        logits = self.logits[np.isfinite(self.logits)]
+        weights = np.exp(logits - logits.max())
+        return float(np.log(weights.sum()) - (weights @ (logits - logits.max())) / weights.sum())
 
 
 def children(
@@ -118,11 +126,14 @@ def children(
     law = spoken.law(rules, ask.vocab_size) if rules.temperature > 0 else None
     here = ask.stream.ahead(depth)
     if law is not None and not isinstance(law, Point):
+        entropy = partial(_entropy, law)
         if ask.draw == "coupled":
-            return list(_chances((token, law.prob(token), None) for token in here.rank(law, count, Purpose.TARGET)))
+            ranked = here.rank(law, count, Purpose.TARGET)
+            return list(_chances(((token, law.prob(token), None) for token in ranked), entropy))
         if ask.draw == "sampled" and chance:
-            return list(_chances(_sampled(law, here, node, count)))
-        found = [Child(token, prob, prob) for token in spoken.largest(count)[0] if (prob := law.prob(token)) > 0]
+            return list(_chances(_sampled(law, here, node, count), entropy))
+        tokens = spoken.largest(count)[0]
+        found = [Child(token, prob, prob, entropy) for token in tokens if (prob := law.prob(token)) > 0]
     else:
         found = list(spoken.likeliest(count))
     if ask.draw != "sampled":
@@ -141,7 +152,7 @@ def _sampled(law: Law, here: Stream, node: int, count: int) -> Iterator[tuple[in
         left = without(left, token)
 
 
-def _chances(drawn: Iterator[tuple[int, float, Law | None]]) -> Iterator[Child]:
+def _chances(drawn: Iterator[tuple[int, float, Law | None]], entropy: Callable[[], float]) -> Iterator[Child]:
     """The estimate for tokens drawn by chance, in their order.
 
     A token drawn from q, or with shared noise, stands with probability about min(1, p/q), not q. Where p scatters
@@ -151,8 +162,13 @@ def _chances(drawn: Iterator[tuple[int, float, Law | None]]) -> Iterator[Child]:
     left = rest = 1.0
     for token, prob, law in drawn:
         stands = math.sqrt(min(1.0, prob / rest)) if rest > prob else 1.0
-        yield Child(token, prob, max(left * stands, LEAST), law)
+        yield Child(token, prob, max(left * stands, LEAST), entropy, law)
         left, rest = left * (1 - stands), rest - prob
+
+
+def _entropy(law: Law) -> float:
+    probs = law.support()[1]
+    return float(-(probs @ np.log(probs)))
 
 
 def fit(logits: Logits, vocab_size: int) -> Logits:

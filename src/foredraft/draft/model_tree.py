@@ -22,7 +22,7 @@ from foredraft.core.law import Ids, Law
 from foredraft.core.protocols import Ask, Cache
 from foredraft.core.rules import Logits, Rules
 from foredraft.core.tree import ROOT, DraftTree
-from foredraft.draft.model_laws import Child, children, entropy
+from foredraft.draft.model_laws import Child, children
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class Growth:
 
     def grow(self, rows: Sequence[Logits], says: Ids | None, depth: int) -> None:
         """Gives every frontier node its children, from the logits after it, and chooses the next frontier."""
-        frontier, going_on = self.frontier, list[int]()
+        frontier, added = self.frontier, list[tuple[int, Child]]()
         for node, logits in zip(frontier, rows, strict=True):
             count = self._room(depth)
             if count < 1:
@@ -144,17 +144,8 @@ class Growth:
             for child in children(
                 self.ask, rules, logits, says, depth=depth, node=node, count=count, chance=not dynamic
             ):
-                added = self._add(node, child)
-                if self._goes_on(added, child, logits):
-                    going_on.append(added)
-        self.frontier = self._next(going_on)
-
-    def _goes_on(self, node: int, child: Child, logits: Logits) -> bool:
-        """Whether the path is drafted further. The token itself stays, whatever it is: what was drawn is kept."""
-        budget, path = self.ask.budget, math.exp(self.score[node])
-        if child.prob < self.shape.threshold or path < budget.min_gain:
-            return False
-        return budget.stop is None or not budget.stop(child.prob, path, lambda: entropy(logits))
+                added.append((self._add(node, child), child))
+        self.frontier = self._next([node for node, child in added if not self._stops(node, child)])
 
     def _room(self, depth: int) -> int:
         """Children of the next node. How many never depends on which tokens were drawn, but for a dynamic tree."""
@@ -170,12 +161,24 @@ class Growth:
         self.rules[node] = self.rules[parent].after(child.token)
         return node
 
+    def _stops(self, node: int, child: Child) -> bool:
+        """Whether the path ends with this token. It stays in the tree: what follows it was never looked at."""
+        stop, path = self.ask.budget.stop, math.exp(self.score[node])
+        least = self.ask.budget.min_gain if self.ask.draw != "sampled" else 0.0
+        if child.prob < self.shape.threshold or path < least:
+            return True
+        return stop is not None and stop(child.prob, path, child.entropy)
+
     def _next(self, nodes: list[int]) -> list[int]:
-        """All of a fixed shape; of a dynamic one the likeliest that can still have children in the tree."""
-        if not self.shape.dynamic:
-            return nodes
-        within = set(self._best(self.ask.budget.rows))
-        return sorted(heapq.nsmallest(self.shape.dynamic, within.intersection(nodes), key=self._rank))
+        """All of a fixed shape; of a dynamic one the likeliest that can still have children in the tree.
+
+        None where all that a level can bring is not worth its time; a tree that is drawn is not told.
+        """
+        if self.shape.dynamic:
+            within = set(self._best(self.ask.budget.rows))
+            nodes = sorted(heapq.nsmallest(self.shape.dynamic, within.intersection(nodes), key=self._rank))
+        gain = sum(math.exp(self.score[node]) for node in nodes)
+        return nodes if self.ask.draw == "sampled" or gain >= self.ask.budget.min_gain else []
 
     def _rank(self, node: int) -> tuple[float, int]:
         return -self.score[node], node
