@@ -146,7 +146,7 @@ class Adaptive:
             own = _nodes_of(tree, source)
             claims, calibrated = [state.traits[node][1] for node in own], [_chance(tree, chances, node) for node in own]
             state.worth(source).came_true(claims, calibrated)
-            others = [node for node, sources in enumerate(tree.sources) if sources != source]
+            others = _without(tree, source)
             without = self._choose([state], [tree.select(others)], [[chances[node] for node in others]])
             added = self._choose([state], [tree], [chances]).gain(state.rate) - without.gain(state.rate)
             state.added[source] = added, sum(chances[node] for node in own)
@@ -168,6 +168,15 @@ class Adaptive:
 def _nodes_of(tree: DraftTree, source: str) -> list[int]:
     """The nodes that a source drafted, alone or with others."""
     return [node for node, sources in enumerate(tree.sources) if source in sources.split("+")]
+
+
+def _without(tree: DraftTree, source: str) -> list[int]:
+    """What is left of the tree without the nodes that only this source drafted, and without what hangs below them."""
+    kept: set[int] = set()
+    for node, (sources, parent) in enumerate(zip(tree.sources, tree.parents, strict=True)):
+        if sources != source and (parent == ROOT or parent in kept):
+            kept.add(node)
+    return sorted(kept)
 
 
 def _chance(tree: DraftTree, chances: Sequence[float], node: int) -> float:
