@@ -111,11 +111,16 @@ def slow(net: Any, ask: Ask[Stage], inner: Lookup, horizontal: int) -> dict[tupl
     for place in range(min(depth, horizontal or depth)):
         law = law_after(net, rules, ask.committed, path)
         above = found.get(path, 0.0)
-        first, *rest = [token for token in chosen(ask, law, place, VOCAB) if law.prob(token) > 0]
-        path = (*path, first)
-        found[path] = above + math.log(law.prob(first))
-        for rank, token in enumerate(rest):  # in the order of the draw, none likelier than those before it
-            score = min(above + math.log(law.prob(other)) for other in (first, *rest[: rank + 1]))
+        tokens = [token for token in chosen(ask, law, place, VOCAB) if law.prob(token) > 0]
+        chances, left, rest = [law.prob(token) for token in tokens], 1.0, 1.0
+        if ask.draw == "coupled" and ask.rules.temperature > 0:  # noise is shared: a rare token is there for a reason
+            for at, prob in enumerate(chances):
+                stands = min(1.0, prob / rest) ** 0.5 if rest > prob else 1.0
+                chances[at], left, rest = max(left * stands, 1e-9), left * (1 - stands), rest - prob
+        path = (*path, tokens[0])
+        found[path] = above + math.log(chances[0])
+        for rank, token in enumerate(tokens[1:]):  # in the order of the draw, none likelier than those before it
+            score = above + math.log(min(chances[: rank + 2]))
             others.append((-score, place, rank, (*path[:-1], token)))
     left = Budget(ask.budget.rows - len(path), ask.budget.depth - len(path))
     if horizontal and min(left.rows, left.depth) > 0:
@@ -307,7 +312,8 @@ def test_a_budget_may_say_when_it_is_enough(draw: Draw) -> None:
             ask = asked(state, (0, 1, 0), Rules(temperature=1.0), Budget(6, 6, stop=stop), draw, seed)
             trees += drafter.propose([ask])
         full, short = trees
-        paths = [math.exp(full.score[node]) for node in range(len(full)) if full.depths[node] == node + 1]
+        # Drawn by chance, a token's score stands for the root of its probability.
+        paths = [math.exp(2 * full.score[node]) for node in range(len(full)) if full.depths[node] == node + 1]
         count = next((place + 1 for place, path in enumerate(paths) if path < 0.3), len(paths))
         assert short.tokens[:count] == full.tokens[:count]
         assert short.depth == count

@@ -126,12 +126,12 @@ def children(
     law = spoken.law(rules, ask.vocab_size) if rules.temperature > 0 else None
     here = ask.stream.ahead(depth)
     if law is not None and not isinstance(law, Point):
-        entropy = partial(_entropy, law)
+        entropy = partial(entropy_of, law)
         if ask.draw == "coupled":
             ranked = here.rank(law, count, Purpose.TARGET)
-            return list(_chances(((token, law.prob(token), None) for token in ranked), entropy))
+            return list(chances(((token, law.prob(token), None) for token in ranked), entropy))
         if ask.draw == "sampled" and chance:
-            return list(_chances(_sampled(law, here, node, count), entropy))
+            return list(chances(_sampled(law, here, node, count), entropy))
         tokens = spoken.largest(count)[0]
         found = [Child(token, prob, prob, entropy) for token in tokens if (prob := law.prob(token)) > 0]
     else:
@@ -152,7 +152,7 @@ def _sampled(law: Law, here: Stream, node: int, count: int) -> Iterator[tuple[in
         left = without(left, token)
 
 
-def _chances(drawn: Iterator[tuple[int, float, Law | None]], entropy: Callable[[], float]) -> Iterator[Child]:
+def chances(drawn: Iterator[tuple[int, float, Law | None]], entropy: Callable[[], float]) -> Iterator[Child]:
     """The estimate for tokens drawn by chance, in their order.
 
     A token drawn from q, or with shared noise, stands with probability about min(1, p/q), not q. Where p scatters
@@ -166,7 +166,7 @@ def _chances(drawn: Iterator[tuple[int, float, Law | None]], entropy: Callable[[
         left, rest = left * (1 - stands), rest - prob
 
 
-def _entropy(law: Law) -> float:
+def entropy_of(law: Law) -> float:
     probs = law.support()[1]
     return float(-(probs @ np.log(probs)))
 

@@ -15,8 +15,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from foredraft.core.errors import DraftError, UsageError
 from foredraft.core.events import Step
 from foredraft.core.law import Law, Point
@@ -25,13 +23,14 @@ from foredraft.core.round import run_round
 from foredraft.core.sequence import Sequence as Seq
 from foredraft.core.sequence import Source
 from foredraft.core.stop import Stop, StopState
-from foredraft.core.stream import Purpose, Stream
+from foredraft.core.stream import Purpose
 from foredraft.core.tree import EMPTY, ROOT, DraftTree
 from foredraft.draft import Spec, specify
 from foredraft.draft.caught_up import CaughtUp
 from foredraft.draft.family import Family, Provided
 from foredraft.draft.fitted import Fitted
 from foredraft.draft.likeliest import Likeliest
+from foredraft.draft.model_laws import chances, entropy_of
 from foredraft.draft.second import Second
 from foredraft.verify.match import Match
 
@@ -181,8 +180,9 @@ class Staged:
         tokens = run.committed[len(ask.committed) :][:stopped]
         grown = Grown(ask)
         last = ROOT
-        for token, law in zip(tokens, laws, strict=True):
-            last = grown.add(last, token, math.log(law.prob(token)), law, self.source)
+        for depth, (token, law) in enumerate(zip(tokens, laws, strict=True)):
+            chance = _estimates(ask, depth, law, token, 1)[0][1]
+            last = grown.add(last, token, math.log(chance), law, self.source)
         if stopped is None and len(tokens) == self.horizontal:
             self._add_tail(grown, run, last)
         if ask.draw != "sampled" or ask.rules.temperature == 0:  # a ratio test must not depend on what was drawn
@@ -214,7 +214,7 @@ def _stopped(ask: Ask[Stage], run: Seq) -> int | None:
     for said, law in enumerate(_laws(run) if stop is not None else ()):
         chance = law.prob(run.committed[len(ask.committed) + said])
         path *= chance
-        if stop is not None and stop(chance, path, partial(_entropy, law)):
+        if stop is not None and stop(chance, path, partial(entropy_of, law)):
             return said + 1
     return None
 
@@ -222,12 +222,6 @@ def _stopped(ask: Ask[Stage], run: Seq) -> int | None:
 def _laws(run: Seq) -> list[Law]:
     """The draft model's law at every token it said."""
     return [law for step in run.steps for law in step.laws]
-
-
-def _entropy(law: Law) -> float:
-    """In nats."""
-    _, probs = law.support()
-    return float(-(probs * np.log(probs)).sum())
 
 
 @dataclass
@@ -272,19 +266,23 @@ def _add_runners_up(grown: Grown, laws: Sequence[Law], source: str) -> None:
     found: list[tuple[float, int, int, int]] = []
     for depth, law in enumerate(laws if room > 0 else ()):
         above, worst = grown.score[depth - 1] if depth else 0.0, grown.score[depth]
-        for rank, token in enumerate(_ranked(ask, depth, law, room + 1)[1:]):
-            worst = min(worst, above + math.log(law.prob(token)))
+        ranked = _estimates(ask, depth, law, grown.tokens[depth], room + 1)
+        for rank, (token, chance) in enumerate(ranked[1:]):
+            worst = min(worst, above + math.log(chance))
             found.append((-worst, depth, rank, token))
     for score, depth, _, token in sorted(found)[:room]:
         above = grown.score[depth - 1] if depth else 0.0
         grown.add(depth - 1, token, -score - above, None, source)
 
 
-def _ranked(ask: Ask[Stage], depth: int, law: Law, count: int) -> list[int]:
-    """The first tokens of the law the way they are to be drawn, the trunk's own first."""
-    greedy = ask.draw == "point" or ask.rules.temperature == 0
-    stream: Stream = Likeliest(ask.stream.position) if greedy else ask.stream.ahead(depth)
-    return stream.rank(law, count, Purpose.TARGET)
+def _estimates(ask: Ask[Stage], depth: int, law: Law, token: int, count: int) -> list[tuple[int, float]]:
+    """Up to `count` children of a node in the order of the draw, the trunk's `token` first, and their chances."""
+    if ask.draw == "point" or ask.rules.temperature == 0:
+        ranked = Likeliest().rank(law, count, Purpose.TARGET)
+        return [(each, law.prob(each)) for each in ranked]
+    ranked = ask.stream.ahead(depth).rank(law, count, Purpose.TARGET) if ask.draw == "coupled" else [token]
+    drawn = ((each, law.prob(each), None) for each in ranked)
+    return [(child.token, child.chance) for child in chances(drawn, partial(entropy_of, law))]
 
 
 def _build(options: Options, provided: Provided) -> Staged:
