@@ -13,9 +13,6 @@ from foredraft.engine.foreign import BY_NAME, LENGTH, METHOD, METHODS, MODEL, PA
 from foredraft.engine.llm import load
 from foredraft.engine.options import KINDS, Speculation, parse_config, speculation, translate
 
-# Options of drafters that other systems' names stand for, which those drafters may not have here yet.
-TO_COME = {"model:threshold", "model:quantize"}
-
 
 def test_the_table_is_sound() -> None:
     assert len(BY_NAME) == len(TABLE)
@@ -25,9 +22,9 @@ def test_the_table_is_sound() -> None:
         assert not (one.ours and one.neutral), one.name
         assert one.ours in ("", METHOD, MODEL, LENGTH, SCHEDULE, PAIR) or ":" in one.ours
         drafter, _, option = one.ours.partition(":")
-        if option and option != LENGTH and one.ours not in TO_COME:
+        if option and option != LENGTH:
             assert option in {field.name for field in dataclasses.fields(family(drafter).options)}, one.name
-    assert set(METHODS.values()) <= set(DRAFTERS)
+    assert {*METHODS.values(), PAIR} <= set(DRAFTERS)
     assert not set(METHODS) & set(UNSUPPORTED_METHODS)
 
 
@@ -61,7 +58,20 @@ TRANSLATED: list[tuple[dict[str, Any], Speculation]] = [
         {"model": "m", "draft_tensor_parallel_size": 1, "enforce_eager": True, "parallel_drafting": False},
         Speculation("model:m"),
     ),
+    (
+        {"model": "m", "quantization": "int4", "use_heterogeneous_vocab": False},
+        Speculation("model:m,quantize=int4"),
+    ),
+    ({"model": "m", "use_heterogeneous_vocab": True}, Speculation("translate:m")),
+    (
+        {"method": "draft_model", "model": "m", "use_heterogeneous_vocab": True, "quantization": "int4"},
+        Speculation("translate:m,quantize=int4"),
+    ),
     # Hugging Face
+    (
+        {"assistant_model": "m", "assistant_confidence_threshold": 0.4},
+        Speculation("model:m,threshold=0.4"),
+    ),
     ({"assistant_model": "m", "num_assistant_tokens": 20}, Speculation("model:m", 20)),
     (
         {"assistant_model": "m", "num_assistant_tokens": 5, "num_assistant_tokens_schedule": "heuristic"},
@@ -120,6 +130,9 @@ REFUSED: list[tuple[Any, str]] = [
     ({"suffix_decoding_max_cached_requests": 10000}, "above 0 is not supported: .* suffix:limit=TOKENS"),
     ({"use_heterogeneous_vocab": 1}, "use_heterogeneous_vocab must be true or false"),
     ({"use_heterogeneous_vocab": True, "method": "ngram"}, "is about a draft model"),
+    ({"model": "m", "quantization": "fp8"}, "quantize .* must be int8 or int4, not 'fp8'"),
+    ({"model": "m", "assistant_confidence_threshold": 2}, "threshold .* from 0 to 1"),
+    ({"draft_p_min": 0.5, "model": "m", "use_heterogeneous_vocab": True}, "draft_p_min does not go with .*'translate'"),
     ({"draft_tensor_parallel_size": 2}, "draft_tensor_parallel_size of vLLM is not supported: .* leave it out"),
     ({"draft_tensor_parallel_size": True}, "draft_tensor_parallel_size"),
     ({"assistant_ensemble_weight": 0.5}, "assistant_ensemble_weight of Hugging Face is not supported"),
