@@ -14,7 +14,7 @@ from foredraft.core.protocols import Ask, Budget, Draw, Model, Request
 from foredraft.core.rules import Rules
 from foredraft.core.stream import KeyedStream
 from foredraft.core.tree import EMPTY, DraftTree, check
-from foredraft.draft.forced import LAST, Forced, extended
+from foredraft.draft.forced import LAST, Forced
 from foredraft.draft.lookup import Lookup, Options
 from foredraft.grammar.compile import Grammars
 from foredraft.grammar.state import State
@@ -25,7 +25,7 @@ from foredraft.testing.drafters import DrafterChecks, MakeDrafter, until
 from foredraft.testing.exact import BranchingStream, Chooser, distance, outcomes, plain, said
 from foredraft.verify.match import Match
 from foredraft.verify.recursive import Recursive
-from grammars import END, PIECES, first, follow, must_follow, random_words, spelt
+from grammars import END, PIECES, first, must_follow, random_words, spelt
 
 VOCAB = len(PIECES)
 
@@ -68,29 +68,6 @@ def test_a_thousand_places_are_drafted_as_the_words_have_it() -> None:
         assert len(tree) == min(rows, depth) or spelt(tree.tokens) == text
         drafted += len(tree) > 0
     assert drafted > 300
-
-
-def test_other_drafts_are_extended_by_what_is_forced_below_them() -> None:
-    """Leaves grow, best first; the root's own run joins the branch that begins with it; the budget holds."""
-    state = first(["cabcabc", "bbabcab"])
-    tree = DraftTree.of([2, 1], [-1, -1], "lookup", score=[-1.0, -0.5])
-    grown = extended(tree, Rules(grammar=state), Budget(16, 16))
-    for leaf in (0, 1):
-        below = grown.child(leaf, follow(state, [tree.tokens[leaf]]).forced()[0][0])
-        assert below is not None
-        assert grown.sources[below] == "forced"
-    check(grown, VOCAB, 16, 16, needs_laws=False)
-    assert grown.tokens[:2] == tree.tokens
-    assert extended(tree, Rules(grammar=state), Budget(3, 16)).parents == (-1, -1, 1)
-    assert extended(tree, Rules(grammar=state), Budget(16, 1)) == tree
-    joined = extended(
-        DraftTree.chain([5], "x", score=[-2.0]), Rules(grammar=first(["abcabcb", "abcabcc"])), Budget(8, 8)
-    )
-    assert joined.tokens == (5, 5)
-    assert joined.parents == (-1, 0)
-    lawful = tree.with_point_laws(VOCAB)
-    assert extended(lawful, Rules(grammar=state), Budget(16, 16)) is lawful
-    assert extended(tree, Rules(), Budget(16, 16)) is tree
 
 
 # --- the kit, under a grammar over the three tokens of its target ---------------------------------------------------
