@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import random
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -70,6 +72,9 @@ def memory_for(room: int) -> Iterator[None]:
     statm = Path("/proc/self/statm")
     if not statm.exists():
         pytest.skip("how much memory there is in use is read from /proc")
+    gc.collect()
+    with suppress(OSError, AttributeError):  # what was freed before and kept for later would not count as taken
+        ctypes.CDLL(None).malloc_trim(0)
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     used = int(statm.read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + room, hard))

@@ -30,7 +30,15 @@ def field_of(drafters: str, said: Callable[[str], Speculation], *, aa: bool = Fa
     itself. Raises UsageError.
     """
     names, unable = every() if drafters == ALL else (listed(drafters), {})
-    drafting = {name: said(name) for name in names if name != NONE}
+    drafting: dict[str, Speculation] = {}
+    for name in names:
+        try:
+            drafting |= {name: said(name)} if name != NONE else {}
+        except UsageError as error:
+            if drafters != ALL:
+                raise
+            unable = {**unable, name: str(error)}
+    names = [name for name in names if name in drafting or name == NONE]
     policy = next((one.policy for one in drafting.values()), ADAPTIVE)
     plain = [Variant(NONE, NONE)] if aa or NONE in names else []
     if sweep is not None:
