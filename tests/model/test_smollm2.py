@@ -18,7 +18,6 @@ from foredraft.core.law import of_weights
 from foredraft.core.params import SamplingParams
 from foredraft.core.protocols import Model, Query
 from foredraft.core.stream import KeyedStream, Purpose
-from foredraft.draft.model import ModelDrafter
 from foredraft.engine.llm import LLM, load
 from foredraft.engine.loop import generate
 
@@ -40,12 +39,13 @@ def plain() -> Iterator[LLM]:
 
 def with_drafter(plain: LLM, name: str) -> LLM:
     """The same model with one of the drafters of these tests."""
-    if name == "early layers":  # a poor draft model of the same vocabulary: many rejections
-        return LLM(
-            plain.loaded, ModelDrafter(plain.loaded.model.view(tuple(range(6))), (2, 1)), num_speculative_tokens=4
-        )
     # With lengths of their own: left to the policy, a slow moment of the machine may mean that nothing is drafted.
-    named = {"lookup": "lookup:k=4", "tree": "lookup:n=2,branches=3,k=4", "suffix": "suffix:k=8"}
+    named = {
+        "lookup": "lookup:k=4",
+        "tree": "lookup:n=2,branches=3,k=4",
+        "suffix": "suffix:k=8",
+        "early layers": "early_exit:exit=24,tree=2x1,k=4",
+    }
     return LLM(plain.loaded, named[name])
 
 

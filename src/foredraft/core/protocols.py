@@ -179,21 +179,26 @@ class Needs:
     """What a drafter asks of the engine, as data.
 
     taps: target layers whose hidden states `update` must bring. ends: the target's embedding and head.
-    layers: a view of the target with these layers. model: a second model, by name or path. top: so many likeliest
-    tokens of every verified row; who asks for none may find the argmax alone there, and no logits. ahead: the drafter
-    also works while the target scores. tokenizer: the vocabulary of the target, and of the second model.
-    other_vocabulary: the second model's may be another than the target's. thrift: how the second model is loaded.
+    layers: a view of the target with these layers, or those chosen by how many it has. model: a second model, by name
+    or path. top: so many likeliest tokens of every verified row; who asks for none may find the argmax alone there, and
+    no logits. ahead: the drafter also works while the target scores. tokenizer: the vocabulary of the target, and of
+    the second model. other_vocabulary: the second model's may be another than the target's. thrift: how the second
+    model is loaded.
     """
 
     taps: tuple[int, ...] = ()
     ends: bool = False
-    layers: tuple[int, ...] = ()
+    layers: tuple[int, ...] | Callable[[int], tuple[int, ...]] = ()
     model: str | None = None
     top: int = 0
     ahead: bool = False
     tokenizer: bool = False
     other_vocabulary: bool = False
     thrift: Thrift = field(default_factory=Thrift)
+
+    def view(self, count: int) -> tuple[int, ...]:
+        """The layers wanted of a target that has `count`; a choice may raise UsageError."""
+        return self.layers(count) if callable(self.layers) else self.layers
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ DRAFTERS: dict[str, str] = {
     "ahead": "foredraft.draft.ahead:FAMILY",
     "blind": "foredraft.draft.blind:FAMILY",
     "corpus": "foredraft.draft.corpus:FAMILY",
+    "early_exit": "foredraft.draft.early_exit:FAMILY",
     "forced": "foredraft.draft.forced:FAMILY",
     "jacobi": "foredraft.draft.jacobi:FAMILY",
     "lookahead": "foredraft.draft.lookahead:FAMILY",

@@ -156,7 +156,7 @@ def _make_drafter(spec: Spec, target: Loaded, models: list[Loaded], progress: Pr
     provided = Provided(
         model=second.model if second is not None else None,
         ends=target.model if needs.ends else None,
-        view=target.model.view(needs.layers) if needs.layers else None,
+        view=target.model.view(needs.view(target.model.about.layers)) if needs.layers else None,
         tokenizer=PlainTokens(target.tokenizer) if needs.tokenizer else None,
         second_tokenizer=PlainTokens(second.tokenizer) if needs.tokenizer and second is not None else None,
         says=np.array(second.says) if second is not None and second.says is not None else None,
@@ -171,13 +171,17 @@ def given_drafting(drafter: AnyDrafter, target: Loaded) -> Drafting:
 
 
 def _check_abilities(name: str, needs: Needs, model: Model) -> None:
-    outside = [layer for layer in (*needs.taps, *needs.layers) if not 0 <= layer <= model.about.layers]
-    if outside:
-        raise UsageError(f"drafter {name!r} needs layer {outside[0]} of a target that has {model.about.layers}")
     wanted = {"taps": bool(needs.taps), "ends": needs.ends, "layers": bool(needs.layers)}
     lacking = [ability for ability, asked in wanted.items() if asked and ability not in model.abilities]
     if lacking:
         raise UsageError(
             f"drafter {name!r} needs {lacking[0]} of the target, which {model.about.name!r} "
             "does not offer: choose another drafter or engine"
+        )
+    count = model.about.layers
+    outside = [layer for layer in needs.taps if not 0 <= layer <= count]
+    outside += [layer for layer in needs.view(count) if not 0 <= layer < count]
+    if outside:
+        raise UsageError(
+            f"drafter {name!r} needs layer {outside[0]} of a target that has {count}: choose another drafter or target"
         )

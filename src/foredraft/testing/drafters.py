@@ -86,7 +86,7 @@ class DrafterChecks:
         """They are data, and the target meets them."""
         needs, about = make_drafter().needs, target.about
         assert all(0 <= layer <= about.layers for layer in needs.taps)
-        assert all(0 <= layer < about.layers for layer in needs.layers)
+        assert all(0 <= layer < about.layers for layer in needs.view(about.layers))
         wanted = {"taps": bool(needs.taps), "ends": needs.ends, "layers": bool(needs.layers)}
         missing = [ability for ability, asked in wanted.items() if asked and ability not in target.abilities]
         assert not missing, f"the target does not offer {missing}"
