@@ -18,7 +18,8 @@ from foredraft.core.errors import UsageError
 from foredraft.core.protocols import Ask, Model, Needs
 from foredraft.core.tree import DraftTree
 from foredraft.draft.family import Family, Provided
-from foredraft.draft.model import DraftState, ModelDrafter
+from foredraft.draft.model import ModelDrafter
+from foredraft.draft.model_tree import DraftState
 
 NAME = "early_exit"
 MOST_CHILDREN = 64
@@ -28,7 +29,7 @@ SPAN = r"\d{1,6}(-\d{1,6})?"
 @dataclass(frozen=True)
 class Options:
     layers: str = field(
-        default="", metadata={"help": "layers that draft, as in 0-13+27; by default the first half and the last"}
+        default="", metadata={"help": "layers that draft, as in 0-13+27; by default all but the middle fifth"}
     )
     exit: int = field(default=0, metadata={"help": "instead: so many of the first layers alone"})
     skip: str = field(default="", metadata={"help": "instead: all layers but these, as in 10-19"})
@@ -56,11 +57,11 @@ class Options:
 
     def chosen(self, count: int) -> tuple[int, ...]:
         """The layers that draft, ascending, of a target that has `count`. Raises UsageError for layers it has not."""
+        if not (self.layers or self.exit or self.skip):
+            return _without_middle(count)
         named = [(0, self.exit - 1)] if self.exit else _spans(self.layers or self.skip)
         if beyond := [last for _, last in named if last >= count]:
             raise UsageError(f"drafter {NAME!r} names layer {beyond[0]} of a target that has layers 0 to {count - 1}")
-        if not named:
-            named = [(0, (count + 1) // 2 - 1), (count - 1, count - 1)]
         inside = {layer for first, last in named for layer in range(first, last + 1)}
         found = tuple(layer for layer in range(count) if (layer in inside) != bool(self.skip))
         if not found:
@@ -83,6 +84,13 @@ def _spans(text: str) -> list[tuple[int, int]]:
     """First and last of each run of layers."""
     ends = [[int(end) for end in span.split("-")] for span in text.split("+") if span]
     return [(run[0], run[-1]) for run in ends]
+
+
+def _without_middle(count: int) -> tuple[int, ...]:
+    """All but the middle fifth, one layer at least where there are several: the first and the last matter most."""
+    size = max(1, count // 5) if count > 1 else 0
+    first = (count - size + 1) // 2
+    return (*range(first), *range(first + size, count))
 
 
 def _build(options: Options, provided: Provided) -> EarlyExit:
