@@ -190,7 +190,7 @@ def chain(net: Tables, layers: Sequence[int], one: Ask[Any]) -> tuple[list[int],
         law = rules.law_of(slow(net, layers, (*one.committed, *tokens)))
         if one.draw == "coupled" and not isinstance(law, Point):
             token = one.stream.ahead(depth).rank(law, 1, Purpose.TARGET)[0]
-            chance = law.prob(token)
+            chance = law.prob(token) ** 0.5  # how likely it stands where the target's law scatters about this one
         else:
             warm = Rules(temperature=1.0).law_of(slow(net, layers, (*one.committed, *tokens)))
             law = warm if isinstance(law, Point) else law
