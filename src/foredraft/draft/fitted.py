@@ -30,6 +30,8 @@ class Fitted:
 
     def score(self, queries: Sequence[Query]) -> list[Scores]:
         size = self.about.vocab_size
+        if self.model.about.vocab_size > size:  # the best token may be one that is cut off: the others are looked at
+            queries = [replace(query, argmax_only=False) for query in queries]
         return [FittedScores(scores, size) for scores in self.model.score(queries)]
 
     def embed(self, tokens: Sequence[int]) -> Vectors:
@@ -56,6 +58,8 @@ class FittedScores:
         return fit(self.scores.logits(row), self.vocab_size)
 
     def argmax(self, row: int) -> int:
+        if self.scores.vocab_size <= self.vocab_size:
+            return self.scores.argmax(row)
         return int(np.argmax(self.logits(row)))
 
     def top(self, row: int) -> tuple[NDArray[np.int64], Logits]:

@@ -21,6 +21,7 @@ from foredraft.core.native import TWINS
 from foredraft.core.protocols import Ask
 from foredraft.core.rules import Logits, Rules
 from foredraft.core.stream import Purpose, Stream
+from foredraft.draft.fitted import fit
 
 # Siblings a node may have: lanes of the draft noise are numbered by node and sibling.
 LANES = 256
@@ -169,10 +170,3 @@ def chances(drawn: Iterator[tuple[int, float, Law | None]], entropy: Callable[[]
 def entropy_of(law: Law) -> float:
     probs = law.support()[1]
     return float(-(probs @ np.log(probs)))
-
-
-def fit(logits: Logits, vocab_size: int) -> Logits:
-    """Draft logits over the target's vocabulary: padding cut off, tokens the draft does not know impossible."""
-    if len(logits) >= vocab_size:
-        return logits[:vocab_size]
-    return np.concatenate([logits, np.full(vocab_size - len(logits), -np.inf)])
