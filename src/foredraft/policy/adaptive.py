@@ -26,6 +26,7 @@ RATE_MEMORY = 30.0  # rounds
 # A source that takes less than this share of a plain pass is asked always: judging it would cost as much.
 FREE = 0.01
 UNTRIED = 0.7  # acceptance of a chain before anything was seen
+TENANTS = 256  # whose lessons are kept, those that asked last
 NEVER = Budget(0, 0)
 
 
@@ -39,7 +40,7 @@ class Tenant:
 
 @dataclass
 class Pace:
-    """One sequence's state. tokens, seconds: emitted and spent, the past forgotten.
+    """One sequence's state. tokens, seconds: emitted and spent, the past forgotten. met: sources that drafted for it.
 
     Of the round under way: drafted, traits: the tree before it was cut. alone: no other sequence is in its pass. asked:
     the sources, and how strong the others were. added: by dear sources, tokens beyond what their rows cost, and tokens
@@ -53,6 +54,7 @@ class Pace:
     drafted: DraftTree = EMPTY
     alone: bool = True
     traits: list[Trait] = field(default_factory=list)
+    met: set[str] = field(default_factory=set)
     asked: dict[str, float] = field(default_factory=dict)
     added: dict[str, tuple[float, float]] = field(default_factory=dict)
 
@@ -81,7 +83,10 @@ class Adaptive:
         object.__setattr__(self, "curve", Curve(self.costs, 4 * MOST))
 
     def open(self, request: Request) -> Pace:
-        tenant = self.tenants.setdefault(request.tenant, Tenant())
+        tenant = self.tenants.pop(request.tenant) if request.tenant in self.tenants else Tenant()
+        self.tenants[request.tenant] = tenant
+        if len(self.tenants) > TENANTS:
+            del self.tenants[next(iter(self.tenants))]
         return Pace(Acceptance(OWN_MEMORY, tenant.acceptance), tenant.worths, tokens=1.0, seconds=self.curve(1))
 
     def budget(self, state: Pace, source: str, so_far: DraftTree, load: Load) -> Budget:
@@ -90,7 +95,7 @@ class Adaptive:
             state.asked[source] = 0.0
             return Budget(MOST, DEPTH)
         strength = self._strength(state, so_far)
-        if not worth.wanted(strength):
+        if not worth.wanted(strength, self.curve(1)):
             return NEVER
         state.asked[source] = strength
         least = worth.claimed(min(1.0, state.rate * worth.step))
@@ -108,7 +113,8 @@ class Adaptive:
         chances = [state.acceptance.paths(state.drafted, state.traits) for state in states]
         choice = self._choose(states, trees, chances)
         for state, own in zip(states, chances, strict=True):
-            self._judge(state, own)
+            if dear := [source for source in state.asked if not self._free(state.worth(source))]:
+                self._judge(state, own, dear)
         drafting = sum(state.worth(source).seconds for state in states for source in state.asked)
         expected = (choice.tokens / len(states), choice.seconds + drafting)
         return [Plan(tree.select(nodes), expected) for tree, nodes in zip(trees, choice.nodes, strict=True)]
@@ -137,26 +143,29 @@ class Adaptive:
         chances = state.acceptance.paths(so_far, traits_of(so_far))
         return self._choose([state], [so_far], [chances]).tokens - 1.0
 
-    def _judge(self, state: Pace, chances: Sequence[float]) -> None:
+    def _judge(self, state: Pace, chances: Sequence[float], dear: Sequence[str]) -> None:
         """What each dear source adds to the round: the best tree with its nodes against the best without them."""
         tree = state.drafted
-        for source in state.asked:
-            if self._free(state.worth(source)):
-                continue
+        whole = self._choose([state], [tree], [chances]).gain(state.rate)
+        for source in dear:
             own = _nodes_of(tree, source)
             claims, calibrated = [state.traits[node][1] for node in own], [_chance(tree, chances, node) for node in own]
             state.worth(source).came_true(claims, calibrated)
             others = _without(tree, source)
             without = self._choose([state], [tree.select(others)], [[chances[node] for node in others]])
-            added = self._choose([state], [tree], [chances]).gain(state.rate) - without.gain(state.rate)
-            state.added[source] = added, sum(chances[node] for node in own)
+            state.added[source] = whole - without.gain(state.rate), sum(chances[node] for node in own)
 
     def _learn_worths(self, state: Pace, step: Step) -> None:
         tree, spent = state.drafted, dict(step.spent)
+        for source in spent.keys() - state.asked.keys():
+            state.worth(source).rested(spent[source])
         for source, strength in state.asked.items():
             worth, seconds = state.worth(source), spent.get(source, 0.0)
             own = _nodes_of(tree, source)
-            worth.spent(seconds, max((tree.depths[node] for node in own), default=0))
+            if source not in state.met and seconds >= FREE * self.curve(1):
+                state.met.add(source)  # it may have read the whole prompt: no measure of the rounds to come
+                continue
+            seconds = worth.spent(seconds, max((tree.depths[node] for node in own), default=0))
             if source in state.added:
                 net, expected = state.added[source]
                 worth.earned(strength, net - state.rate * seconds, _come_true(tree, own, step.tokens) > expected)

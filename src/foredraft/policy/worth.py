@@ -15,9 +15,11 @@ ACCEPTANCE_MEMORY = 100.0
 LEAST_MODESTY = 0.1
 # A source is judged apart by how much the others have drafted: expected tokens accepted of it.
 STRENGTHS = (0.3, 0.8, 1.6, 3.2)
-# Trials after which a source that does not pay is left alone, and rounds until it is tried again, doubled each time.
+# Trials after which a source that does not pay is left alone, and rounds until it is tried again: doubled each time, up
+# to where trying takes this share of the time.
 TRIALS = 4
-PATIENCE, MOST_PATIENCE = 8, 512
+PATIENCE = 2
+TRYING = 0.005
 
 
 @dataclass
@@ -37,29 +39,34 @@ class Verdict:
         """surprising: more came true than was expected, so one that does not pay is tried once more at once."""
         self.asked += 1
         self.net += (net - self.net) / min(self.asked, MEMORY)
-        self.patience = PATIENCE if self.pays else min(2 * self.patience, MOST_PATIENCE)
+        self.patience = PATIENCE if self.pays else 2 * self.patience
         self.idle = self.patience if surprising else 0
 
 
 @dataclass
 class Worth:
-    """One source. seconds: of a round in which it is asked; step: of one more level of its tree.
+    """One source. seconds: of a round in which it is asked, beyond `rest`, those of one in which it is not (a drafter
+    learns from every round). step: of one more level of its tree.
 
     modesty: log of its chances as they come true / log of those it claims; below 1 for one that claims too little.
     """
 
     seconds: float = 0.0
+    rest: float = 0.0
     step: float = 0.0
     modesty: float = 1.0
     rounds: int = 0
     acceptance: Tally = field(default_factory=Tally)
     verdicts: dict[int, Verdict] = field(default_factory=dict)
 
-    def wanted(self, strength: float) -> bool:
-        """Whether to ask, given the tokens expected of what others drafted; now and then to find out."""
+    def wanted(self, strength: float, plain: float) -> bool:
+        """Whether to ask, given the tokens expected of what others drafted; now and then to find out.
+
+        plain: seconds of a pass of one row, which tell how often finding out is cheap.
+        """
         verdict = self.verdicts.setdefault(bisect_left(STRENGTHS, strength), Verdict())
         verdict.idle += 1
-        return verdict.pays or verdict.idle > verdict.patience
+        return verdict.pays or verdict.idle > min(verdict.patience, self.seconds / (TRYING * plain))
 
     def claimed(self, chance: float) -> float:
         """What it claims of a path that has this chance."""
@@ -72,14 +79,20 @@ class Worth:
             ratio = min(max(calibrated / claimed, LEAST_MODESTY), 1.0 / LEAST_MODESTY)
             self.modesty += (ratio - self.modesty) / MEMORY
 
-    def spent(self, seconds: float, depth: int) -> None:
-        """What a round of it took, for a tree so deep (0: it drafted nothing)."""
+    def rested(self, seconds: float) -> None:
+        """What a round took in which it was not asked."""
+        self.rest += (seconds - self.rest) / MEMORY
+
+    def spent(self, seconds: float, depth: int) -> float:
+        """What a round took in which it drafted a tree so deep (0: none); what of it was for having been asked."""
+        asked = max(0.0, seconds - self.rest)
         self.rounds += 1
         weight = 1.0 / min(self.rounds, MEMORY)
-        self.seconds += (seconds - self.seconds) * weight
+        self.seconds += (asked - self.seconds) * weight
         if depth:
-            step = seconds / depth
+            step = asked / depth
             self.step += (step - self.step) * (weight if self.step else 1.0)
+        return asked
 
     def earned(self, strength: float, net: float, surprising: bool = False) -> None:
         """What a round in which it was asked brought, others being so strong."""
