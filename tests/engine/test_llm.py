@@ -207,3 +207,23 @@ def test_the_classical_verifier_runs_with_every_kind_of_draft(llm: LLM) -> None:
     greedy = SamplingParams(max_tokens=30)
     ours = LLM(llm.loaded, f"model:{path},tree=3x2,k=8", verifier="recursive").generate("abababab", greedy)
     assert ours.token_ids == plain_of(llm).generate("abababab", greedy).token_ids
+
+
+def test_a_prediction_is_drafted_from_and_changes_no_token(llm: LLM) -> None:
+    """The text itself expected back: all of it is drafted and accepted. Another text: the same tokens, no gain."""
+    params = SamplingParams(max_tokens=40, ignore_eos=True)
+    drafted, text = LLM(llm.loaded, "prediction:k=8"), plain_of(llm).generate("hello", params)
+    told = dataclasses.replace(params, prediction=llm.tokenizer.decode(text.token_ids, skip_special=False))
+    right = drafted.generate("hello", told)
+    wrong = drafted.generate("hello", dataclasses.replace(params, prediction="something else"))
+    assert right.token_ids == wrong.token_ids == text.token_ids
+    if drafted.tokenizer.encode(str(told.prediction), add_bos=False) == list(text.token_ids):
+        assert right.stats.passes < 8
+    assert right.stats.accepted > 0
+    with pytest.raises(UsageError, match="prediction"):
+        SamplingParams(prediction=7)  # type: ignore[arg-type]
+
+
+def test_a_number_is_given_once(llm: LLM) -> None:
+    with pytest.raises(UsageError, match="says itself how many tokens"):
+        LLM(llm.loaded, "lookup:k=4", num_speculative_tokens=3)

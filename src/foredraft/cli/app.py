@@ -97,11 +97,15 @@ def generate(
     file: Annotated[str | None, typer.Option("-f", "--file", help="read the prompt from a file, - for stdin")] = None,
     json: Annotated[bool, typer.Option("--json", help="one JSON object instead of streamed text")] = False,
     compare: Annotated[bool, typer.Option("--compare", help="decode plainly too; both speeds, same tokens?")] = False,
+    prediction: Annotated[
+        str | None,
+        typer.Option(help="a file with the text that is expected back, to draft from: an edit of it is quick"),
+    ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="where tokens came from and time went")] = False,
 ) -> int:
     """Generate text from a prompt, streamed."""
     from foredraft.cli.generate import Job
-    from foredraft.cli.structured import structured
+    from foredraft.cli.structured import read_text, structured
     from foredraft.core.params import SamplingParams
     from foredraft.engine.options import parse_config, speculation
 
@@ -114,6 +118,7 @@ def generate(
         seed=seed,
         stop=tuple(stop or ()),
         structured_outputs=structured(json_schema, regex, grammar, choice),
+        prediction=read_text(prediction) if prediction is not None else None,
     )
     job = Job(
         model=model,

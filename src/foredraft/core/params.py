@@ -62,6 +62,7 @@ class SamplingParams:
     n: independent choices. seed: None draws one and reports it. logprobs: that many likeliest tokens beside each
     emitted one (0: only the emitted), from the model's own logits before any rule.
     structured_outputs: a schema, regular expression, choice or grammar that the text must match.
+    prediction: what the text is expected to be, for drafts alone (OpenAI's predicted outputs); it changes no token.
     """
 
     n: int = 1
@@ -85,6 +86,7 @@ class SamplingParams:
     seed: int | None = None
     logprobs: int | None = None
     structured_outputs: StructuredOutputsParams | None = None
+    prediction: str | None = None
 
     def __post_init__(self) -> None:
         for name in INTEGERS:
@@ -131,6 +133,8 @@ class SamplingParams:
             "at least one token id",
             self.allowed_token_ids,
         )
+        said = self.prediction is None or isinstance(self.prediction, str)
+        _require(said, "prediction", "a text", self.prediction)
         guided = self.structured_outputs is not None
         _require(not (guided and self.ignore_eos), "ignore_eos", "false with structured_outputs, which end", True)
 

@@ -62,10 +62,10 @@ class LLM:
         max_num_seqs: int = 8,
         progress: Progress | None = None,
     ) -> None:
-        """drafter, verifier: by name, as on the command line; a drafter may also be an object of one's own.
+        """drafter, verifier, policy: by name, as on the command line; a drafter may also be an object of one's own.
 
         num_speculative_tokens: drafted a round at most, the same every round; None leaves it to what is said in the
-        drafter's name, else to measured costs and acceptance, round by round.
+        drafter's name, else to the policy.
         max_num_seqs: sequences that share a pass; the n choices of one prompt always do.
         """
         if max_num_seqs < 1:
@@ -81,6 +81,10 @@ class LLM:
         if isinstance(drafter, str):
             lineup = line_up(drafter)
             self.drafting = make_drafting(lineup, loaded, progress)
+            if fixed is not None and lineup.fixed is not None:
+                raise UsageError(
+                    f"drafter {drafter!r} says itself how many tokens to draft: leave the other number out"
+                )
             fixed = fixed if fixed is not None else lineup.fixed
         else:
             self.drafting = given_drafting(drafter, loaded)
@@ -174,7 +178,9 @@ class LLM:
             return tokenizer.decode(ids, skip_special=skip)
 
         stop = stop_of(params, tokenizer.stop_ids, room, TextState.of(decode))
-        request = Request(prompt, seed, choice, rules, self.tenant)
+        expected = params.prediction
+        prediction = tuple(tokenizer.encode(expected, add_bos=False)) if expected is not None else None
+        request = Request(prompt, seed, choice, rules, self.tenant, prediction)
         return open_sequence(
             model, self.drafting.drafters, self.verifier, request, stop, logprobs=params.logprobs, cache=cache
         )
