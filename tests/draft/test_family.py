@@ -9,7 +9,7 @@ import pytest
 
 from foredraft.core.errors import UnknownName, UsageError
 from foredraft.core.protocols import Needs, Request
-from foredraft.draft import DRAFTERS, family, names, specify
+from foredraft.draft import DRAFTERS, family, line_up, names, specify
 from foredraft.draft.family import Family, Provided, option_fields, parse
 from foredraft.draft.lookup import Lookup, Options
 from foredraft.draft.model import ModelDrafter
@@ -29,7 +29,7 @@ def nothing(options: Any, provided: Provided) -> Nothing:
     return Nothing()
 
 
-KINDS = Family("kinds", "a family of every kind of option", AllKinds, lambda options: Needs(), nothing, 5)
+KINDS = Family("kinds", "a family of every kind of option", AllKinds, lambda options: Needs(), nothing)
 
 
 def parse_kinds(text: str) -> Any:
@@ -78,7 +78,8 @@ def test_the_positional_option_may_stand_without_its_name() -> None:
 
 
 def test_the_number_of_drafts_has_two_names_and_is_given_once() -> None:
-    assert specify("lookup").num_speculative_tokens == 4
+    assert specify("lookup").num_speculative_tokens is None
+    assert specify("none").num_speculative_tokens == 0
     assert specify("lookup:k=3").num_speculative_tokens == 3
     assert specify("lookup:num_speculative_tokens=4,n=2").num_speculative_tokens == 4
     with pytest.raises(UsageError, match="drafter 'lookup' was given 'k' twice"):
@@ -88,9 +89,19 @@ def test_the_number_of_drafts_has_two_names_and_is_given_once() -> None:
 
 
 def test_a_tree_drafts_to_its_own_size_unless_told_otherwise() -> None:
-    assert specify("model:path").num_speculative_tokens == family("model").num_speculative_tokens
+    assert specify("model:path").num_speculative_tokens is None
     assert specify("model:path,tree=3x2x1").num_speculative_tokens == 3 + 6 + 6
     assert specify("model:path,tree=3x2x1,k=5").num_speculative_tokens == 5
+
+
+def test_drafters_are_joined_once_each_and_not_with_none() -> None:
+    assert [spec.family.name for spec in line_up("lookup:k=3+suffix").specs] == ["lookup", "suffix"]
+    assert line_up("lookup:k=3+suffix").fixed == 3
+    assert line_up("lookup+suffix").fixed is None
+    with pytest.raises(UsageError, match="'lookup' stands twice"):
+        line_up("lookup+lookup:n=4")
+    with pytest.raises(UsageError, match="joins drafters and 'none'"):
+        line_up("none+lookup")
 
 
 @pytest.mark.parametrize("tree", ["3x", "0", "3x0", "x", "axb", "256", "-1"])

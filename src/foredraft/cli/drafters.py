@@ -9,7 +9,7 @@ from typing import Any
 from foredraft.draft import family, names
 from foredraft.draft.family import Family, option_fields
 
-LENGTH_HELP = "tokens drafted a round, at most"
+LENGTH_HELP = "tokens drafted a round, at most; left to the policy by default"
 
 
 def list_drafters(json: bool) -> None:
@@ -33,7 +33,7 @@ def _describe(found: Family) -> dict[str, Any]:
         {"name": name, "type": kind, "default": None if default is dataclasses.MISSING else default, "help": text}
         for name, kind, default, text in option_fields(found)
     ]
-    length = {"name": "num_speculative_tokens", "type": "int", "default": found.num_speculative_tokens}
+    length = {"name": "num_speculative_tokens", "type": "int", "default": None}
     return {
         "name": found.name,
         "summary": found.summary,

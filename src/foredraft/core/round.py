@@ -69,14 +69,6 @@ class Turn:
         """Those that keep up."""
         return [source for source in self.sequence.sources if source.state is not None]
 
-    @contextmanager
-    def watch(self, drafter: object) -> Iterator[None]:
-        """Drafters are untrusted: an error becomes a fault of this turn."""
-        try:
-            yield
-        except Exception as error:  # what was proposed may be no tree at all
-            self.faults.append(f"{type(error).__name__}: {error}")
-
 
 Group = list[tuple[Turn, Source]]
 
@@ -150,11 +142,13 @@ def _asks(turn: Turn, place: int, source: Source, policy: AnyPolicy, load: Load,
 
 def _take(turn: Turn, ask: Ask[Any], proposed: DraftTree) -> None:
     """Adds to the turn's tree. A drafter that proposes what is no tree within its budget drafts nothing."""
-    with turn.watch(proposed):
+    try:
         tree.check(proposed, ask.vocab_size, ask.budget.rows, ask.budget.depth, turn.sequence.verifier.needs_laws)
         proposed = pruned(proposed, ask.rules)
         if not (proposed.drawn and len(turn.tree)):
             turn.tree = tree.join([turn.tree, proposed]) if len(turn.tree) else proposed
+    except Exception as error:  # drafts are untrusted: what was proposed may be no tree at all
+        turn.faults.append(_fault(error))
 
 
 def _proposed(drafter: Drafter[Any], group: Group, place: int) -> list[DraftTree]:

@@ -34,6 +34,7 @@ DRAFTERS: dict[str, str] = {
 }
 
 AUTO = "auto"
+NONE = "none"
 FREE = ("forced", "prediction", "suffix", "recycling")
 """What `auto` stands for, asked in this order: those that need nothing and cost next to nothing."""
 
@@ -48,7 +49,7 @@ class Lineup:
     @property
     def fixed(self) -> int | None:
         """Tokens a round, where somebody said how many; None where that is left to the policy."""
-        said = [spec.num_speculative_tokens for spec in self.specs if spec.fixed]
+        said = [spec.num_speculative_tokens for spec in self.specs if spec.num_speculative_tokens is not None]
         return max(said, default=None)
 
 
@@ -81,6 +82,8 @@ def line_up(text: str) -> Lineup:
     for spec in specs:
         if [other.family.name for other in specs].count(spec.family.name) > 1:
             raise UsageError(f"drafter {spec.family.name!r} stands twice in {text!r}: name it once")
+        if spec.family.name == NONE and len(specs) > 1:
+            raise UsageError(f"{text!r} joins drafters and {NONE!r}, which drafts nothing: leave one of them out")
     return Lineup(text, tuple(specs))
 
 

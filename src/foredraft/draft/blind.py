@@ -158,6 +158,5 @@ FAMILY = Family(
     options=Options,
     needs=lambda options: Needs(),
     build=_build,
-    num_speculative_tokens=4,
     positional="source",
 )

@@ -107,7 +107,6 @@ FAMILY = Family(
     options=Options,
     needs=lambda options: Needs(tokenizer=True),
     build=_build,
-    num_speculative_tokens=8,
     positional="file",
     requires="a file of texts",
 )

@@ -105,7 +105,6 @@ FAMILY = Family(
     options=Options,
     needs=lambda options: Needs(layers=options.chosen),
     build=_build,
-    num_speculative_tokens=2,
     requires="layers of the target",
     nodes=lambda options: options.nodes,
 )

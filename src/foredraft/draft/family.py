@@ -38,8 +38,8 @@ class Family:
     """One way of guessing. options: a frozen dataclass whose fields are the options, with `help` in their metadata.
 
     needs is the one statement of what a drafter needs: `build` hands the same to the drafter it makes.
-    positional: the option that may stand without its name. num_speculative_tokens: nodes a round when nobody says, and
-    the options do not say by their `nodes`. requires: the needs in words, for people who choose.
+    positional: the option that may stand without its name. requires: the needs in words, for people who choose. nodes:
+    tokens a round drafts where the options say so; None leaves it to the policy.
     """
 
     name: str
@@ -47,7 +47,6 @@ class Family:
     options: type[Any]
     needs: Callable[[Any], Needs]
     build: Callable[[Any, Provided], AnyDrafter]
-    num_speculative_tokens: int
     positional: str | None = None
     requires: str = "nothing"
     nodes: Callable[[Any], int | None] = lambda options: None
@@ -55,13 +54,12 @@ class Family:
 
 @dataclass(frozen=True)
 class Spec:
-    """A drafter as asked for: its family and its options. fixed: whether it was said how many tokens it drafts."""
+    """A drafter as asked for: its family and its options. num_speculative_tokens: a round, where somebody said so."""
 
     text: str
     family: Family
     options: Any
-    num_speculative_tokens: int
-    fixed: bool = False
+    num_speculative_tokens: int | None
 
     @property
     def needs(self) -> Needs:
@@ -91,9 +89,7 @@ def parse(text: str, family: Callable[[str], Family]) -> Spec:
         raise UsageError(f"drafter {name!r} was given {' and '.join(given)}, two names of one option: give one")
     wanted = _count(name, given[0], values.pop(given[0])) if given else None
     options = _options(found, values)
-    lengths = (wanted, found.nodes(options), found.num_speculative_tokens)
-    fixed = lengths[0] is not None or lengths[1] is not None or not found.num_speculative_tokens
-    return Spec(text, found, options, next(length for length in lengths if length is not None), fixed)
+    return Spec(text, found, options, wanted if wanted is not None else found.nodes(options))
 
 
 def option_fields(family: Family) -> list[tuple[str, str, Any, str]]:

@@ -58,6 +58,5 @@ FAMILY = Family(
     options=Options,
     needs=lambda options: Needs(),
     build=lambda options, provided: Forced(),
-    num_speculative_tokens=8,
     requires="a grammar in the request",
 )

@@ -114,5 +114,4 @@ FAMILY = Family(
     options=Options,
     needs=_needs,
     build=_build,
-    num_speculative_tokens=8,
 )

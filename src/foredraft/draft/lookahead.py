@@ -181,6 +181,5 @@ FAMILY = Family(
     options=Options,
     needs=lambda options: Needs(),
     build=lambda options, provided: Lookahead(options),
-    num_speculative_tokens=30,
     nodes=lambda options: options.nodes,
 )

@@ -123,5 +123,4 @@ FAMILY = Family(
     options=Options,
     needs=lambda options: Needs(),
     build=lambda options, provided: Lookup(options),
-    num_speculative_tokens=4,
 )

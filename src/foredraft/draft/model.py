@@ -145,7 +145,6 @@ FAMILY = Family(
     options=Options,
     needs=lambda options: options.needs,
     build=_build,
-    num_speculative_tokens=4,
     positional="model",
     requires="a second model",
     nodes=lambda options: options.shape.nodes,

@@ -39,5 +39,5 @@ FAMILY = Family(
     options=Options,
     needs=lambda options: Needs(),
     build=lambda options, provided: Nothing(),
-    num_speculative_tokens=0,
+    nodes=lambda options: 0,
 )

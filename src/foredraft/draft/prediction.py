@@ -192,6 +192,5 @@ FAMILY = Family(
     options=Options,
     needs=_needs,
     build=_build,
-    num_speculative_tokens=8,
     requires="a prediction",
 )

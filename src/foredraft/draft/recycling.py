@@ -169,5 +169,4 @@ FAMILY = Family(
     options=Options,
     needs=lambda options: options.needs,
     build=_build,
-    num_speculative_tokens=8,
 )

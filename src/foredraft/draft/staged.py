@@ -34,6 +34,8 @@ from foredraft.draft.model_laws import chances, entropy_of
 from foredraft.draft.second import Second
 from foredraft.verify.match import Match
 
+INNER = 4  # drafts of an inner round when nobody says: its passes are small, and what they cost is not measured
+
 
 @dataclass(frozen=True)
 class Options(Second):
@@ -107,7 +109,7 @@ class Staged:
         model: Model,
         inner: AnyDrafter,
         *,
-        num_speculative_tokens: int = 4,
+        num_speculative_tokens: int = INNER,
         horizontal: int = 0,
         source: str = "staged",
     ) -> None:
@@ -293,7 +295,7 @@ def _build(options: Options, provided: Provided) -> Staged:
     return Staged(
         provided.model,
         made,
-        num_speculative_tokens=inner.num_speculative_tokens,
+        num_speculative_tokens=INNER if inner.num_speculative_tokens is None else inner.num_speculative_tokens,
         horizontal=options.horizontal,
     )
 
@@ -304,7 +306,6 @@ FAMILY = Family(
     options=Options,
     needs=lambda options: Needs(model=options.model, thrift=options.thrift, top=options.drafter.needs.top),
     build=_build,
-    num_speculative_tokens=4,
     positional="inner",
     requires="a second model",
 )

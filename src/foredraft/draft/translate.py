@@ -239,7 +239,6 @@ FAMILY = Family(
     options=Options,
     needs=lambda options: Needs(model=options.model, thrift=options.thrift, tokenizer=True, other_vocabulary=True),
     build=_build,
-    num_speculative_tokens=4,
     positional="model",
     requires="a second model",
 )
