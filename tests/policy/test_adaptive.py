@@ -113,6 +113,31 @@ def test_a_hopeless_source_is_hardly_asked_any_more() -> None:
     assert sum(bool(step.spent) for step in steps[1000:]) < 10
 
 
+def test_a_source_that_costs_even_at_rest_is_let_go_where_it_does_not_pay() -> None:
+    """One that pays stays, whatever it takes to keep up; so does one that costs nothing at rest."""
+
+    def left(added: float, rest: float) -> bool:
+        policy = Adaptive(FLAT)
+        state = policy.open(REQUEST)
+        tree = DraftTree.chain([0], "a", score=[math.log(added)])
+        for round_ in range(60):
+            budget = policy.budget(state, "a", EMPTY, ONE)
+            if budget.leave:
+                return True
+            asked = budget.rows > 0
+            (plan,) = policy.shape([state], [tree if asked else EMPTY], ONE)
+            right = asked and round_ % 10 < 10 * added
+            tokens, spent = ((0, 9) if right else (9,)), rest + (0.1 if asked else 0.0)
+            seconds = Times(verify=curve_of(FLAT)(1 + len(plan.tree)))
+            step = Step(0, tokens, int(right), plan.tree, rows=1 + len(plan.tree), seconds=seconds)
+            policy.update(state, replace(step, wall=seconds.verify + spent, spent=(("a", spent),)))
+        return False
+
+    assert left(0.05, rest=0.05)
+    assert not left(0.05, rest=0.0)
+    assert not left(0.9, rest=0.05)
+
+
 def test_a_source_that_becomes_good_is_found_again() -> None:
     policy, sources = Adaptive(FLAT), {"late": Chains(0.02, 0.5, 0.2)}
     play(policy, sources, curve_of(FLAT), 300)

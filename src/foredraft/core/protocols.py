@@ -228,13 +228,15 @@ class Budget:
     """How much to draft at most: nodes, and the length of a path.
 
     min_gain: less likely nodes are not worth their row; advice, and only to drafters that choose without chance. stop:
-    when to stop before, for drafters that go token by token.
+    when to stop before, for drafters that go token by token. leave: the source is let go for the rest of the text, for
+    what it takes only to keep up is too much.
     """
 
     rows: int
     depth: int
     min_gain: float = 0.0
     stop: Stop | None = None
+    leave: bool = False
 
 
 S = TypeVar("S")

@@ -131,6 +131,9 @@ def _asks(turn: Turn, place: int, source: Source, policy: AnyPolicy, load: Load,
     """Whether the source is asked this round; notes what for."""
     sequence = turn.sequence
     budget = policy.budget(sequence.pace, source.name, turn.tree, load)
+    if budget.leave:
+        source.close()
+        return False
     if budget.rows < 1 or turn.tree.drawn:  # nothing may be added to a tree that was drawn by chance
         return False
     budget = replace(budget, depth=min(budget.depth, turn.room))

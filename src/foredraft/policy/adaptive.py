@@ -27,7 +27,9 @@ RATE_MEMORY = 30.0  # rounds
 FREE = 0.01
 UNTRIED = 0.7  # acceptance of a chain before anything was seen
 TENANTS = 256  # whose lessons are kept, those that asked last
-NEVER = Budget(0, 0)
+# A source that does not pay and takes FREE even when it is not asked is let go, once so many rounds have shown both.
+ENOUGH = 6
+NEVER, LEAVE = Budget(0, 0), Budget(0, 0, leave=True)
 
 
 @dataclass
@@ -40,7 +42,8 @@ class Tenant:
 
 @dataclass
 class Pace:
-    """One sequence's state. tokens, seconds: emitted and spent, the past forgotten. met: sources that drafted for it.
+    """One sequence's state. tokens, seconds: emitted and spent, the past forgotten. met, tried: sources that
+    drafted for it, and how often dear ones did.
 
     Of the round under way: drafted, traits: the tree before it was cut. alone: no other sequence is in its pass. asked:
     the sources, and how strong the others were. added: by dear sources, tokens beyond what their rows cost, and tokens
@@ -55,6 +58,7 @@ class Pace:
     alone: bool = True
     traits: list[Trait] = field(default_factory=list)
     met: set[str] = field(default_factory=set)
+    tried: dict[str, int] = field(default_factory=dict)
     asked: dict[str, float] = field(default_factory=dict)
     added: dict[str, tuple[float, float]] = field(default_factory=dict)
 
@@ -96,7 +100,9 @@ class Adaptive:
             return Budget(MOST, DEPTH)
         strength = self._strength(state, so_far)
         if not worth.wanted(strength, self.curve(1)):
-            return NEVER
+            costly = worth.rest >= FREE * self.curve(1) and min(worth.rests, state.tried.get(source, 0)) >= ENOUGH
+            return LEAVE if costly else NEVER
+        state.tried[source] = state.tried.get(source, 0) + 1
         state.asked[source] = strength
         least = worth.claimed(min(1.0, state.rate * worth.step))
         if not self.drawn:

@@ -53,6 +53,7 @@ class Worth:
 
     seconds: float = 0.0
     rest: float = 0.0
+    rests: int = 0
     step: float = 0.0
     modesty: float = 1.0
     rounds: int = 0
@@ -81,7 +82,8 @@ class Worth:
 
     def rested(self, seconds: float) -> None:
         """What a round took in which it was not asked."""
-        self.rest += (seconds - self.rest) / MEMORY
+        self.rests += 1
+        self.rest += (seconds - self.rest) / min(self.rests, MEMORY)
 
     def spent(self, seconds: float, depth: int) -> float:
         """What a round took in which it drafted a tree so deep (0: none); what of it was for having been asked."""
