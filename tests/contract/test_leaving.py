@@ -1,4 +1,4 @@
-"""A policy may let a source go for the rest of a text: it is closed, never asked or told again, and no token changes."""
+"""A policy may let a source go for the rest of a text: it is closed, not asked or told again, and no token changes."""
 
 from __future__ import annotations
 
