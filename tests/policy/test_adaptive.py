@@ -13,7 +13,7 @@ from foredraft.core.events import Step, Times
 from foredraft.core.law import of_weights
 from foredraft.core.protocols import Budget, Costs, Load, Request
 from foredraft.core.tree import EMPTY, DraftTree, join
-from foredraft.policy.adaptive import MOST, Adaptive
+from foredraft.policy.adaptive import Adaptive
 
 ROWS = (1, 2, 4, 8, 16, 32)
 FLAT = Costs(ROWS, (1.0, 1.02, 1.05, 1.1, 1.3, 2.5))  # an engine for which rows are nearly free, up to its knee
@@ -138,6 +138,12 @@ def test_a_source_that_costs_even_at_rest_is_let_go_where_it_does_not_pay() -> N
     assert not left(0.9, rest=0.05)
 
 
+def test_nobody_drafts_far_before_it_is_known_what_that_takes() -> None:
+    """A draft model that is asked for the first time, and has the prompt to read, writes a few tokens and no more."""
+    _, steps = play(Adaptive(FLAT), {"model": Chains(0.3, 0.99, 0.3)}, curve_of(FLAT), 12)
+    assert all(sum(seconds for _, seconds in step.spent) <= 4 * 0.3 + 1e-9 for step in steps[:2])
+
+
 def test_a_source_that_becomes_good_is_found_again() -> None:
     policy, sources = Adaptive(FLAT), {"late": Chains(0.02, 0.5, 0.2)}
     play(policy, sources, curve_of(FLAT), 300)
@@ -189,4 +195,3 @@ def test_several_sequences_share_the_rows_of_a_pass() -> None:
     shared = policy.shape(states, [tree] * 8, Load(8))
     assert len(alone[0].tree) > 8
     assert sum(1 + len(plan.tree) for plan in shared) <= 16
-    assert policy.budget(states[0], "chains", EMPTY, Load(8)).rows == MOST

@@ -29,6 +29,8 @@ UNTRIED = 0.7  # acceptance of a chain before anything was seen
 TENANTS = 256  # whose lessons are kept, those that asked last
 # A source that does not pay and takes FREE even when it is not asked is let go, once so many rounds have shown both.
 ENOUGH = 6
+# What a source may draft before it is known what that takes: a draft model would fill any depth.
+FIRST = Budget(8, 4)
 NEVER, LEAVE = Budget(0, 0), Budget(0, 0, leave=True)
 
 
@@ -97,7 +99,7 @@ class Adaptive:
         worth = state.worth(source)
         if self._free(worth):
             state.asked[source] = 0.0
-            return Budget(MOST, DEPTH)
+            return Budget(MOST, DEPTH) if worth.rounds else FIRST
         strength = self._strength(state, so_far)
         if not worth.wanted(strength, self.curve(1)):
             costly = worth.rest >= FREE * self.curve(1) and min(worth.rests, state.tried.get(source, 0)) >= ENOUGH
