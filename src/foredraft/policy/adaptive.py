@@ -19,7 +19,7 @@ from foredraft.policy.cost import Choice, best_nodes, chain_length
 from foredraft.policy.curve import Curve
 from foredraft.policy.worth import ACCEPTANCE_MEMORY, Worth
 
-MOST = 48  # nodes that are scored at most
+MOST = 32  # nodes that are scored at most
 DEPTH = 24
 SHARED_MEMORY, OWN_MEMORY = 400.0, 60.0  # trials
 RATE_MEMORY = 30.0  # rounds
@@ -122,7 +122,8 @@ class Adaptive:
         choice = self._choose(states, trees, chances)
         for state, own in zip(states, chances, strict=True):
             if dear := [source for source in state.asked if not self._free(state.worth(source))]:
-                self._judge(state, own, dear)
+                alone = choice if len(states) == 1 else self._choose([state], [state.drafted], [own])
+                self._judge(state, own, dear, alone.gain(state.rate))
         drafting = sum(state.worth(source).seconds for state in states for source in state.asked)
         expected = (choice.tokens / len(states), choice.seconds + drafting)
         return [Plan(tree.select(nodes), expected) for tree, nodes in zip(trees, choice.nodes, strict=True)]
@@ -151,10 +152,9 @@ class Adaptive:
         chances = state.acceptance.paths(so_far, traits_of(so_far))
         return self._choose([state], [so_far], [chances]).tokens - 1.0
 
-    def _judge(self, state: Pace, chances: Sequence[float], dear: Sequence[str]) -> None:
-        """What each dear source adds to the round: the best tree with its nodes against the best without them."""
+    def _judge(self, state: Pace, chances: Sequence[float], dear: Sequence[str], whole: float) -> None:
+        """What each dear source adds: the gain of the best tree, `whole`, against that without its nodes."""
         tree = state.drafted
-        whole = self._choose([state], [tree], [chances]).gain(state.rate)
         for source in dear:
             own = _nodes_of(tree, source)
             claims, calibrated = [state.traits[node][1] for node in own], [_chance(tree, chances, node) for node in own]

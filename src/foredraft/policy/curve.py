@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from math import exp, log
 
+import numpy as np
+
 from foredraft.core.protocols import Costs
 from foredraft.policy.cost import pass_seconds
 
@@ -24,16 +26,19 @@ class Curve:
     """t(n) for n = 0 … most. Its state is the machine's, so all sequences share it."""
 
     def __init__(self, costs: Costs, most: int) -> None:
-        self.measured = pass_seconds(costs, most)
+        self.measured = np.array(pass_seconds(costs, most))
         self._pace = 0.0  # log of how much slower passes are lately
-        self._bends = [0.0] * (most + 1)  # mean of log(pass / measured) less the pace, by rows
-        self._counts = [0.0] * (most + 1)
+        self._bends = np.zeros(most + 1)  # mean of log(pass / measured) less the pace, by rows
+        self._counts = np.zeros(most + 1)
         self._passes = 0
-        self._table = self.measured
+        self._slow = 1.0  # exp(pace)
+        self._table: list[float] = self.measured.tolist()
+        apart = np.abs(np.subtract.outer(np.arange(most + 1), np.arange(most + 1)))
+        self._near = np.where(apart > 0, np.exp(-apart / REACH), 0.0)
 
     def __call__(self, rows: int) -> float:
         """Seconds of a pass of so many rows now."""
-        return exp(self._pace) * self._table[min(rows, len(self._table) - 1)]
+        return self._slow * self._table[min(rows, len(self._table) - 1)]
 
     def add(self, rows: int, seconds: float) -> None:
         """A pass of `rows` took `seconds`; one larger than the curve says nothing."""
@@ -41,6 +46,7 @@ class Curve:
             return
         off = min(max(log(seconds / self(rows)), -RANGE), RANGE)
         self._pace += off / PACE_MEMORY
+        self._slow = exp(self._pace)
         count = self._counts[rows] = min(self._counts[rows] + 1.0, BEND_MEMORY)
         bend = log(self._table[rows] / self.measured[rows]) + off
         self._bends[rows] += (bend - self._bends[rows]) / count
@@ -48,15 +54,9 @@ class Curve:
         if self._passes % EVERY == 0:
             self._table = self._bent()
 
-    def _bent(self) -> tuple[float, ...]:
+    def _bent(self) -> list[float]:
         """The measured curve with what was learnt of each count and its neighbours; never falling."""
-        seen = [(rows, count, self._bends[rows]) for rows, count in enumerate(self._counts) if count]
-        table, least = [0.0], 0.0
-        for rows in range(1, len(self.measured)):
-            weights = [(count * exp(-abs(rows - other) / REACH), bend) for other, count, bend in seen if other != rows]
-            around = sum(weight * bend for weight, bend in weights) / (PRIOR + sum(weight for weight, _ in weights))
-            count = self._counts[rows]
-            bend = (count * self._bends[rows] + PRIOR * around) / (count + PRIOR)
-            least = max(least, self.measured[rows] * exp(bend))
-            table.append(least)
-        return tuple(table)
+        around = (self._near @ (self._counts * self._bends)) / (PRIOR + self._near @ self._counts)
+        bends = (self._counts * self._bends + PRIOR * around) / (self._counts + PRIOR)
+        table: list[float] = np.maximum.accumulate(self.measured * np.exp(bends)).tolist()
+        return table
