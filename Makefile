@@ -7,7 +7,7 @@ PROMPT := The square root of 7 is 2.6457513110645906. Repeat that sentence three
 # The engine and its tests alone, which needs cmake and no Python.
 CHECKED := -DFOREDRAFT_PYTHON=OFF -DFOREDRAFT_TESTS=ON
 
-.PHONY: demo test test-slow check check-native check-native-fast check-aarch64 bench docs native clean
+.PHONY: tables demo test test-slow check check-native check-native-fast check-aarch64 bench docs native clean
 
 demo: $(VENV)/.demo
 	$(BIN)/foredraft generate --compare --explain --max-tokens 96 "$(PROMPT)"
@@ -27,6 +27,7 @@ check: $(VENV)/.dev
 	$(BIN)/python -m pytest -q tests/test_layers.py
 	$(BIN)/python docs/generate_cli.py --check
 	$(BIN)/python docs/generate_options.py --check
+	$(BIN)/python benchmarks/tables.py --check
 
 # What is below Python, as it is shipped.
 check-native-fast:
@@ -57,6 +58,10 @@ check-aarch64:
 bench: $(VENV)/.dev
 	$(BIN)/foredraft models pull smollm2
 	$(BIN)/python benchmarks/quick.py
+
+# docs/measured.md from the raw steps of benchmark runs.
+tables: $(VENV)/.dev
+	$(BIN)/python benchmarks/tables.py
 
 docs: $(VENV)/.dev
 	$(BIN)/python docs/generate_cli.py
