@@ -122,6 +122,13 @@ def children(
     chance: False for a shape that depends on what is drawn, which a ratio verifier must not be shown.
     """
     spoken = Spoken.of(rules, logits, says, ask.vocab_size)
+    return spoken_children(ask, rules, spoken, depth=depth, node=node, count=count, chance=chance)
+
+
+def spoken_children(
+    ask: Ask[Any], rules: Rules, spoken: Spoken, *, depth: int, node: int, count: int, chance: bool = True
+) -> list[Child]:
+    """The same of logits that the rules' steps have been through."""
     if spoken.silent:  # the draft model sees nothing that may follow: the target decides
         return []
     law = spoken.law(rules, ask.vocab_size) if rules.temperature > 0 else None
