@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from contract.drawing import draft_chain  # noqa: F401 - the folder of tests is importable
 from foredraft.core.errors import UsageError
 from foredraft.core.protocols import Ask, Budget, Draw, Feed, Model, Request
 from foredraft.core.rules import Bias, Logits, Rules

@@ -21,6 +21,8 @@ from foredraft.core.tree import ROOT, DraftTree
 from foredraft.draft.model_laws import Child, Spoken, spoken_children
 
 WIDEST = 4  # children a node gets, and nodes a level gives children
+# Of a draft law what is e^-8 of the likeliest is left out: a draw costs by how many tokens there are.
+DEEPEST = 8.0
 
 
 @dataclass
@@ -74,10 +76,12 @@ class Growth:
         """The head's logits after the rules' steps, over its own tokens where nothing needs the others."""
         size, says = self.ask.vocab_size, self.head.says
         if not rules.steps and rules.grammar is None:
-            return Spoken(row, says)
-        whole = np.full(size, -np.inf, dtype=row.dtype)
-        whole[says] = row
-        return Spoken.of(rules, whole, says, size)
+            spoken = Spoken(row, says)
+        else:
+            whole = np.full(size, -np.inf, dtype=row.dtype)
+            whole[says] = row
+            spoken = Spoken.of(rules, whole, says, size)
+        return spoken.above(DEEPEST * max(1.0, rules.temperature))
 
     def _add(self, parent: int, child: Child) -> int:
         node = len(self.tokens)

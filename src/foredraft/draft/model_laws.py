@@ -68,6 +68,16 @@ class Spoken:
             says = np.arange(len(logits))
         return Spoken(logits[:vocab_size] if says is None else logits[says], says)
 
+    def above(self, below: float) -> Spoken:
+        """Those of the tokens alone whose logits are at most so far `below` the largest, where that is a number."""
+        if not len(self.logits):
+            return self
+        largest = float(self.logits[TWINS.argmax(self.logits)])
+        if not math.isfinite(largest):
+            return self
+        places = np.flatnonzero(self.logits >= largest - below)
+        return Spoken(self.logits[places], places if self.ids is None else self.ids[places])
+
     @property
     def silent(self) -> bool:
         """True where nothing may follow. Raises WeightsError for what is no number."""
