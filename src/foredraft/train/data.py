@@ -129,7 +129,9 @@ def runs(text: str) -> Iterable[tuple[str, ...]]:
 def _prompts(path: Path) -> list[dict[str, list[str]]]:
     found = []
     try:
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
+            if not line.strip():
+                continue
             raw = json.loads(line)
             if not isinstance(raw["turns"][0], str) or "id" not in raw and "question_id" not in raw:
                 raise ValueError("no turns")
