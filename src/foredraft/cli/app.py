@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from foredraft import __version__
+from foredraft.cli.train import app as train
 
 app = typer.Typer(
     name="foredraft",
@@ -177,6 +178,7 @@ def chat(
 
 models = typer.Typer(help="Models: what is known and on disk, fetching, facts.", invoke_without_command=True)
 app.add_typer(models, name="models")
+app.add_typer(train, name="train")
 
 
 @models.callback()

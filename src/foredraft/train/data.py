@@ -1,0 +1,155 @@
+"""`foredraft train data`: prompts answered by the target itself, in batches, resumable.
+
+A drafter learns to say what its target says, so responses of people or of other models are of no use (algorithms.md
+section 6; Zhou et al. 2310.08461). Prompts come from a file, and from the target: given the beginning of a user's turn
+it writes one (Magpie, 2406.08464).
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from foredraft.core.errors import UsageError
+from foredraft.models.templates import chat_ids
+from foredraft.train import corpus
+from foredraft.train.corpus import Text
+from foredraft.train.target import TorchTarget
+
+OVERLAP = 10  # words in a row that a prompt must not share with a benchmark's
+LONGEST_INVENTED = 96  # tokens of a prompt that the target made up
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """prompts: a file of {"id", "task", "turns"}. against: files whose prompts must not be met. invented: prompts that
+    the target writes itself. temperatures: each prompt is answered once at each. batch: texts at a time."""
+
+    prompts: Path | None
+    out: Path
+    against: tuple[Path, ...] = ()
+    invented: int = 0
+    most: int = 192
+    longest: int = 512
+    temperatures: tuple[float, ...] = (0.0,)
+    batch: int = 256
+    limit: int | None = None
+    minutes: float | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Wanted:
+    id: str
+    task: str
+    prompt: tuple[int, ...]
+    temperature: float
+
+
+def make(target: TorchTarget, plan: Plan, tell: Tell = print) -> int:
+    """Answers what is not yet answered in plan.out; the number of texts in it. Stops after plan.minutes."""
+    done = corpus.read(plan.out) if plan.out.exists() else []
+    corpus.repair(plan.out, done)
+    have = {(text.id, text.temperature) for text in done}
+    wanted = [one for one in _wanted(target, plan, done, tell) if (one.id, one.temperature) not in have]
+    began, count = time.monotonic(), 0
+    for group in _groups(wanted, plan.batch, plan.seed):
+        answers = target.answer([one.prompt for one in group], plan.most, group[0].temperature, plan.seed + count)
+        texts = [Text(one.id, one.task, one.prompt, own, one.temperature) for one, own in zip(group, answers)]
+        corpus.append(plan.out, [text for text in texts if text.response])
+        count += len(group)
+        spent = time.monotonic() - began
+        tell(f"{count} of {len(wanted)} texts, {spent:.0f} s, {spent / count * (len(wanted) - count):.0f} s to go")
+        if plan.minutes is not None and spent > plan.minutes * 60:
+            tell("stopped, for the time is up: run it again to go on")
+            break
+    return len(done) + count
+
+
+def _wanted(target: TorchTarget, plan: Plan, done: Sequence[Text], tell: Tell) -> list[Wanted]:
+    prompts = list(_from_file(target, plan)) if plan.prompts is not None else []
+    prompts += _invented(target, plan, done, tell)
+    kept, seen = list[tuple[str, str, tuple[int, ...]]](), set[tuple[int, ...]]()
+    for name, task, ids in prompts:
+        if ids not in seen and len(ids) <= plan.longest:
+            seen.add(ids)
+            kept.append((name, task, ids))
+    return [Wanted(name, task, ids, warmth) for warmth in plan.temperatures for name, task, ids in kept]
+
+
+def _from_file(target: TorchTarget, plan: Plan) -> Iterator[tuple[str, str, tuple[int, ...]]]:
+    assert plan.prompts is not None
+    forbidden = frozenset(run for path in plan.against for text in _prompts(path) for run in runs(text["turns"][0]))
+    for count, raw in enumerate(_prompts(plan.prompts)):
+        if plan.limit is not None and count >= plan.limit:
+            return
+        if not forbidden.isdisjoint(runs(raw["turns"][0])):
+            continue
+        ids = tuple(chat_ids(target.tokenizer, [{"role": "user", "content": raw["turns"][0]}]))
+        yield str(raw["id"]), str(raw["task"]), ids
+
+
+def _invented(
+    target: TorchTarget, plan: Plan, done: Sequence[Text], tell: Tell
+) -> Iterator[tuple[str, str, tuple[int, ...]]]:
+    """Prompts that the target writes where a user would."""
+    old = {text.id: text.prompt for text in done if text.task == "invented"}
+    yield from ((name, "invented", prompt) for name, prompt in old.items())
+    before, after = frame(target)
+    forbidden = frozenset(run for path in plan.against for text in _prompts(path) for run in runs(text["turns"][0]))
+    for start in range(len(old), plan.invented, plan.batch):
+        count = min(plan.batch, plan.invented - start)
+        tell(f"{start} of {plan.invented} prompts invented")
+        for place, found in enumerate(target.answer([before] * count, LONGEST_INVENTED, 1.0, plan.seed + start)):
+            said = tuple(token for token in found if token not in target.tokenizer.stop_ids)
+            text = target.tokenizer.decode(said)
+            if len(said) < len(found) and text.strip() and forbidden.isdisjoint(runs(text)):
+                yield f"invented-{start + place}", "invented", (*before, *said, *after)
+
+
+def frame(target: TorchTarget) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """What the chat template puts before and after a user's words."""
+    one, other = (chat_ids(target.tokenizer, [{"role": "user", "content": word}]) for word in ("one", "Two"))
+    before = next(place for place, (a, b) in enumerate(zip(one, other)) if a != b)
+    after = next(place for place, (a, b) in enumerate(zip(one[::-1], other[::-1])) if a != b)
+    return tuple(one[:before]), tuple(one[len(one) - after :])
+
+
+def runs(text: str) -> Iterable[tuple[str, ...]]:
+    """Every run of ten words."""
+    words = text.lower().split()
+    return [tuple(words[at : at + OVERLAP]) for at in range(len(words) - OVERLAP + 1)]
+
+
+def _prompts(path: Path) -> list[dict[str, list[str]]]:
+    found = []
+    try:
+        for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
+            if not line.strip():
+                continue
+            raw = json.loads(line)
+            if not isinstance(raw["turns"][0], str) or "id" not in raw and "question_id" not in raw:
+                raise ValueError("no turns")
+            found.append({"id": raw.get("id", raw.get("question_id")), "task": raw.get("task", ""), **raw})
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"the prompts in {path} cannot be read ({error}): give a file of JSON lines") from error
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise UsageError(f"line {number} of {path} is no prompt ({error}): give lines of id, task and turns") from error
+    return found
+
+
+def _groups(wanted: Sequence[Wanted], batch: int, seed: int) -> Iterator[list[Wanted]]:
+    """Batches of one temperature and of lengths alike, in an order by chance: a run cut short has seen all kinds."""
+    ranked = sorted(wanted, key=lambda one: (one.temperature, len(one.prompt)))
+    found: list[list[Wanted]] = []
+    for one in ranked:
+        if not found or len(found[-1]) >= batch or found[-1][0].temperature != one.temperature:
+            found.append([])
+        found[-1].append(one)
+    random.Random(seed).shuffle(found)
+    return iter(found)

@@ -1,0 +1,151 @@
+"""The target as training sees it: a frozen transformers model that answers prompts and shows its hidden states."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from torch import Tensor
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+
+from foredraft.heads import files
+from foredraft.models import hf_load
+from foredraft.models.known import KNOWN
+from foredraft.models.sources import Source, resolve
+from foredraft.models.tokenizer import Tokenizer
+from foredraft.train.corpus import Text
+
+
+GROUPED = "foredraft_grouped"
+
+
+def grouped(
+    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **rest: Any
+) -> tuple[Tensor, None]:
+    """Attention of one new token a text: heads that share keys read them together, where transformers copies the keys
+    for every head, which for many texts takes longer than all else."""
+    texts, heads, rows, size = query.shape
+    if rows > 1 or rest.get("scaling") is None:
+        out: tuple[Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **rest)
+        return out
+    scores = query.reshape(texts, key.shape[1], -1, size) @ key.transpose(-1, -2) * rest["scaling"]
+    if attention_mask is not None:
+        shown = attention_mask[..., : key.shape[2]]
+        scores = scores.masked_fill(~shown, -torch.inf) if shown.dtype == torch.bool else scores + shown
+    mixed = scores.float().softmax(-1).to(value.dtype) @ value
+    return mixed.reshape(texts, 1, heads, size), None
+
+
+# The documented ways to bring an attention function and its mask along, found by name in a model's configuration.
+transformers.AttentionInterface.register(GROUPED, grouped)
+AttentionMaskInterface.register(GROUPED, sdpa_mask)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Texts side by side: prompts end and responses begin at column `start + 1`.
+
+    ids, positions, real: [texts, columns]; hidden: [texts, columns, taps, width]; embedded and last, the final normed
+    states: [texts, columns, width].
+    """
+
+    ids: Tensor
+    positions: Tensor
+    real: Tensor
+    hidden: Tensor
+    embedded: Tensor
+    last: Tensor
+    start: int
+
+
+class TorchTarget:
+    """Frozen. device: cpu or cuda; dtype: of the weights, by torch's name."""
+
+    def __init__(self, name: str, device: str, dtype: str) -> None:
+        self.source: Source = resolve(name)
+        self.tokenizer = Tokenizer.from_source(self.source)
+        self.model: Any = hf_load.load(self.source.path, self.source.kind, device=device, dtype=dtype, threads=None)
+        self.model.requires_grad_(False)
+        self.model.set_attn_implementation(GROUPED)
+        self.device = torch.device(self.model.device)
+
+    @property
+    def name(self) -> str:
+        """As it is known; for a path, the file's own."""
+        return self.source.name if self.source.name in KNOWN else self.source.path.stem
+
+    @property
+    def head(self) -> Tensor:
+        """[vocabulary, width]"""
+        weight: Tensor = self.model.get_output_embeddings().weight
+        return weight
+
+    @property
+    def about(self) -> files.Target:
+        config = self.model.config
+        norm = self.model.model.norm
+        gemma = config.model_type.startswith("gemma")
+        vector = (norm.weight.float() + 1 if gemma else norm.weight.float()).cpu().numpy().astype("<f4")
+        print_ = hashlib.sha256(vector.tobytes()).hexdigest()
+        return files.Target(
+            self.name, config.hidden_size, config.num_hidden_layers, self.tokenizer.size, print_
+        )
+
+    @torch.inference_mode()
+    def columns(self, texts: Sequence[Text], taps: Sequence[int]) -> Columns:
+        """One pass over whole texts."""
+        before, after = max(len(text.prompt) for text in texts), max(len(text.response) for text in texts)
+        ids = np.zeros((len(texts), before + after), dtype=np.int64)
+        real = np.zeros(ids.shape, dtype=bool)
+        for row, text in enumerate(texts):
+            whole = [*text.prompt, *text.response]
+            first = before - len(text.prompt)
+            ids[row, first : first + len(whole)] = whole
+            real[row, first : first + len(whole)] = True
+        tokens, mask = torch.from_numpy(ids).to(self.device), torch.from_numpy(real).to(self.device)
+        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        out = self.model.model(
+            input_ids=tokens,
+            attention_mask=mask.long(),
+            position_ids=positions,
+            use_cache=False,
+            output_hidden_states=True,
+        )
+        states = out.hidden_states
+        hidden = torch.stack([states[tap] for tap in taps], dim=2)
+        return Columns(tokens, positions, mask, hidden, states[0], out.last_hidden_state, before - 1)
+
+    @torch.inference_mode()
+    def answer(
+        self, prompts: Sequence[tuple[int, ...]], most: int, temperature: float, seed: int
+    ) -> Iterator[tuple[int, ...]]:
+        """The responses, the token that ends them included, of at most `most` tokens."""
+        before = max(map(len, prompts))
+        stops = sorted(self.tokenizer.stop_ids)
+        ids = torch.full((len(prompts), before), stops[0], dtype=torch.long)
+        for row, prompt in enumerate(prompts):
+            ids[row, before - len(prompt) :] = torch.tensor(prompt)
+        mask = torch.zeros_like(ids)
+        for row, prompt in enumerate(prompts):
+            mask[row, before - len(prompt) :] = 1
+        torch.manual_seed(seed)
+        chance = {"do_sample": True, "temperature": temperature} if temperature > 0 else {"do_sample": False}
+        found = self.model.generate(
+            ids.to(self.device),
+            attention_mask=mask.to(self.device),
+            max_new_tokens=most,
+            eos_token_id=stops,
+            pad_token_id=stops[0],
+            top_k=None,
+            top_p=None,
+            **chance,
+        )
+        for row in found[:, before:].tolist():
+            end = next((place + 1 for place, token in enumerate(row) if token in self.tokenizer.stop_ids), len(row))
+            yield tuple(row[:end])
