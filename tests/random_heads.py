@@ -84,9 +84,7 @@ def _norm(x: Array, weight: Array, epsilon: float) -> Array:
 def _layer(x: Array, config: HeadConfig, w: dict[str, Array]) -> Array:
     rows, size = len(x), config.head_size
     normed = _norm(x, w["attention_norm.weight"], config.epsilon)
-    query, key, value = (
-        (normed @ w[f"{name}.weight"].T).reshape(rows, -1, size) for name in ("query", "key", "value")
-    )
+    query, key, value = ((normed @ w[f"{name}.weight"].T).reshape(rows, -1, size) for name in ("query", "key", "value"))
     query, key = (_turned(part, config) for part in (query, key))
     mixed = np.zeros_like(query)
     for row in range(rows):

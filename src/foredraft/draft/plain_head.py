@@ -1,6 +1,6 @@
 """A trained head in numpy: what every machine can run, and the specification of the native one.
 
-The mathematics is docs/algorithms/block.md's, row by row: slow on a large head, exact on any.
+The mathematics is docs/algorithms/block.md's, row by row, so that no row depends on its neighbours.
 """
 
 from __future__ import annotations
@@ -76,8 +76,9 @@ class PlainHead:
         return [self._score(feed) for feed in feeds]
 
     def bias(self, places: Sequence[int]) -> Logits:
-        found: Logits = self._tensors["previous.weight"][list(places)] @ self._tensors["bias.weight"].T
-        return found
+        previous = self._tensors["previous.weight"]
+        found = [self._apply("bias", previous[place]) for place in places]
+        return np.stack(found) if found else np.empty((0, len(self.says)), self.dtype)
 
     def tree(self, logits: Logits, rows: int, depth: int, least: float) -> tuple[list[int], list[int], list[float]]:
         return best_first(logits, self.bias, rows, depth, least)
@@ -92,7 +93,7 @@ class PlainHead:
         width, start = self.config.width, cache.length
         embedded = self._target.embed(feed.tokens)
         parts = np.concatenate([feed.taps, embedded], axis=1).astype(self.dtype).reshape(len(embedded), -1, width)
-        fused = self._unit(parts).reshape(len(embedded), -1) @ self._tensors["fuse.weight"].T
+        fused = [self._apply("fuse", row) for row in self._unit(parts).reshape(len(embedded), -1)]
         inputs = [*fused]
         if feed.block:
             inputs += [fused[-1] + offset for offset in self._tensors["offsets"]]
@@ -100,8 +101,7 @@ class PlainHead:
         cache.trim(start + len(fused))
         if not feed.block:
             return np.empty((0, len(self.says)), self.dtype)
-        found: Logits = np.stack([self._norm(row, "norm") for row in hidden[len(fused) - 1 :]]) @ self._head.T
-        return found
+        return np.stack([self._head @ self._norm(row, "norm") for row in hidden[len(fused) - 1 :]])
 
     def _row(self, x: Array, cache: PlainCache, position: int) -> Array:
         """One row through all layers, seeing every row before it and itself, whose keys and values are added."""

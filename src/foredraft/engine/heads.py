@@ -56,12 +56,12 @@ def _check(path: Path, config: HeadConfig, target: Model) -> None:
         raise UsageError(f"{path.name} is a head of method {config.method!r}: give one of method {METHOD!r}")
     remedy = f"give the head that was trained for {about.name!r}"
     for what, theirs, ours in (
-        ("width", own.width, about.width),
-        ("layers", own.layers, about.layers),
-        ("vocabulary", own.vocab_size, about.vocab_size),
+        (f"width {own.width}", own.width, about.width),
+        (f"{own.layers} layers", own.layers, about.layers),
+        (f"{own.vocab_size} tokens", own.vocab_size, about.vocab_size),
     ):
         if theirs != ours:
-            raise UsageError(f"{path.name} was trained for a target whose {what} is {theirs}, not {ours}: {remedy}")
+            raise UsageError(f"{path.name} was trained for a target of {what}, not {ours}: {remedy}")
     fingerprint = dict(about.details).get("fingerprint")
     if fingerprint is not None and fingerprint != own.fingerprint:
         raise UsageError(f"{path.name} was trained for another target ({own.name}): {remedy}")
