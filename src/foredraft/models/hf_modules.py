@@ -79,6 +79,7 @@ class Body:
     names: tuple[str, str]
     gate: Any
     embeddings: Any
+    output: Any
     slots: dict[int, int]
     config: Any
     dtype: torch.dtype
@@ -98,14 +99,14 @@ class Body:
         decoder._modules[names[1]] = gate
         tail = _shallow(model)
         tail._modules[model.base_model_prefix] = _Echo()
-        embeddings, slots = model.get_input_embeddings(), _slots(layers)
+        embeddings, output, slots = model.get_input_embeddings(), model.get_output_embeddings(), _slots(layers)
         kind, device = embeddings.weight.dtype, embeddings.weight.device
-        return Body(decoder, tail, layers, names, gate, embeddings, slots, config, kind, device)
+        return Body(decoder, tail, layers, names, gate, embeddings, output, slots, config, kind, device)
 
     @staticmethod
     def closed() -> Body:
         """What is left of a closed model: nothing to run."""
-        return Body(None, None, (), ("", ""), None, None, {}, None, torch.float32, torch.device("cpu"))
+        return Body(None, None, (), ("", ""), None, None, None, {}, None, torch.float32, torch.device("cpu"))
 
     def forward(self, tokens: Sequence[int], positions: Sequence[int], this: Pass) -> torch.Tensor:
         """Normed hidden states [rows, width] of one pass; those after the last layer go into its taps."""
@@ -125,15 +126,17 @@ class Body:
         logits: torch.Tensor = self.tail(inputs_embeds=filled[None]).logits[0, :rows]
         return logits
 
-    @torch.inference_mode()  # type: ignore[untyped-decorator]
     def norm_weight(self) -> torch.Tensor:
-        """[width]: what the final norm multiplies with, which Gemma holds as its difference from one."""
-        weight: torch.Tensor = self.gate.norm.weight.float()
-        return weight + 1 if "gemma" in str(self.config.model_type) else weight
+        """[width]: what the final norm multiplies with, which Gemma holds as its difference from one; [0] for none."""
+        weight = getattr(self.gate.norm, "weight", None)
+        if weight is None:
+            return torch.empty(0)
+        found: torch.Tensor = weight.detach().float()
+        return found + 1 if "gemma" in str(self.config.model_type) else found
 
     def head_rows(self, tokens: Sequence[int]) -> torch.Tensor:
         """[tokens, width]: rows of the output head."""
-        rows: torch.Tensor = self.tail.get_output_embeddings().weight[list(tokens)]
+        rows: torch.Tensor = self.output.weight.detach()[list(tokens)]
         return rows
 
     def filled(self, rows: int) -> int:

@@ -220,6 +220,7 @@ class ModelChecks:
         assert rows.shape == (5, model.about.width)
         assert all(np.array_equal(model.embed([token])[0], row) for token, row in zip(tokens, rows, strict=True))
         assert model.head(rows).shape == (5, model.about.vocab_size)
+        assert model.head_rows(tokens).shape == rows.shape
 
     def test_views(self, model: Model) -> None:
         """A view of all layers is the model; one of the first layers has the model's taps there; caches are its own."""
