@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from foredraft.core.errors import UsageError
-from foredraft.core.protocols import Ask, Budget, Draw, Feed, Model, Query, Request
+from foredraft.core.heads import Feed
+from foredraft.core.protocols import Ask, Budget, Draw, Model, Query, Request
 from foredraft.core.rules import Bias, Logits, Rules
 from foredraft.core.stream import KeyedStream
 from foredraft.core.tree import DraftTree

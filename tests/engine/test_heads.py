@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from foredraft.core.errors import UsageError, WeightsError
+from foredraft.core.heads import Feed
 from foredraft.core.params import SamplingParams
-from foredraft.core.protocols import About, Feed
+from foredraft.core.protocols import About
 from foredraft.draft import line_up
 from foredraft.draft.block import BlockDrafter
 from foredraft.engine import heads, shipped

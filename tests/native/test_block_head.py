@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from foredraft.core.errors import UsageError
-from foredraft.core.protocols import Feed, Head
+from foredraft.core.heads import Feed, Head
 from foredraft.draft.block_tree import best_first
 from foredraft.draft.plain_head import PlainHead
 from foredraft.models.native import NativeModel

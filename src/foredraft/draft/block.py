@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from foredraft.core.errors import UsageError
-from foredraft.core.protocols import Ask, Cache, Feed, Head, Needs, News, Request, Thrift, Vectors
+from foredraft.core.heads import Feed, Head
+from foredraft.core.protocols import Ask, Cache, Needs, News, Request, Thrift, Vectors
 from foredraft.core.rules import Logits
 from foredraft.core.tree import EMPTY, DraftTree
 from foredraft.draft.block_growth import Growth

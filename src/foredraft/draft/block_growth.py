@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from foredraft.core.heads import Head
 from foredraft.core.law import Law
-from foredraft.core.protocols import Ask, Head
+from foredraft.core.protocols import Ask
 from foredraft.core.rules import Logits, Rules
 from foredraft.core.tree import ROOT, DraftTree
 from foredraft.draft.model_laws import Child, Spoken, spoken_children

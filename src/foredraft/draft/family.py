@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Any, get_type_hints
 
 from foredraft.core.errors import UnknownName, UsageError
+from foredraft.core.heads import Head
 from foredraft.core.law import Ids
-from foredraft.core.protocols import AnyDrafter, Head, Model, Needs, Tokens
+from foredraft.core.protocols import AnyDrafter, Model, Needs, Tokens
 
 
 @dataclass(frozen=True)

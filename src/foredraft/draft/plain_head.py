@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from foredraft.core.heads import Feed
 from foredraft.core.law import Ids
-from foredraft.core.protocols import Feed, Model
+from foredraft.core.protocols import Model
 from foredraft.core.rules import Logits
 from foredraft.draft.block_tree import best_first
 from foredraft.heads.files import HeadConfig

@@ -13,7 +13,8 @@ from importlib.util import find_spec
 import numpy as np
 
 from foredraft.core.errors import UnknownName, UsageError
-from foredraft.core.protocols import AnyDrafter, Head, Model, Needs, Thrift
+from foredraft.core.heads import Head
+from foredraft.core.protocols import AnyDrafter, Model, Needs, Thrift
 from foredraft.draft import Lineup, Spec
 from foredraft.draft.family import Provided
 from foredraft.engine.heads import load_head

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from foredraft.core.errors import UnknownName, UsageError
+from foredraft.core.heads import Head
 from foredraft.core.native import module
-from foredraft.core.protocols import Head, Model, Thrift
+from foredraft.core.protocols import Model, Thrift
 from foredraft.draft.plain_head import PlainHead
 from foredraft.engine.shipped import shipped_head
 from foredraft.heads.files import HeadConfig, read_head

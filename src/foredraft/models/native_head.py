@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from foredraft import _native
 from foredraft.core.errors import UsageError
+from foredraft.core.heads import Feed
 from foredraft.core.law import Ids
-from foredraft.core.protocols import Feed, Model
+from foredraft.core.protocols import Model
 from foredraft.core.rules import Logits
 from foredraft.models.native import Activations, NativeCache
 from foredraft.models.native_parts import rotations

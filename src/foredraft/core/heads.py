@@ -1,0 +1,56 @@
+"""The contract of a trained head: what stands on a target and drafts from its hidden states."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from foredraft.core.law import Ids
+from foredraft.core.protocols import Cache, Vectors
+from foredraft.core.rules import Logits
+
+
+@dataclass(frozen=True)
+class Feed:
+    """What one sequence gives a trained head, on a cache of the head's own.
+
+    tokens: new ones. taps: [tokens, layers tapped * width], hidden states of the target before each of them. block:
+    whether a block is wanted after the last.
+    """
+
+    cache: Cache
+    tokens: tuple[int, ...]
+    taps: Vectors
+    block: bool
+
+
+class Head(Protocol):
+    """A trained head: drafts a block of tokens in one pass, from the hidden states of its target.
+
+    taps: the target's layers that it reads. block: tokens that follow one another. says: those it can draft, ascending;
+    a token's place is its index there.
+    """
+
+    @property
+    def taps(self) -> tuple[int, ...]: ...
+
+    @property
+    def block(self) -> int: ...
+
+    @property
+    def says(self) -> Ids: ...
+
+    def open(self) -> Cache: ...
+
+    def score(self, feeds: Sequence[Feed]) -> list[Logits]:
+        """ONE pass, whose tokens the caches keep. [block, places] logits, no row where no block is wanted: row s is of
+        the token s + 1 after the last fed one, without what the drafted token before it adds (`bias`)."""
+
+    def bias(self, places: Sequence[int]) -> Logits:
+        """What each drafted token adds to the logits after it, [tokens, places]."""
+
+    def tree(self, logits: Logits, rows: int, depth: int, least: float) -> tuple[list[int], list[int], list[float]]:
+        """The likeliest paths of a block: places, parents and scores of at most `rows` nodes, none below `least`."""
+
+    def close(self) -> None: ...
