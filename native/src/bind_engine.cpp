@@ -9,6 +9,7 @@
 
 #include "bindings.hpp"
 #include "engine.hpp"
+#include "views.hpp"
 
 namespace nb = nanobind;
 using namespace foredraft;
@@ -16,30 +17,16 @@ using namespace foredraft;
 namespace {
 
 using Bytes = nb::ndarray<const uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-using Floats = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
-
-// A numpy view that keeps its memory alive.
-template <size_t N>
-nb::ndarray<nb::numpy, float> view(const std::shared_ptr<Buffer>& memory, const size_t (&shape)[N]) {
-  nb::capsule owner(new std::shared_ptr<Buffer>(memory), [](void* p) noexcept { delete static_cast<std::shared_ptr<Buffer>*>(p); });
-  return nb::ndarray<nb::numpy, float>(memory->as<float>(), N, shape, owner);
-}
-
-Activations activations_named(const std::string& name) {
-  if (name == "int8") return Activations::int8;
-  if (name == "int16") return Activations::int16;
-  if (name == "f32") return Activations::f32;
-  throw std::invalid_argument("activations are int8, int16 or f32, not " + name);
-}
 
 void check_ask(const Engine& engine, const Ask& ask) {
-  const size_t rows = ask.tokens.size();
+  const size_t rows = ask.parents.size();
   if (!ask.cache || ask.cache->closed() || !(ask.cache->shape() == engine.shape()))
     throw std::invalid_argument("a model scores its own open caches only");
-  if (!rows || rows != ask.parents.size()) throw std::invalid_argument("tokens and parents of a query differ in number");
+  if (!rows || (!ask.inputs && rows != ask.tokens.size()))
+    throw std::invalid_argument("tokens and parents of a query differ in number");
   std::vector<int> depths(rows);
   for (size_t row = 0; row < rows; ++row) {
-    const int parent = ask.parents[row], token = ask.tokens[row];
+    const int parent = ask.parents[row], token = ask.inputs ? 0 : ask.tokens[row];
     if (parent < -1 || parent >= int(row)) throw std::invalid_argument("a row's parent does not come before it");
     if (token < 0 || token >= engine.config().vocabulary) throw std::invalid_argument("a token lies outside the vocabulary");
     depths[row] = parent < 0 ? 0 : depths[size_t(parent)] + 1;
@@ -62,10 +49,17 @@ std::vector<int> whole(nb::handle numbers, const char* what) {
 
 nb::tuple score(Engine& engine, const nb::list& asked, const std::vector<int>& taps) {
   std::vector<Ask> asks;
+  std::vector<Floats> inputs;  // kept for the pass
   for (nb::handle one : asked) {
     const nb::tuple t = nb::cast<nb::tuple>(one);
     constexpr const char* wrong = "tokens, parents and rows are whole numbers of 32 bits";
     asks.push_back({nb::cast<Cache*>(t[0]), whole(t[1], wrong), whole(t[2], wrong), whole(t[3], wrong), nb::cast<bool>(t[4])});
+    if (nb::len(t) > 5) {
+      inputs.push_back(nb::cast<Floats>(t[5]));
+      asks.back().inputs = inputs.back().data();
+      if (inputs.back().shape(0) != asks.back().parents.size() || inputs.back().shape(1) != size_t(engine.config().width))
+        throw std::invalid_argument("there are not as many vectors of the model's width as rows");
+    }
     check_ask(engine, asks.back());
     for (size_t i = 0; i + 1 < asks.size(); ++i)
       if (asks[i].cache == asks.back().cache) throw std::invalid_argument("one pass scores a cache once: two queries share one");
@@ -113,7 +107,18 @@ void bind_engine(nb::module_& module) {
             for (size_t o = 0; o < p.outputs; ++o) p.row(o, out->as<float>() + o * p.inputs);
             return view(out, {p.outputs, p.inputs});
           },
-          "The weights as f32, [outputs, inputs]: exactly what the file's format says they are.");
+          "The weights as f32, [outputs, inputs]: exactly what the file's format says they are.")
+      .def(
+          "rows",
+          [](const Packed& p, const std::vector<int>& outputs) {
+            auto out = std::make_shared<Buffer>(std::max<size_t>(1, outputs.size()) * p.inputs * 4);
+            for (size_t i = 0; i < outputs.size(); ++i) {
+              if (outputs[i] < 0 || size_t(outputs[i]) >= p.outputs) throw std::invalid_argument("there is no such row");
+              p.row(size_t(outputs[i]), out->as<float>() + i * p.inputs);
+            }
+            return view(out, {outputs.size(), p.inputs});
+          },
+          "The same of some outputs.");
 
   nb::class_<Layer>(module, "Layer", "The tensors of one layer; parts a model does not have stay empty.")
       .def(nb::init<>())
@@ -142,6 +147,8 @@ void bind_engine(nb::module_& module) {
            nb::arg("config"), nb::arg("layers"), nb::arg("norm"), nb::arg("embedding"), nb::arg("head"),
            nb::arg("says") = std::vector<int>(),
            "says: the token of each row of a head that leaves tokens out, ascending; their logits are -inf.")
+      .def_ro("norm", &Weights::final_norm)
+      .def_ro("head", &Weights::head)
       .def_prop_ro("nbytes", &Weights::nbytes);
 
   nb::class_<Cache>(module, "Cache", "Keys and values of one sequence.")
@@ -163,10 +170,10 @@ void bind_engine(nb::module_& module) {
       .def("__init__",
            [](Engine* self, std::shared_ptr<Weights> weights, std::vector<int> layers, std::shared_ptr<Pool> pool,
               const std::string& isa, const std::string& activations, bool half_cache) {
-             new (self) Engine(weights, std::move(layers), pool, isa.empty() ? choose_isa() : isa_named(isa),
-                               activations_named(activations), half_cache);
+             new (self) Engine(weights, std::move(layers), pool, isa_or_best(isa), activations_named(activations), half_cache);
            })
       .def_prop_ro("isa", [](const Engine& e) { return std::string(name_of(e.isa())); })
+      .def_prop_ro("pool", [](const Engine& e) { return e.pool(); })
       .def("open", [](const Engine& e) { return Cache(e.shape()); })
       .def("view",
            [](const Engine& e, const std::vector<int>& places) {
@@ -177,8 +184,9 @@ void bind_engine(nb::module_& module) {
            },
            "The same weights and threads with some of the layers, caches of its own.")
       .def("score", &score, nb::arg("asks"), nb::arg("taps"),
-           "One pass. asks: (cache, tokens, parents, rows wanted, their logits too) each. -> (best token of each wanted "
-           "row, logits, taps): views that the next pass writes over. ValueError for what breaks the contract.")
+           "One pass. asks: (cache, tokens, parents, rows wanted, their logits too) each, and instead of tokens a sixth, "
+           "[rows, width], that enters the first layer. -> (best token of each wanted row, logits, taps): views that the "
+           "next pass writes over. ValueError for what breaks the contract.")
       .def("embed",
            [](const Engine& e, nb::handle ids) {
              const std::vector<int> tokens = whole(ids, "a token lies outside the vocabulary");

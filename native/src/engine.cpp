@@ -31,7 +31,6 @@ unsigned kinds_of(const Weights& weights) {
     for (const Matrix& m : {l.query, l.key, l.value, l.out, l.gate, l.up, l.down}) kinds |= bit_of(m->kind);
   return kinds;
 }
-constexpr unsigned FLOATS = bit_of(Kind::F32) | bit_of(Kind::F16) | bit_of(Kind::BF16);
 
 // Views of earlier results keep what they see. True for a new buffer.
 bool reserve_shared(std::shared_ptr<Buffer>& buffer, size_t bytes) {
@@ -45,12 +44,12 @@ bool reserve_shared(std::shared_ptr<Buffer>& buffer, size_t bytes) {
 Engine::Engine(std::shared_ptr<const Weights> weights, std::vector<int> layers, std::shared_ptr<Pool> pool, Isa isa,
                Activations activations, bool half_cache)
     : weights_(std::move(weights)), layers_(std::move(layers)), pool_(std::move(pool)), isa_(isa),
-      kernels_(kernels_of(isa)), activations_(activations) {
+      products_{kernels_of(isa), activations}, kernels_(products_.kernels) {
   const Config& c = config();
   shape_ = {int(layers_.size()), c.kv_heads, c.head_size, half_cache ? 2 : 4};
   const unsigned kinds = kinds_of(*weights_);
-  kinds_ = activations_ == Activations::f32 ? 0 : kinds & ~FLOATS;
-  values_ = activations_ == Activations::f32 || kinds & FLOATS;
+  kinds_ = products_.codes(kinds);
+  values_ = products_.values(kinds);
   for (int layer : layers_) {
     if (layer < 0 || size_t(layer) >= weights_->layers.size()) throw std::invalid_argument("there is no such layer");
     const Vector& wanted = weights_->layers[size_t(layer)].frequencies;
@@ -78,13 +77,13 @@ void Engine::plan(const std::vector<Ask>& asks) {
     const Ask& ask = asks[a];
     ask.cache->begin(ask.parents);
     const size_t first = rows_.size();
-    for (size_t r = 0; r < ask.tokens.size(); ++r) {
+    for (size_t r = 0; r < ask.parents.size(); ++r) {
       const int depth = ask.cache->depths()[r];
-      rows_.push_back({int(a), int(r), ask.tokens[r], ask.cache->length() + depth});
+      rows_.push_back({int(a), int(r), ask.inputs ? 0 : ask.tokens[r], ask.cache->length() + depth});
       deepest = std::max(deepest, depth);
       furthest = std::max(furthest, rows_.back().position);
     }
-    const int total = int(ask.tokens.size());
+    const int total = int(ask.parents.size());
     const int cuts = row_jobs(total, config().kv_heads * int(asks.size()), group, pool_->threads());
     for (int head = 0; head < config().kv_heads; ++head)
       for (int cut = 0; cut < cuts; ++cut) {
@@ -114,7 +113,7 @@ void Engine::reserve(size_t taps) {
     std::fill_n(logits_->as<float>(), logits_->size() / 4, -std::numeric_limits<float>::infinity());
   reserve_shared(taps_, taps * rows * width * 4);
   rows_scratch_.reserve(size_t(pool_->threads()) * std::max(width, queries) * 4);
-  const int planes = activations_ == Activations::int16 ? 2 : 1;
+  const int planes = products_.planes();
   width_tiles_.lay(rows, c.width, kinds_, values_, planes);
   mixed_tiles_.lay(rows, int64_t(queries), kinds_, values_, planes);
   hidden_tiles_.lay(rows, c.hidden, kinds_, values_, planes);
@@ -159,6 +158,10 @@ void Engine::pass(Worker& worker, const std::vector<Ask>& asks, const std::vecto
   const size_t width = size_t(config().width);
   worker.each(rows_.size(), 1, [&](size_t row) {
     float* x = stream_.as<float>() + row * width;
+    if (const float* inputs = asks[size_t(rows_[row].ask)].inputs) {
+      std::memcpy(x, inputs + size_t(rows_[row].row) * width, width * 4);
+      return;
+    }
     weights_->embedding->row(size_t(rows_[row].token), x);
     if (config().embedding_scale != 1.0f) kernels_.multiply(x, config().embedding_scale, int64_t(width));
   });
@@ -175,35 +178,6 @@ void Engine::keep_taps(const std::vector<int>& taps, int after, size_t row) {
       std::memcpy(taps_->as<float>() + (t * rows_.size() + row) * width, stream_.as<float>() + row * width, width * 4);
 }
 
-// tiles <- read(row), a row of floats
-template <class Read>
-void Engine::quantise(Worker& worker, size_t rows, int64_t inputs, const Tiles& tiles, Read&& read) {
-  worker.each(rows, 1, [&](size_t row) {
-    const Placed& at = tiles.of(row);
-    kernels_.quantise(read(row), inputs, at.tile, int(row - at.first), at.plane);
-  });
-}
-
-// store(matrix, output, row, 16 floats) for every panel of every matrix and every row.
-template <class Store>
-void Engine::multiply(Worker& worker, std::initializer_list<const Packed*> matrices, const Tiles& tiles, Store&& store) {
-  const Product* products = activations_ == Activations::f32 ? kernels_.expanded : kernels_.product;
-  size_t total = 0;
-  for (const Packed* matrix : matrices) total += matrix->panels();
-  const size_t grain = std::clamp<size_t>(total / (size_t(worker.count) * 8), 1, 32);
-  worker.each(total, grain, [&](size_t panel) {
-    size_t index = 0;
-    const Packed* const* matrix = matrices.begin();
-    for (; panel >= (*matrix)->panels(); ++matrix, ++index) panel -= (*matrix)->panels();
-    alignas(64) float out[TILE * PANEL];
-    for (const Placed& at : tiles.placed()) {
-      products[int((*matrix)->kind)]((*matrix)->panel(panel), int64_t((*matrix)->inputs), at.tile, out);
-      if (at.plane) kernels_.add(out, out + at.plane * PANEL, int64_t(at.count) * PANEL);
-      for (int r = 0; r < at.count; ++r) store(index, panel * PANEL, at.first + size_t(r), out + r * PANEL);
-    }
-  });
-}
-
 void Engine::run_layer(Worker& worker, size_t index, const std::vector<Ask>& asks, const std::vector<int>& taps) {
   const Layer& layer = weights_->layers[size_t(layers_[index])];
   const Config& c = config();
@@ -218,19 +192,22 @@ void Engine::run_layer(Worker& worker, size_t index, const std::vector<Ask>& ask
     };
   };
 
-  quantise(worker, rows, c.width, width_tiles_, [&, read = normed(layer.attention_norm)](size_t row) {
+  products_.quantise(worker, rows, c.width, width_tiles_, [&, read = normed(layer.attention_norm)](size_t row) {
     if (!taps.empty()) keep_taps(taps, int(index), row);
     return read(row);
   });
   const size_t places[3] = {0, queries, queries + keys}, counts[3] = {queries, keys, keys};
   const Vector* biases[3] = {&layer.query_bias, &layer.key_bias, &layer.value_bias};
-  multiply(worker, {layer.query.get(), layer.key.get(), layer.value.get()}, width_tiles_,
+  products_.multiply(worker, {layer.query.get(), layer.key.get(), layer.value.get()}, width_tiles_,
            [&](size_t which, size_t output, size_t row, float* out) {
              if (output >= counts[which]) return;
              if (!biases[which]->empty()) kernels_.add(out, biases[which]->data() + output, PANEL);
              std::memcpy(projected_.as<float>() + row * stride + places[which] + output, out, PANEL * 4);
            });
   worker.each(rows, 1, [&](size_t row) { rotate(layer, index, row, asks, scratch); });
+  const bool last = index + 1 == layers_.size();
+  if (last && wanted_.empty() && std::find(taps.begin(), taps.end(), int(layers_.size())) == taps.end())
+    return;  // of rows that are only to be seen by later ones, keys and values are all that anybody reads
   worker.each(jobs_.size(), 1, [&](size_t j) { attend_job(worker, layer, index, jobs_[j], asks); });
   auto into = [&](const Vector& after, const Vector& bias) {
     float* to = after.empty() ? x : sublayer_.as<float>();
@@ -241,12 +218,12 @@ void Engine::run_layer(Worker& worker, size_t index, const std::vector<Ask>& ask
     };
   };
   static const Vector none;
-  multiply(worker, {layer.out.get()}, mixed_tiles_, into(layer.after_attention_norm, layer.out_bias));
+  products_.multiply(worker, {layer.out.get()}, mixed_tiles_, into(layer.after_attention_norm, layer.out_bias));
   settle(worker, layer.after_attention_norm);
 
-  quantise(worker, rows, c.width, width_tiles_, normed(layer.hidden_norm));
+  products_.quantise(worker, rows, c.width, width_tiles_, normed(layer.hidden_norm));
   worker.each(size_t(c.hidden) / GROUP, 1, [&](size_t group) { hidden_group(layer, group); });
-  multiply(worker, {layer.down.get()}, hidden_tiles_, into(layer.after_hidden_norm, none));
+  products_.multiply(worker, {layer.down.get()}, hidden_tiles_, into(layer.after_hidden_norm, none));
   settle(worker, layer.after_hidden_norm);
 }
 
@@ -267,7 +244,7 @@ void Engine::attend_job(Worker& worker, const Layer& layer, size_t index, const 
 
 // One group of the hidden layer, from its gate and up panels to what `down` reads of it.
 void Engine::hidden_group(const Layer& layer, size_t group) {
-  const Product* products = activations_ == Activations::f32 ? kernels_.expanded : kernels_.product;
+  const Product* products = products_.table();
   alignas(64) float gates[TILE * PANEL], ups[TILE * PANEL], values[TILE * GROUP];
   for (size_t t = 0; t < width_tiles_.placed().size(); ++t) {
     const Placed &from = width_tiles_.placed()[t], &to = hidden_tiles_.placed()[t];
@@ -334,14 +311,14 @@ void Engine::vocabulary(Worker& worker, const float* hidden, const std::vector<i
   const Config& c = config();
   const size_t width = size_t(c.width);
   float* scratch = rows_scratch_.as<float>() + size_t(worker.index) * std::max(width, size_t(c.heads * c.head_size));
-  quantise(worker, from.size(), c.width, head_tiles_, [&](size_t w) {
+  products_.quantise(worker, from.size(), c.width, head_tiles_, [&](size_t w) {
     kernels_.norm(hidden + size_t(from[w]) * width, weights_->final_norm.data(), c.epsilon, c.width, scratch);
     return const_cast<const float*>(scratch);
   });
   const std::vector<int>& says = weights_->says;
   const int rows = int(weights_->head_rows());
   std::vector<Best>& best = best_[size_t(worker.index)];
-  multiply(worker, {weights_->head.get()}, head_tiles_, [&](size_t, size_t output, size_t w, const float* out) {
+  products_.multiply(worker, {weights_->head.get()}, head_tiles_, [&](size_t, size_t output, size_t w, const float* out) {
     const int count = std::min(PANEL, rows - int(output));
     if (count <= 0) return;
     if (logits_at_[w] >= 0) {

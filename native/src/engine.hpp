@@ -11,22 +11,22 @@
 #include "isa.hpp"
 #include "kernels/kernels.hpp"
 #include "pool.hpp"
+#include "products.hpp"
 #include "rotation.hpp"
 #include "tiles.hpp"
 #include "weights.hpp"
 
 namespace foredraft {
 
-enum class Activations { int8, int16, f32 };
-
 const Kernels& kernels_of(Isa isa);
 
 // What one sequence asks of a pass. Rows follow their parents, -1 for the end of the cache.
 struct Ask {
   Cache* cache;
-  std::vector<int> tokens, parents;
+  std::vector<int> tokens, parents;  // no tokens where rows come as vectors
   std::vector<int> wanted;  // rows whose best token is wanted,
   bool logits = true;       // and whether their logits are too
+  const float* inputs = nullptr;  // [rows][width], what enters the first layer instead of embeddings
 };
 
 // What a pass found. The memory is the engine's and is written over by its next pass.
@@ -48,7 +48,7 @@ class Engine {
   const std::shared_ptr<Pool>& pool() const { return pool_; }
   const std::vector<int>& layers() const { return layers_; }
   Isa isa() const { return isa_; }
-  Activations activations() const { return activations_; }
+  Activations activations() const { return products_.activations; }
   const CacheShape& shape() const { return shape_; }
 
   // One pass. taps: after how many layers hidden states are wanted, 0 for the embeddings. The caller has checked the
@@ -78,17 +78,13 @@ class Engine {
   void attend_job(Worker& worker, const Layer& layer, size_t index, const AttentionJob& job, const std::vector<Ask>& asks);
   void hidden_group(const Layer& layer, size_t group);
   void settle(Worker& worker, const Vector& norm);
-  template <class Store>
-  void multiply(Worker& worker, std::initializer_list<const Packed*> matrices, const Tiles& tiles, Store&& store);
-  template <class Read>
-  void quantise(Worker& worker, size_t rows, int64_t inputs, const Tiles& tiles, Read&& read);
 
   std::shared_ptr<const Weights> weights_;
   std::vector<int> layers_;
   std::shared_ptr<Pool> pool_;
   Isa isa_;
+  Products products_;
   const Kernels& kernels_;
-  Activations activations_;
   CacheShape shape_;
   unsigned kinds_;  // types of integer weights, bit by bit
   bool values_;     // whether activations are wanted as floats too

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foredraft.core.events import Step
-from foredraft.core.law import Law
+from foredraft.core.law import Ids, Law
 from foredraft.core.rules import Logits, Rules
 from foredraft.core.stream import Stream
 from foredraft.core.tree import DraftTree
@@ -127,8 +127,56 @@ class Model(Protocol):
     def head(self, hidden: Vectors) -> Logits:
         """Ability "ends": the final norm and output head, [rows, width] -> [rows, vocab]."""
 
+    def head_rows(self, tokens: Sequence[int]) -> Vectors:
+        """Ability "ends": what the output head multiplies normed states with for these tokens, [tokens, width]."""
+
     def view(self, layers: Sequence[int]) -> Model:
         """Ability "layers": the same weights with these layers only, and caches of its own."""
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Feed:
+    """What one sequence gives a trained head, on a cache of the head's own.
+
+    tokens: new ones. taps: [tokens, layers tapped * width], hidden states of the target before each of them. block:
+    whether a block is wanted after the last.
+    """
+
+    cache: Cache
+    tokens: tuple[int, ...]
+    taps: Vectors
+    block: bool
+
+
+class Head(Protocol):
+    """A trained head: drafts a block of tokens in one pass, from the hidden states of its target.
+
+    taps: the target's layers that it reads. block: tokens that follow one another. says: those it can draft, ascending;
+    a token's place is its index there.
+    """
+
+    @property
+    def taps(self) -> tuple[int, ...]: ...
+
+    @property
+    def block(self) -> int: ...
+
+    @property
+    def says(self) -> Ids: ...
+
+    def open(self) -> Cache: ...
+
+    def score(self, feeds: Sequence[Feed]) -> list[Logits]:
+        """ONE pass, whose tokens the caches keep. [block, places] logits, no row where no block is wanted: row s is of
+        the token s + 1 after the last fed one, without what the drafted token before it adds (`bias`)."""
+
+    def bias(self, places: Sequence[int]) -> Logits:
+        """What each drafted token adds to the logits after it, [tokens, places]."""
+
+    def tree(self, logits: Logits, rows: int, depth: int, least: float) -> tuple[list[int], list[int], list[float]]:
+        """The likeliest paths of a block: places, parents and scores of at most `rows` nodes, none below `least`."""
 
     def close(self) -> None: ...
 
@@ -183,13 +231,15 @@ class Needs:
     or path. top: so many likeliest tokens of every verified row; who asks for none may find the argmax alone there, and
     no logits. ahead: the drafter also works while the target scores. tokenizer: the vocabulary of the target, and of
     the second model. other_vocabulary: the second model's may be another than the target's. thrift: how the second
-    model is loaded.
+    model is loaded. head: a trained head of the target, by its file, "" for the one known for it, in the form of
+    `thrift`; it says which taps it reads.
     """
 
     taps: tuple[int, ...] = ()
     ends: bool = False
     layers: tuple[int, ...] | Callable[[int], tuple[int, ...]] = ()
     model: str | None = None
+    head: str | None = None
     top: int = 0
     ahead: bool = False
     tokenizer: bool = False

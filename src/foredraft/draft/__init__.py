@@ -18,6 +18,7 @@ from foredraft.draft.family import Family, Spec, parse
 DRAFTERS: dict[str, str] = {
     "ahead": "foredraft.draft.ahead:FAMILY",
     "blind": "foredraft.draft.blind:FAMILY",
+    "block": "foredraft.draft.block:FAMILY",
     "corpus": "foredraft.draft.corpus:FAMILY",
     "early_exit": "foredraft.draft.early_exit:FAMILY",
     "forced": "foredraft.draft.forced:FAMILY",
@@ -35,16 +36,25 @@ DRAFTERS: dict[str, str] = {
 
 AUTO = "auto"
 NONE = "none"
+TRAINED = "block"
+"""What `auto` asks beside, last, where a trained head is known for the target."""
 FREE = ("forced", "prediction", "suffix", "recycling")
 """What `auto` stands for, asked in this order: those that need nothing and cost next to nothing."""
 
 
 @dataclass(frozen=True)
 class Lineup:
-    """The drafters of a sequence as asked for, in the order in which they are asked."""
+    """The drafters of a sequence as asked for, in the order in which they are asked. auto: some were left to us."""
 
     text: str
     specs: tuple[Spec, ...]
+    auto: bool = False
+
+    def with_trained(self) -> Lineup:
+        """With the head that is known for the target, where `auto` was asked for."""
+        if not self.auto or TRAINED in [spec.family.name for spec in self.specs]:
+            return self
+        return Lineup(self.text, (*self.specs, specify(TRAINED)), auto=True)
 
     @property
     def fixed(self) -> int | None:
@@ -84,11 +94,11 @@ def line_up(text: str) -> Lineup:
             raise UsageError(f"drafter {spec.family.name!r} stands twice in {text!r}: name it once")
         if spec.family.name == NONE and len(specs) > 1:
             raise UsageError(f"{text!r} joins drafters and {NONE!r}, which drafts nothing: leave one of them out")
-    return Lineup(text, tuple(specs))
+    return Lineup(text, tuple(specs), auto=AUTO in [item.strip() for item in items])
 
 
 def _plugins() -> list[importlib.metadata.EntryPoint]:
     return [point for point in entry_points(group="foredraft.drafters") if point.name not in DRAFTERS]
 
 
-__all__ = ["AUTO", "DRAFTERS", "FREE", "Family", "Lineup", "Spec", "family", "line_up", "names", "specify"]
+__all__ = ["AUTO", "DRAFTERS", "FREE", "TRAINED", "Family", "Lineup", "Spec", "family", "line_up", "names", "specify"]

@@ -13,7 +13,7 @@ from typing import Any, get_type_hints
 
 from foredraft.core.errors import UnknownName, UsageError
 from foredraft.core.law import Ids
-from foredraft.core.protocols import AnyDrafter, Model, Needs, Tokens
+from foredraft.core.protocols import AnyDrafter, Head, Model, Needs, Tokens
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,11 @@ class Provided:
 
     model: the second model. ends: the target, for its ends. view: a view of the target. tokenizer: the target's
     vocabulary. second_tokenizer: that of the second model. says: the tokens, ascending, that a second
-    model with a draft head can say; None for all.
+    model with a draft head can say; None for all. head: the target's trained head.
     """
 
     model: Model | None = None
+    head: Head | None = None
     ends: Model | None = None
     view: Model | None = None
     tokenizer: Tokens | None = None

@@ -40,6 +40,9 @@ class Fitted:
     def head(self, hidden: Vectors) -> Logits:
         return np.stack([fit(row, self.about.vocab_size) for row in self.model.head(hidden)])
 
+    def head_rows(self, tokens: Sequence[int]) -> Vectors:
+        return self.model.head_rows(tokens)
+
     def view(self, layers: Sequence[int]) -> Model:
         return Fitted(self.model.view(layers), self.about.vocab_size)
 

@@ -93,6 +93,9 @@ class Intersection:
     def head(self, hidden: Vectors) -> Logits:
         raise UsageError("a model of another vocabulary shares no head: choose one of the same family")
 
+    def head_rows(self, tokens: Sequence[int]) -> Vectors:
+        raise UsageError("a model of another vocabulary shares no head: choose one of the same family")
+
     def view(self, layers: Sequence[int]) -> Model:
         return Intersection(self.model.view(layers), self.vocabularies, self.about.vocab_size)
 

@@ -68,6 +68,16 @@ class Spoken:
             says = np.arange(len(logits))
         return Spoken(logits[:vocab_size] if says is None else logits[says], says)
 
+    def above(self, below: float) -> Spoken:
+        """Those of the tokens alone whose logits are at most so far `below` the largest, where that is a number."""
+        if not len(self.logits):
+            return self
+        largest = float(self.logits[TWINS.argmax(self.logits)])
+        if not math.isfinite(largest):
+            return self
+        places = np.flatnonzero(self.logits >= largest - below)
+        return Spoken(self.logits[places], places if self.ids is None else self.ids[places])
+
     @property
     def silent(self) -> bool:
         """True where nothing may follow. Raises WeightsError for what is no number."""
@@ -122,6 +132,13 @@ def children(
     chance: False for a shape that depends on what is drawn, which a ratio verifier must not be shown.
     """
     spoken = Spoken.of(rules, logits, says, ask.vocab_size)
+    return spoken_children(ask, rules, spoken, depth=depth, node=node, count=count, chance=chance)
+
+
+def spoken_children(
+    ask: Ask[Any], rules: Rules, spoken: Spoken, *, depth: int, node: int, count: int, chance: bool = True
+) -> list[Child]:
+    """The same of logits that the rules' steps have been through."""
     if spoken.silent:  # the draft model sees nothing that may follow: the target decides
         return []
     law = spoken.law(rules, ask.vocab_size) if rules.temperature > 0 else None

@@ -13,9 +13,11 @@ from importlib.util import find_spec
 import numpy as np
 
 from foredraft.core.errors import UnknownName, UsageError
-from foredraft.core.protocols import AnyDrafter, Model, Needs, Thrift
+from foredraft.core.protocols import AnyDrafter, Head, Model, Needs, Thrift
 from foredraft.draft import Lineup, Spec
 from foredraft.draft.family import Provided
+from foredraft.engine.heads import load_head
+from foredraft.engine.shipped import shipped_head
 from foredraft.engine.threads import available_threads
 from foredraft.models.common_tokens import common_tokens
 from foredraft.models.quantise import QUANTIZATIONS, Quantize, Reduced
@@ -109,10 +111,11 @@ def _model(
 
 @dataclass(frozen=True)
 class Drafting:
-    """Drafters by name, ready for a target, and the models that were loaded for them."""
+    """Drafters by name, ready for a target, and the models and heads that were loaded for them."""
 
     drafters: Mapping[str, AnyDrafter]
     models: tuple[Loaded, ...] = ()
+    heads: tuple[Head, ...] = ()
 
     @property
     def needs_taps(self) -> bool:
@@ -122,23 +125,29 @@ class Drafting:
     def close(self) -> None:
         for loaded in self.models:
             loaded.model.close()
+        for head in self.heads:
+            head.close()
 
 
 def make_drafting(lineup: Lineup, target: Loaded, progress: Progress | None = None) -> Drafting:
     """Builds the drafters. Raises UsageError when the target lacks an ability or vocabularies differ."""
     drafters: dict[str, AnyDrafter] = {}
-    models: list[Loaded] = []
+    models, heads = list[Loaded](), list[Head]()
+    if shipped_head(target.model) is not None:
+        lineup = lineup.with_trained()
     try:
         for spec in lineup.specs:
-            drafters[spec.family.name] = _make_drafter(spec, target, models, progress)
+            drafters[spec.family.name] = _make_drafter(spec, target, models, heads, progress)
     except BaseException:
-        Drafting({}, tuple(models)).close()
+        Drafting({}, tuple(models), tuple(heads)).close()
         raise
-    return Drafting(drafters, tuple(models))
+    return Drafting(drafters, tuple(models), tuple(heads))
 
 
-def _make_drafter(spec: Spec, target: Loaded, models: list[Loaded], progress: Progress | None) -> AnyDrafter:
-    """One drafter; a second model that it needs is added to `models`."""
+def _make_drafter(
+    spec: Spec, target: Loaded, models: list[Loaded], heads: list[Head], progress: Progress | None
+) -> AnyDrafter:
+    """One drafter; a second model or a head that it needs is added to `models` or `heads`."""
     needs = spec.needs
     _check_abilities(spec.family.name, needs, target.model)
     second = None
@@ -153,7 +162,12 @@ def _make_drafter(spec: Spec, target: Loaded, models: list[Loaded], progress: Pr
                 f"{needs.model!r} cannot draft for {target.source.name!r}: {difference}; "
                 "choose a draft model of the same family, or drafter translate"
             )
+    head = None
+    if needs.head is not None:
+        head = load_head(needs.head, target.model, threads=target.threads, thrift=needs.thrift)
+        heads.append(head)
     provided = Provided(
+        head=head,
         model=second.model if second is not None else None,
         ends=target.model if needs.ends else None,
         view=target.model.view(needs.view(target.model.about.layers)) if needs.layers else None,
@@ -171,7 +185,8 @@ def given_drafting(drafter: AnyDrafter, target: Loaded) -> Drafting:
 
 
 def _check_abilities(name: str, needs: Needs, model: Model) -> None:
-    wanted = {"taps": bool(needs.taps), "ends": needs.ends, "layers": bool(needs.layers)}
+    trained = needs.head is not None
+    wanted = {"taps": trained or bool(needs.taps), "ends": trained or needs.ends, "layers": bool(needs.layers)}
     lacking = [ability for ability, asked in wanted.items() if asked and ability not in model.abilities]
     if lacking:
         raise UsageError(

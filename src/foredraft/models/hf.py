@@ -27,6 +27,7 @@ except ImportError as missing:
     raise MissingExtra("the hf backend", "torch") from missing
 
 from foredraft.models import hf_load
+from foredraft.models.fingerprint import fingerprint_of
 from foredraft.models.hf_cache import HFCache, Part, Pass
 from foredraft.models.hf_modules import Body
 
@@ -87,6 +88,7 @@ class HFModel:
                 ("dtype", str(self._body.dtype).removeprefix("torch.")),
                 ("device", str(self._body.device)),
                 ("threads", str(torch.get_num_threads())),
+                ("fingerprint", fingerprint_of(_array(self._body.norm_weight()))),
             ),
         )
         self.abilities: frozenset[Ability] = frozenset({"taps", "ends", "layers"})
@@ -207,6 +209,10 @@ class HFModel:
     def head(self, hidden: Vectors) -> Logits:
         rows = torch.as_tensor(np.ascontiguousarray(hidden)).to(self._body.device, self._body.dtype)
         return self._logits(self._body.gate.norm(rows))
+
+    @torch.inference_mode()  # type: ignore[untyped-decorator]
+    def head_rows(self, tokens: Sequence[int]) -> Vectors:
+        return _array(self._body.head_rows(list(tokens)))
 
     def view(self, layers: Sequence[int]) -> HFModel:
         """The same modules, these layers only; ValueError for layers that do not exist or come twice."""

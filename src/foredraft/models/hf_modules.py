@@ -125,6 +125,17 @@ class Body:
         logits: torch.Tensor = self.tail(inputs_embeds=filled[None]).logits[0, :rows]
         return logits
 
+    @torch.inference_mode()  # type: ignore[untyped-decorator]
+    def norm_weight(self) -> torch.Tensor:
+        """[width]: what the final norm multiplies with, which Gemma holds as its difference from one."""
+        weight: torch.Tensor = self.gate.norm.weight.float()
+        return weight + 1 if "gemma" in str(self.config.model_type) else weight
+
+    def head_rows(self, tokens: Sequence[int]) -> torch.Tensor:
+        """[tokens, width]: rows of the output head."""
+        rows: torch.Tensor = self.tail.get_output_embeddings().weight[list(tokens)]
+        return rows
+
     def filled(self, rows: int) -> int:
         """How many rows to compute for `rows`: on a CPU an odd few cost more than a power of two."""
         if self.device.type != "cpu":

@@ -18,6 +18,7 @@ from foredraft.core.errors import UsageError, WeightsError
 from foredraft.core.native import TWINS
 from foredraft.core.protocols import Ability, About, Query, Scores, Vectors
 from foredraft.core.rules import Logits
+from foredraft.models.fingerprint import fingerprint_of
 from foredraft.models.native_parts import Unsupported
 from foredraft.models.native_safetensors import read_directory
 from foredraft.models.native_weights import read_weights
@@ -164,6 +165,7 @@ class NativeModel:
                 ("activations", activations),
                 ("keys and values", kv),
                 ("threads", str(pool.threads)),
+                ("fingerprint", fingerprint_of(weights.norm)),
             ),
         )
         return NativeModel(engine, weights, about)
@@ -185,6 +187,11 @@ class NativeModel:
     def nbytes(self) -> int:
         """Bytes of the packed weights."""
         return int(self._weights.nbytes)
+
+    @property
+    def pool(self) -> Any:
+        """The threads, for what runs between passes."""
+        return self._engine.pool
 
     def open(self) -> NativeCache:
         return NativeCache(self._engine.open(), self._own)
@@ -221,6 +228,10 @@ class NativeModel:
 
     def head(self, hidden: Vectors) -> Logits:
         found: Logits = self._engine.head(np.ascontiguousarray(hidden, dtype=np.float32))
+        return found
+
+    def head_rows(self, tokens: Sequence[int]) -> Vectors:
+        found: Vectors = self._weights.head.rows(tuple(tokens))
         return found
 
     def view(self, layers: Sequence[int]) -> NativeModel:

@@ -287,6 +287,10 @@ class ToyModel:
         self._offers("ends")
         return self.net.head(np.asarray(hidden, dtype=np.float64))
 
+    def head_rows(self, tokens: Sequence[int]) -> Array:
+        self._offers("ends")
+        return self.net.head(np.eye(self.about.width))[:, list(tokens)].T
+
     def view(self, layers: Sequence[int]) -> ToyModel:
         self._offers("layers")
         name = f"{self.about.name} layers {list(layers)}"

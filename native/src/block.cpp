@@ -1,0 +1,146 @@
+#include "block.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <numeric>
+#include <stdexcept>
+#include <utility>
+
+#include "sampling_passes.hpp"
+#include "softmax.hpp"
+
+namespace foredraft {
+namespace {
+
+constexpr float NOTHING = -std::numeric_limits<float>::infinity();
+
+}  // namespace
+
+BlockTree::BlockTree(Matrix previous, Matrix bias, std::shared_ptr<Pool> pool, Isa isa, Activations activations)
+    : previous_(std::move(previous)), pool_(std::move(pool)), bias_(std::move(bias), isa, activations) {
+  if (previous_->outputs != bias_.matrix().outputs || previous_->inputs != bias_.matrix().inputs)
+    throw std::invalid_argument("the two tables of a bias differ in shape");
+  blocks_ = (tokens() + SUM_BLOCK - 1) / SUM_BLOCK;
+  width_ = blocks_ * SUM_BLOCK;
+}
+
+// The rows of `previous` for these tokens, as floats, and room for what is multiplied with them.
+void BlockTree::gather(const std::vector<int>& places) {
+  const size_t rank = previous_->inputs;
+  before_.reserve(places.size() * rank * 4);
+  for (size_t row = 0; row < places.size(); ++row) previous_->row(size_t(places[row]), before_.as<float>() + row * rank);
+  bias_.lay(places.size());
+}
+
+void BlockTree::bias(const std::vector<int>& places, float* out) {
+  gather(places);
+  bias_.apply(*pool_, before_.as<float>(), places.size(), out);
+}
+
+void BlockTree::laws(const float* base, const std::vector<int>& places) {
+  const size_t rows = std::max<size_t>(1, places.size()), rank = previous_->inputs, panels = width_ / PANEL;
+  logits_.reserve(rows * width_ * 4);
+  peaks_.reserve(rows * panels * 4);
+  largest_.resize(rows);
+  sums_.resize(rows * blocks_);
+  gather(places);
+  auto put = [&](size_t output, size_t row, const float* more) {
+    float* to = logits_.as<float>() + row * width_ + output;
+    const size_t count = output < tokens() ? std::min<size_t>(PANEL, tokens() - output) : 0;
+    float peak = NOTHING;
+    for (size_t i = 0; i < PANEL; ++i) {
+      to[i] = i >= count ? NOTHING : more ? base[output + i] + more[i] : base[output + i];
+      peak = std::max(peak, to[i]);
+    }
+    peaks_.as<float>()[row * panels + output / PANEL] = peak;
+  };
+  pool_->run([&](Worker& worker) {
+    const Kernels& kernels = bias_.kernels();
+    kernels.begin();
+    if (!places.empty())
+      bias_.multiply(worker, rows, [&](size_t row) { return before_.as<const float>() + row * rank; }, put);
+    kernels.end();
+    // What no product fills: everything without one, else the panels that only fill up the last block.
+    const size_t first = places.empty() ? 0 : bias_.matrix().panels();
+    worker.each((panels - first) * rows, 32, [&](size_t i) { put((first + i / rows) * PANEL, i % rows, nullptr); });
+    worker.each(rows, 1, [&](size_t row) {
+      const float* own = peaks_.as<float>() + row * panels;
+      largest_[row] = *std::max_element(own, own + panels);
+    });
+    worker.each(rows * blocks_, 1, [&](size_t job) {
+      sums_[job] = sum_of_exps(logits_.as<float>() + job * SUM_BLOCK, largest_[job / blocks_]);
+    });
+  });
+}
+
+// Adds the likeliest children of a row's node, best first, `rows` at most, none below the bound.
+void BlockTree::extend(size_t row, int parent, size_t rows, double bound, std::vector<Node>& found) const {
+  const double largest = double(largest_[row]), before = parent < 0 ? 0.0 : found[size_t(parent)].score;
+  const float* sums = sums_.data() + row * blocks_;
+  const double total = std::accumulate(sums, sums + blocks_, 0.0);
+  if (!std::isfinite(largest) || !std::isfinite(total)) return;  // logits that are no numbers: the target decides
+  const double every = log_of(total);
+  auto score = [&](float logit) { return before + ((double(logit) - largest) - every); };
+  using Child = std::pair<float, int>;
+  auto better = [](const Child& a, const Child& b) { return a.first > b.first || (a.first == b.first && a.second < b.second); };
+  std::vector<Child> best;  // a heap, the worst on top
+  const size_t panels = width_ / PANEL;
+  const float *logits = logits_.as<float>() + row * width_, *peaks = peaks_.as<float>() + row * panels;
+  for (size_t panel = 0; panel < panels; ++panel) {
+    if (best.size() == rows ? peaks[panel] <= best.front().first : score(peaks[panel]) < bound) continue;
+    const size_t end = std::min(tokens(), (panel + 1) * PANEL);
+    for (size_t place = panel * PANEL; place < end; ++place) {
+      const Child child{logits[place], int(place)};
+      if (best.size() == rows ? !better(child, best.front()) : !(score(child.first) >= bound)) continue;
+      if (best.size() == rows) {
+        std::pop_heap(best.begin(), best.end(), better);
+        best.pop_back();
+      }
+      best.push_back(child);
+      std::push_heap(best.begin(), best.end(), better);
+    }
+  }
+  std::sort_heap(best.begin(), best.end(), better);
+  for (const Child& child : best) found.push_back({child.second, parent, score(child.first)});
+}
+
+Drafts BlockTree::grow(const float* base, int levels, int rows, int depth, double least) {
+  std::vector<Node> found;
+  std::vector<int> best, frontier{-1}, places;  // best: the likeliest nodes so far, no more than `rows`
+  const double floor = least > 0 ? log_of(least) : -std::numeric_limits<double>::infinity();
+  auto better = [&](int a, int b) {
+    const double one = found[size_t(a)].score, two = found[size_t(b)].score;
+    return one > two || (one == two && a < b);
+  };
+  for (int level = 0; rows > 0 && level < std::min(levels, depth) && !frontier.empty(); ++level) {
+    laws(base + size_t(level) * tokens(), places);
+    const int before = int(found.size());
+    const double bound = best.size() == size_t(rows) ? std::max(floor, found[size_t(best.back())].score) : floor;
+    for (size_t row = 0; row < frontier.size(); ++row) extend(row, frontier[row], size_t(rows), bound, found);
+    best.resize(found.size());
+    std::iota(best.begin(), best.end(), 0);
+    const size_t kept = std::min(best.size(), size_t(rows));
+    std::partial_sort(best.begin(), best.begin() + std::ptrdiff_t(kept), best.end(), better);
+    best.resize(kept);
+    frontier.clear();
+    std::copy_if(best.begin(), best.end(), std::back_inserter(frontier), [&](int node) { return node >= before; });
+    std::sort(frontier.begin(), frontier.end());
+    places.clear();
+    for (int node : frontier) places.push_back(found[size_t(node)].place);
+  }
+  std::sort(best.begin(), best.end());
+  std::vector<int> at(found.size(), -1);  // no node is likelier than its parent, so parents are among the best
+  Drafts drafts;
+  for (int node : best) {
+    const Node& one = found[size_t(node)];
+    at[size_t(node)] = int(drafts.places.size());
+    drafts.places.push_back(one.place);
+    drafts.parents.push_back(one.parent < 0 ? -1 : at[size_t(one.parent)]);
+    drafts.scores.push_back(one.score);
+  }
+  return drafts;
+}
+
+}  // namespace foredraft

@@ -1,0 +1,193 @@
+"""The block drafter: what it feeds its head, what it proposes, and that the text stays the target's own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from foredraft.core.errors import UsageError
+from foredraft.core.protocols import Ask, Budget, Draw, Feed, Model, Query, Request
+from foredraft.core.rules import Bias, Logits, Rules
+from foredraft.core.stream import KeyedStream
+from foredraft.core.tree import DraftTree
+from foredraft.draft import specify
+from foredraft.draft.block import FAMILY, BlockDrafter, Options
+from foredraft.draft.family import Provided
+from foredraft.draft.plain_head import PlainHead
+from foredraft.engine.sequence import open_sequence
+from foredraft.models.toy import Tables, ToyModel
+from foredraft.testing.drafters import DrafterChecks, MakeDrafter, until
+from foredraft.testing.watch import Varied, drive
+from foredraft.verify.match import Match
+from random_heads import logits_of, random_head, taps_of
+
+SMALL: dict[str, Any] = {"heads": 2, "kv_heads": 1, "head_size": 4, "hidden": 6, "rank": 3}
+
+
+def plain_head(target: Model, **changes: Any) -> PlainHead:
+    return PlainHead(target, *random_head(target.about, **(SMALL | changes)), dtype=np.float64)
+
+
+@pytest.mark.parametrize("says", [None, (0, 2)], ids=["all", "some"])
+class TestBlock(DrafterChecks):
+    @pytest.fixture
+    def make_drafter(self, target: Model, says: Any) -> MakeDrafter:
+        head = plain_head(target, block=3, says=says)
+        return lambda: BlockDrafter(head)
+
+
+class TestShortBlock(DrafterChecks):
+    @pytest.fixture
+    def make_drafter(self, target: Model) -> MakeDrafter:
+        head = plain_head(target, block=4, layers=2, taps=(1,))
+        return lambda: BlockDrafter(head, depth=2)
+
+
+# --- what the head is fed ---------------------------------------------------------------------------------------------
+
+
+class Noting(PlainHead):
+    """Notes its passes, and how many rows each sequence fed."""
+
+    fed: list[int]
+    passes: int
+
+    def score(self, feeds: Sequence[Feed]) -> list[Logits]:
+        self.passes += bool(feeds)
+        self.fed += [len(feed.tokens) for feed in feeds]
+        return super().score(feeds)
+
+
+@pytest.fixture
+def target() -> ToyModel:
+    return ToyModel(Tables.random(5, order=2, seed=4, scale=1.0, context=256), context=256)
+
+
+def noting(target: Model, **changes: Any) -> Noting:
+    head = Noting(target, *random_head(target.about, **(SMALL | changes)), dtype=np.float64)
+    head.fed, head.passes = [], 0
+    return head
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 512])
+@pytest.mark.parametrize("held", [0, 1, 30])
+def test_rows_are_those_of_the_text(target: ToyModel, chunk: int, held: int) -> None:
+    """Whatever was drafted, accepted and rejected, in chunks, and behind a beginning that was never told."""
+    head = noting(target, block=3)
+    drafter, rng = BlockDrafter(head), np.random.default_rng(chunk)
+    prompt = tuple(rng.integers(5, size=40).tolist())
+    cache = target.open()
+    if held:
+        target.score([Query(cache, prompt[:held], tuple(range(-1, held - 1)))])
+        cache.keep(range(held))
+    request = Request(prompt, 1, rules=Rules(temperature=1.0))
+    sequence = open_sequence(target, drafter, Match(), request, until(20), cache=cache)
+    while not sequence.finished:
+        drive(target, Varied(), [sequence], chunk=chunk, rounds=1)
+        state = sequence.state
+        assert state.first == held + 1
+        text = sequence.committed[: sequence.cache.length + 1]  # every token that has hidden states before it
+        assert state.end == len(text)
+        other = state.fork()
+        logits = head.score([other.feed(text, other.waiting, True)])[0]
+        known = taps_of(target, text, head.taps)[held:]
+        wanted = logits_of(target, (head.config, head._tensors), text[held:], known)
+        np.testing.assert_allclose(logits, wanted, atol=1e-10)
+
+
+def test_a_long_prompt_goes_through_the_head_before_the_first_draft(target: ToyModel) -> None:
+    head = noting(target)
+    sequence = open_sequence(target, BlockDrafter(head), Match(), Request((0, 1, 2, 3, 4) * 20, 0), until(4))
+    drive(target, Varied(), [sequence], rounds=1)
+    assert head.fed == [99]  # all but the root's own row
+    assert sequence.state.waiting == 1
+
+
+def test_a_batch_shares_the_pass_of_its_head(target: ToyModel) -> None:
+    head = noting(target)
+    drafter = BlockDrafter(head)
+    sequences = [
+        open_sequence(target, drafter, Match(), Request(prompt, 0), until(8))
+        for prompt in ((0, 1, 2), (3, 1), (4, 4, 4))
+    ]
+    drive(target, Varied(), sequences, rounds=1)
+    head.passes = 0
+    asks = [_ask(sequence.state, sequence.committed, 5) for sequence in sequences]
+    trees = drafter.propose(asks)
+    assert head.passes == 1
+    assert all(len(tree) for tree in trees)
+    assert drafter.propose(asks) == trees  # asked again, nothing has changed
+
+
+# --- what it proposes -------------------------------------------------------------------------------------------------
+
+
+def _ask(
+    state: Any, text: Sequence[int], size: int, *, rules: Rules | None = None, draw: Draw = "coupled", rows: int = 6
+) -> Ask[Any]:
+    budget, stream = Budget(rows, 4), KeyedStream(3).at(len(text))
+    return Ask(state, list(text), rules if rules is not None else Rules(), budget, draw, stream, size)
+
+
+def proposed(target: Model, head: PlainHead, text: Sequence[int], **changes: Any) -> DraftTree:
+    drafter = BlockDrafter(head)
+    state = drafter.open(Request(tuple(text), 0))
+    state.take(0, taps_of(target, text[:-1], head.taps))
+    return drafter.propose([_ask(state, text, target.about.vocab_size, **changes)])[0]
+
+
+TEXT = (0, 3, 1, 4, 1, 2)
+
+
+@pytest.mark.parametrize("says", [None, (1, 3, 4)])
+def test_both_ways_of_growing_agree(target: ToyModel, says: Any) -> None:
+    """A rule that changes nothing takes the way that heeds rules: the likeliest nodes stay the same."""
+    head = plain_head(target, says=says)
+    nothing = Rules(steps=(Bias(np.array([0]), np.array([0.0])),))
+    plain, heeding = (proposed(target, head, TEXT, rules=rules, rows=4) for rules in (Rules(), nothing))
+    assert _paths(plain) == _paths(heeding)
+    assert plain.sources == ("block",) * 4
+    np.testing.assert_allclose(sorted(plain.score), sorted(heeding.score), rtol=1e-5)
+
+
+def _paths(tree: DraftTree) -> set[tuple[int, ...]]:
+    return {tuple(tree.tokens[place] for place in tree.path(node)) for node in range(len(tree))}
+
+
+def test_what_rules_forbid_is_not_drafted(target: ToyModel) -> None:
+    head = plain_head(target)
+    favourite = proposed(target, head, TEXT).tokens[0]
+    without = Rules(steps=(Bias(np.array([favourite]), np.array([-np.inf])),))
+    for rules in (without, Rules(temperature=1.0, steps=without.steps)):
+        assert favourite not in proposed(target, head, TEXT, rules=rules).tokens
+
+
+def test_sampled_drafts_are_a_chain_with_laws(target: ToyModel) -> None:
+    tree = proposed(target, plain_head(target), TEXT, rules=Rules(temperature=1.0), draw="sampled", rows=3)
+    assert tree.parents == (-1, 0, 1)
+    assert all(law is not None and law.prob(token) > 0 for law, token in zip(tree.laws, tree.tokens, strict=True))
+
+
+def test_nothing_is_drafted_beyond_the_block(target: ToyModel) -> None:
+    assert proposed(target, plain_head(target, block=2), TEXT, rows=9).depth == 2
+
+
+# --- options ----------------------------------------------------------------------------------------------------------
+
+
+def test_options() -> None:
+    assert specify("block").needs.head == ""
+    assert specify("block:some/head.safetensors").options.head == "some/head.safetensors"
+    assert specify("block:x.safetensors,depth=3,quantize=int4,k=5").needs.thrift.quantize == "int4"
+    with pytest.raises(UsageError, match="must be int8 or int4, not 'int2'"):
+        specify("block:quantize=int2")
+    with pytest.raises(UsageError, match="needs a trained head: write block:PATH"):
+        FAMILY.build(Options(), Provided())
+
+
+def test_depth_is_at_most_the_blocks(target: ToyModel) -> None:
+    head = plain_head(target, block=3)
+    assert [BlockDrafter(head, depth).depth for depth in (0, 2, 9)] == [3, 2, 3]

@@ -1,0 +1,161 @@
+"""Heads by their files: found, held against the target, built; and the text stays the target's, bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from foredraft.core.errors import UsageError, WeightsError
+from foredraft.core.params import SamplingParams
+from foredraft.core.protocols import About, Feed
+from foredraft.draft import line_up
+from foredraft.draft.block import BlockDrafter
+from foredraft.engine import heads, shipped
+from foredraft.engine.backends import Loaded, load_model, make_drafting
+from foredraft.engine.heads import load_head
+from foredraft.engine.llm import LLM
+from foredraft.engine.stats import stats
+from foredraft.heads.files import write_head
+from foredraft.models.native import NativeModel
+from foredraft.models.native_head import NativeHead
+from gguf_cases import write_gguf
+from random_heads import logits_of, random_head, taps_of
+
+TEXT = tuple(range(5, 40))
+SAYS = tuple(range(0, 459, 2))
+FACTS = {field.name for field in fields(About)}  # of the target that a head says it was trained for
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
+    path = tmp_path_factory.mktemp("target") / "tiny.gguf"
+    return load_model(str(write_gguf(path, "smollm", "Q8_0").path), threads=2)
+
+
+@pytest.fixture(scope="module")
+def written(loaded: Loaded, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """written(**changes): a head's file; what is changed are settings of the head or facts about its target."""
+    folder = tmp_path_factory.mktemp("heads")
+
+    def write(**changes: Any) -> Path:
+        about = replace(loaded.model.about, **{key: changes.pop(key) for key in list(changes) if key in FACTS})
+        config, tensors = random_head(about, says=SAYS, block=4, taps=changes.pop("taps", (0, 1)))
+        path = folder / f"{len(list(folder.iterdir()))}.safetensors"
+        write_head(path, replace(config, **changes), tensors, int8=True)
+        return path
+
+    return write
+
+
+# --- what a file becomes ----------------------------------------------------------------------------------------------
+
+
+def test_a_file_becomes_the_head_that_it_says(loaded: Loaded, written: Callable[..., Path]) -> None:
+    target = loaded.model
+    head = load_head(str(written()), target, threads=1)
+    assert isinstance(head, NativeHead)
+    assert (head.taps, head.block, head.says.tolist()) == ((0, 1), 4, list(SAYS))
+    taps = taps_of(target, TEXT, head.taps)
+    found = head.score([Feed(head.open(), TEXT[1:], taps[:-1], True)])[0]
+    wanted = logits_of(target, random_head(target.about, says=SAYS, block=4), TEXT, taps)
+    assert np.abs(found - wanted).mean() < 0.1 * wanted.std()
+
+
+def test_without_the_native_engine_numpy_computes_it(
+    loaded: Loaded, written: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heads, "module", lambda wanted: None)
+    head = load_head(str(written()), loaded.model)
+    assert type(head).__name__ == "PlainHead"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"width": 64}, "a target of width 64, not 96: give the head that was trained for 'tiny'"),
+        ({"layers": 9}, "a target of 9 layers, not 2"),
+        ({"vocab_size": 600}, "a target of 600 tokens, not 459"),
+        ({"details": (("fingerprint", "0" * 64),), "name": "other"}, r"trained for another target \(other\): give"),
+        ({"method": "eagle"}, "is a head of method 'eagle'"),
+        ({"taps": (0, 7)}, "reads layer 7 of a target that has 2"),
+    ],
+    ids=str,
+)
+def test_heads_of_others_are_refused(
+    loaded: Loaded, written: Callable[..., Path], changes: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(UsageError, match=said) as error:
+        load_head(str(written(**changes)), loaded.model)
+    assert "\n" not in str(error.value)
+
+
+def test_what_is_no_head_is_refused(loaded: Loaded, written: Callable[..., Path], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="there is no trained head at nowhere.safetensors: give the file of one"):
+        load_head("nowhere.safetensors", loaded.model)
+    with pytest.raises(UsageError, match="no trained head comes with 'tiny': give the file of one, as in block:PATH"):
+        load_head("", loaded.model)
+    whole = written().read_bytes()
+    for name, content in (("cut", whole[: len(whole) // 2]), ("empty", b""), ("text", b"hello " * 50)):
+        damaged = tmp_path / f"{name}.safetensors"
+        damaged.write_bytes(content)
+        with pytest.raises(WeightsError, match=name) as error:
+            load_head(str(damaged), loaded.model)
+        assert "\n" not in str(error.value)
+    with pytest.raises(WeightsError, match="no trained head that this version reads"):
+        load_head(str(written(version=2)), loaded.model)
+
+
+# --- what `auto` and names come to ------------------------------------------------------------------------------------
+
+
+def test_auto_asks_a_known_head_last(
+    loaded: Loaded, written: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "block" not in make_drafting(line_up("auto"), loaded).drafters
+    monkeypatch.setitem(shipped.HEADS, dict(loaded.model.about.details)["fingerprint"], str(written()))
+    drafting = make_drafting(line_up("auto"), loaded)
+    assert list(drafting.drafters) == [spec.family.name for spec in line_up("auto").specs] + ["block"]
+    assert drafting.needs_taps
+    assert isinstance(drafting.drafters["block"], BlockDrafter)
+    assert list(make_drafting(line_up("lookup"), loaded).drafters) == ["lookup"]
+    assert list(make_drafting(line_up("block+auto"), loaded).drafters)[0] == "block"
+    drafting.close()
+
+
+def test_a_target_without_taps_is_refused(loaded: Loaded, written: Callable[..., Path]) -> None:
+    class Bare(NativeModel):
+        pass
+
+    bare: Any = Bare(*loaded.model._parts, loaded.model.about)  # type: ignore[attr-defined]
+    bare.abilities = frozenset({"ends"})
+    with pytest.raises(UsageError, match="drafter 'block' needs taps of the target"):
+        make_drafting(line_up(f"block:{written()}"), replace(loaded, model=bare))
+
+
+# --- the text ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("quantize", ["int8", "int4"])
+@pytest.mark.parametrize("temperature", [0.0, 0.7])
+@pytest.mark.parametrize("verifier", ["match", "recursive"])
+def test_the_text_is_that_of_plain_decoding(
+    loaded: Loaded, written: Callable[..., Path], quantize: str, temperature: float, verifier: str
+) -> None:
+    """Bit for bit with `match`, though drafts were accepted and rejected; several texts share every pass."""
+    path = written()
+    params = SamplingParams(max_tokens=40, temperature=temperature, seed=5, n=2 if temperature else 1)
+    prompts = [list(TEXT), [7, 8, 9] * 30, [11]]
+    plain = LLM(loaded, "none").generate(prompts, params)
+    drafted = LLM(loaded, f"block:{path},quantize={quantize},k=12", verifier=verifier).generate(prompts, params)
+    if verifier == "match" or not temperature:
+        assert [[one.token_ids for one in each.outputs] for each in drafted] == [
+            [one.token_ids for one in each.outputs] for each in plain
+        ]
+    totals = stats([step for each in drafted for one in each.outputs for step in one.steps])
+    assert totals.faults == ()
+    assert 0 < totals.accepted < totals.drafted

@@ -1,0 +1,148 @@
+"""A head on the native engine: its rows are those of the definition, however they were fed, forked and cut."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from foredraft.core.errors import UsageError
+from foredraft.core.protocols import Feed, Head
+from foredraft.draft.block_tree import best_first
+from foredraft.draft.plain_head import PlainHead
+from foredraft.models.native import NativeModel
+from foredraft.models.native_head import NativeHead
+from gguf_cases import Written
+from random_heads import logits_of, random_head, taps_of
+
+Files = Callable[..., Written]
+SAYS = (0, 1, 2, 5, 9, *range(20, 300, 3))
+TEXT = (3, 141, 59, 26, 5, 35, 89, 79, 32, 38, 46, 264, 33, 83, 27, 95, 20, 28, 84, 197, 169)
+
+
+@pytest.fixture(scope="module")
+def target(files: Files) -> NativeModel:
+    return NativeModel.load(files("qwen3", "F32").path, threads=2, activations="f32", kv="f32")
+
+
+def made(target: NativeModel, kind: str, **changes: Any) -> tuple[Any, Head]:
+    """A random head in a form: f32, int8 or int4 (native), or plain (numpy)."""
+    parts = random_head(target.about, says=SAYS, **changes)
+    if kind == "plain":
+        return parts, PlainHead(target, *parts, dtype=np.float64)
+    if kind == "f32":
+        return parts, NativeHead(target, *parts, quantize=None, activations="f32", pool=target.pool)
+    return parts, NativeHead(target, *parts, quantize=kind, pool=target.pool)  # type: ignore[arg-type]
+
+
+def fed(head: Head, cache: Any, taps: Any, begin: int, end: int, *, block: bool) -> Any:
+    """Rows of positions begin … end - 1."""
+    feed = Feed(cache, TEXT[begin:end], taps[begin - 1 : end - 1], block)
+    return head.score([feed])[0].copy()
+
+
+@pytest.mark.parametrize(("kind", "layers", "off"), [("plain", 2, 1e-10), ("f32", 1, 1e-4), ("f32", 2, 1e-4)])
+@pytest.mark.parametrize("pieces", [(1, 21), (1, 2, 3, 17, 21), (1, 16, 21)])
+def test_a_block_is_that_of_the_definition(
+    target: NativeModel, kind: str, layers: int, off: float, pieces: tuple[int, ...]
+) -> None:
+    """In whatever pieces the context is fed, with blocks in between that leave nothing behind."""
+    parts, head = made(target, kind, layers=layers)
+    taps = taps_of(target, TEXT, head.taps)
+    cache = head.open()
+    for begin, end in zip(pieces, pieces[1:], strict=False):
+        found = fed(head, cache, taps, begin, end, block=end % 2 == 1)
+        assert cache.length == end - 1
+        if end % 2:
+            np.testing.assert_allclose(found, logits_of(target, parts, TEXT[:end], taps), atol=off, rtol=0)
+
+
+@pytest.mark.parametrize(("kind", "off"), [("int8", 0.05), ("int4", 0.4)])
+def test_packed_heads_are_close(target: NativeModel, kind: str, off: float) -> None:
+    parts, head = made(target, kind)
+    taps = taps_of(target, TEXT, head.taps)
+    wanted = logits_of(target, parts, TEXT, taps)
+    found = fed(head, head.open(), taps, 1, len(TEXT), block=True)
+    assert np.abs(found - wanted).max() < off * wanted.std() * 3
+    assert np.abs(found - wanted).mean() < off * wanted.std()
+
+
+@pytest.mark.parametrize("kind", ["plain", "int8"])
+def test_rows_depend_on_their_own_text_alone(target: NativeModel, kind: str) -> None:
+    """Forks, trims and batch mates change no bit."""
+    _, head = made(target, kind)
+    taps = taps_of(target, TEXT, head.taps)
+    first = head.open()
+    fed(head, first, taps, 1, 9, block=False)
+    second = first.fork()
+    wanted = fed(head, first, taps, 9, 15, block=True)
+    fed(head, second, taps, 9, 21, block=True)
+    second.trim(8)
+    other = head.open()
+    feeds = [Feed(other, TEXT[1:4], taps[:3], True), Feed(second, TEXT[9:15], taps[8:14], True)]
+    alone, found = (rows.copy() for rows in head.score(feeds))
+    assert np.array_equal(found, wanted)
+    assert np.array_equal(alone, fed(head, head.open(), taps, 1, 4, block=True))
+    first.close()
+    assert np.array_equal(fed(head, second, taps, 15, 16, block=False), np.empty((0, len(SAYS))))
+
+
+# --- the tree -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["f32", "int8"])
+def test_trees_of_both_twins_are_equal(target: NativeModel, kind: str) -> None:
+    """Places, parents and scores, bit for bit, for the same biases; rounded logits make ties."""
+    parts, head = made(target, kind, block=6, gain=3.0)
+    rng = np.random.default_rng(1)
+    for turn in range(200):
+        logits = rng.normal(scale=rng.choice([0.1, 2, 20]), size=(6, len(SAYS))).astype(np.float32)
+        if turn % 3 == 0:
+            logits = np.round(logits)
+        if turn % 7 == 0:
+            logits[rng.integers(6)] = np.nan
+        rows, depth = int(rng.integers(0, 40)), int(rng.integers(0, 8))
+        least = float(rng.choice([0.0, 1e-3, 0.05]))
+        assert head.tree(logits, rows, depth, least) == best_first(logits, head.bias, rows, depth, least)
+
+
+@pytest.mark.parametrize("size", [1, 15, 16, 17, 1024, 1025, 2500])
+def test_draft_vocabularies_of_all_sizes(target: NativeModel, size: int) -> None:
+    from foredraft import _native
+    from foredraft.models.native_head import Packing
+
+    rng, pack = np.random.default_rng(size), Packing(target.pool, "Q8_0")
+    previous, bias = (rng.normal(scale=0.5, size=(size, 32)).astype(np.float32) for _ in range(2))
+    tree = _native.BlockTree(pack(previous), pack(bias), target.pool, "", "int8")
+    logits = rng.normal(scale=3, size=(4, size)).astype(np.float32)
+    found = tree.grow(logits, 20, 4, 1e-4)
+    assert found == best_first(logits, lambda places: tree.bias(places), 20, 4, 1e-4)
+    assert found[0]
+
+
+@pytest.mark.parametrize(("kind", "off"), [("f32", 1e-5), ("int8", 0.05)])
+def test_biases_are_products_of_the_tables(target: NativeModel, kind: str, off: float) -> None:
+    (_, tensors), head = made(target, kind)
+    places = [0, 3, 3, 17, len(SAYS) - 1]
+    wanted = tensors["previous.weight"][places] @ tensors["bias.weight"].T
+    np.testing.assert_allclose(head.bias(places), wanted, atol=off * 4)
+
+
+# --- what is refused ----------------------------------------------------------------------------------------------
+
+
+def test_what_a_head_refuses(target: NativeModel) -> None:
+    _, head = made(target, "int8")
+    _, other = made(target, "int8")
+    taps = taps_of(target, TEXT, head.taps)
+    with pytest.raises(ValueError, match="its own caches"):
+        head.score([Feed(other.open(), TEXT[1:2], taps[:1], True)])
+    with pytest.raises(ValueError, match="not as long as the matrix is wide"):
+        head.score([Feed(head.open(), TEXT[1:2], taps[:1, :-64], True)])
+    with pytest.raises(UsageError, match="does not compute this head"):
+        made(target, "int8", head_size=8)
+    head.close()
+    with pytest.raises(UsageError, match="closed"):
+        head.score([Feed(other.open(), TEXT[1:2], taps[:1], True)])
