@@ -98,8 +98,9 @@ class World:
 
     def ask(self, drafter: AnyDrafter, verifier: Verifier, budget: Budget, stream: Stream) -> Ask[Any]:
         request = self.request
-        state, draw = drafter.open(request), verifier.draw
-        return Ask(state, list(request.prompt), request.rules, budget, draw, stream, self.vocab_size)
+        state, said = drafter.open(request), list(request.prompt)
+        draw, replacement = verifier.draw, verifier.replacement
+        return Ask(state, said, request.rules, budget, draw, stream, self.vocab_size, replacement)
 
 
 def net_logits(net: Net, path: Sequence[int]) -> Array:

@@ -198,8 +198,8 @@ def lines(path: Path) -> list[str]:
 
 def test_the_heart_stays_small_enough_to_read() -> None:
     """Lines that are not blank, comments and docstrings included: the counting rule of every size we state."""
-    folders = [path for path in FILES if path.relative_to(ROOT).parts[0] in ("core", "verify")]
-    heart = [*folders, ROOT / "engine" / "loop.py"]
+    core = [path for path in FILES if path.relative_to(ROOT).parts[0] == "core"]
+    heart = [*core, ROOT / "verify" / "match.py", ROOT / "engine" / "loop.py"]
     assert sum(bool(line.strip()) for path in heart for line in lines(path)) < 2000
 
 

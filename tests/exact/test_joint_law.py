@@ -38,11 +38,21 @@ from foredraft.draft.none import Nothing
 from foredraft.models.toy import ToyModel
 from foredraft.policy.constant import Constant
 from foredraft.testing.exact import distance, plain, speculated
+from foredraft.verify.block import Block
+from foredraft.verify.kseq import KSeq
 from foredraft.verify.match import Match
-from foredraft.verify.recursive import Recursive
+from foredraft.verify.recursive import Recursive, SpecInfer
+from foredraft.verify.traversal import Traversal
 
 SEED = 20_260_801
-VERIFIERS: dict[str, Callable[[], Verifier]] = {"match": Match, "recursive": Recursive}
+VERIFIERS: dict[str, Callable[[], Verifier]] = {
+    "match": Match,
+    "recursive": Recursive,
+    "specinfer": SpecInfer,
+    "block": Block,
+    "traversal": Traversal,
+    "kseq": KSeq,
+}
 
 
 @dataclass(frozen=True)

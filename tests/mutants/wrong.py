@@ -31,6 +31,7 @@ class Ratio:
     """Recursive rejection, taken apart; as it stands it is right."""
 
     draw: Draw = "sampled"
+    replacement = False
     needs_laws = True
     lossless = True
 

@@ -34,6 +34,8 @@ def _run(run: Json, row_invariant: bool) -> str:
     clauses += _looping(run)
     clauses.append(_tasks(run))
     sentences = ["; ".join(clauses) + ".", _identity(run, row_invariant)]
+    if not run["lossless"]:
+        sentences.append("Its verifier is LOSSY: it may have changed what the model says.")
     if run["faults"]:
         times = "once" if run["faults"] == 1 else f"{run['faults']} times"
         sentences.append(f"It failed {times} ({run['first_fault']}): this result does not count.")

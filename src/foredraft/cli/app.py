@@ -23,7 +23,14 @@ Model = Annotated[str, typer.Option("-m", "--model", help="known name, GGUF file
 Engine = Annotated[str, typer.Option(help="what runs the model: auto, native or hf")]
 Threads = Annotated[int | None, typer.Option(help="threads; by default as many as the process may use")]
 Drafter = Annotated[str, typer.Option(help="how to guess, as `foredraft drafters` lists; none for plain decoding")]
-Verifier = Annotated[str, typer.Option(help="how guesses are checked: match or recursive")]
+Verifier = Annotated[
+    str,
+    typer.Option(
+        help="how guesses are checked: match, recursive, specinfer, sequoia, block, traversal or kseq; lossy: typical "
+        "or relaxed, each with optional :option=value,…"
+    ),
+]
+AllowLossy = Annotated[bool, typer.Option("--allow-lossy", help="also a verifier that changes what the model says")]
 Policy = Annotated[
     str,
     typer.Option(
@@ -78,6 +85,7 @@ def generate(
     threads: Threads = None,
     drafter: Drafter = "auto",
     verifier: Verifier = "match",
+    allow_lossy: AllowLossy = False,
     policy: Policy = "adaptive",
     num_speculative_tokens: Length = None,
     draft_model: DraftModel = None,
@@ -132,6 +140,7 @@ def generate(
             policy=policy,
         ),
         verifier=verifier,
+        allow_lossy=allow_lossy,
         params=params,
         raw=raw,
         json=json,
