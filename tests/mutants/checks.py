@@ -16,6 +16,7 @@ import numpy as np
 from cases import (
     EXACT,
     Double,
+    Iid,
     Top,
     Without,
     World,
@@ -37,8 +38,11 @@ from foredraft.draft.none import Nothing
 from foredraft.models.toy import Net, Tables, ToyModel
 from foredraft.policy.constant import Constant
 from foredraft.testing.exact import BranchingStream, distance, outcomes, plain, said
+from foredraft.verify.block import Block
+from foredraft.verify.kseq import KSeq
 from foredraft.verify.match import Match
 from foredraft.verify.recursive import Recursive
+from foredraft.verify.traversal import Traversal
 from mutants.wrong import TargetNoiseCorrection
 
 FALSE_ALARM = 1e-6
@@ -105,6 +109,48 @@ def law_of_siblings_of(drafter: type[Double]) -> Finding:
         found = one_round(world, drafter(world.draft, (2,)), Recursive(), Budget(2, 1))
         worst = max(worst, distance(found.texts, plain(world.target, world.request, world.stop)))
     return Finding.exact(worst)
+
+
+def law_of_a_long_sampled_chain(verifier: Verifier) -> Finding:
+    """A chain of three."""
+    found = one_round(WORLD, Without(WORLD.draft, (1, 1, 1)), verifier, Budget(3, 3))
+    return Finding.exact(distance(found.texts, plain(WORLD.target, WORLD.request, WORLD.stop)))
+
+
+def law_of_three_sampled_siblings(verifier: Verifier) -> Finding:
+    """Three siblings without replacement, where a residual has several tokens left."""
+    found = one_round(WIDE, Without(WIDE.draft, (3,)), verifier, Budget(3, 1))
+    return Finding.exact(distance(found.texts, plain(WIDE.target, WIDE.request, WIDE.stop)))
+
+
+def law_of_independent_siblings(verifier: Verifier) -> Finding:
+    """Three siblings with replacement."""
+    found = one_round(WIDE, Iid(WIDE.draft, (3,)), verifier, Budget(3, 1))
+    return Finding.exact(distance(found.texts, plain(WIDE.target, WIDE.request, WIDE.stop)))
+
+
+def law_of_points(verifier: Verifier) -> Finding:
+    """A tree chosen without chance."""
+    found = one_round(WORLD, Top(WORLD.draft, (2, 1)), verifier, TREE)
+    return Finding.exact(distance(found.texts, plain(WORLD.target, WORLD.request, WORLD.stop)))
+
+
+def law_of_a_block_of(drafter: type[Double]) -> Finding:
+    """As law_of_a_chain_of, judged as a block."""
+    found = one_round(WORLD, drafter(WORLD.draft, (1, 1)), Block(), CHAIN)
+    return Finding.exact(distance(found.texts, plain(WORLD.target, WORLD.request, WORLD.stop)))
+
+
+def law_of_a_traversal_of(drafter: type[Double]) -> Finding:
+    """Two siblings, each with a child."""
+    found = one_round(WORLD, drafter(WORLD.draft, (2, 1)), Traversal(), TREE)
+    return Finding.exact(distance(found.texts, plain(WORLD.target, WORLD.request, WORLD.stop)))
+
+
+def law_of_a_selection_of(drafter: type[Double]) -> Finding:
+    """Three siblings, as k-sequential selection judges them."""
+    found = one_round(WIDE, drafter(WIDE.draft, (3,)), KSeq(), Budget(3, 1))
+    return Finding.exact(distance(found.texts, plain(WIDE.target, WIDE.request, WIDE.stop)))
 
 
 def law_of_nuclei(verifier: Verifier) -> Finding:

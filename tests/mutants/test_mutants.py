@@ -15,8 +15,12 @@ from foredraft.core import stop
 from foredraft.core.rules import Rules
 from foredraft.core.stream import KeyedStream
 from foredraft.models.toy import ToyModel
+from foredraft.verify.block import Block
+from foredraft.verify.kseq import KSeq
 from foredraft.verify.recursive import Recursive
+from foredraft.verify.traversal import Traversal
 from mutants import checks, wrong
+from mutants import wrong_verifiers as others
 from mutants.checks import TARGET, Finding
 
 # A mutant must be further off than this, whatever the check measures: no near miss counts as caught.
@@ -53,6 +57,34 @@ MUTANTS = [
     Mutant("argmax test, then sample", checks.law_of_a_sampled_chain, Recursive(), wrong.ArgmaxThenSample()),
     Mutant("top-p at the bonus only", checks.law_of_nuclei, wrong.TopPEverywhere(), wrong.TopPAtTheBonus()),
     Mutant("bonus dropped", checks.tokens_of_a_sampled_chain, Recursive(), wrong.BonusDropped()),
+    # block
+    Mutant("ends at the first failure", checks.law_of_a_sampled_chain, Block(), others.FirstFailure()),
+    Mutant("mass of one token", checks.law_of_a_sampled_chain, Block(), others.MassOfOneToken()),
+    Mutant("mass cut where it is used", checks.law_of_a_sampled_chain, Block(), others.MassUnclipped()),
+    Mutant("mass for chance", checks.law_of_a_sampled_chain, Block(), others.MassForChance()),
+    Mutant("block residual without mass", checks.law_of_a_long_sampled_chain, Block(), others.ResidualWithoutMass()),
+    Mutant("block residual without relu", checks.law_of_a_sampled_chain, Block(), others.ResidualWithoutRelu()),
+    Mutant("block residual one row off", checks.law_of_a_sampled_chain, Block(), others.ResidualRowOff()),
+    Mutant("block bonus from q", checks.law_of_a_sampled_chain, Block(), others.BlockBonusFromQ()),
+    Mutant("dropped after the draw, in a block", checks.law_of_a_block_of, wrong.Sampled, wrong.Dropped),
+    # traversal
+    Mutant("nothing handed down", checks.law_of_sampled_siblings, Traversal(), others.NothingHandedDown()),
+    Mutant("nothing handed up", checks.law_of_sampled_siblings, Traversal(), others.NothingHandedUp()),
+    Mutant("mass not in the residual", checks.law_of_sampled_siblings, Traversal(), others.MassNotInTheResidual()),
+    Mutant("residual not taken", checks.law_of_sampled_siblings, Traversal(), others.ResidualNotTaken()),
+    Mutant("last sibling first", checks.law_of_sampled_siblings, Traversal(), others.LastSiblingFirst()),
+    Mutant("law of the first sibling", checks.law_of_three_sampled_siblings, Traversal(), others.FirstSiblingsLaw()),
+    Mutant("row of the parent", checks.law_of_sampled_siblings, Traversal(), others.ParentsRow()),
+    Mutant("sorted after the draw, traversed", checks.law_of_a_traversal_of, wrong.Sampled, wrong.Sorted),
+    # k-sequential selection
+    Mutant("rho is one", checks.law_of_independent_siblings, KSeq(), others.RhoIsOne()),
+    Mutant("rho of one fewer", checks.law_of_independent_siblings, KSeq(), others.RhoOfOneFewer()),
+    Mutant("residual of one", checks.law_of_independent_siblings, KSeq(), others.ResidualOfOne()),
+    Mutant("residual as if one", checks.law_of_independent_siblings, KSeq(), others.ResidualAsIfOne()),
+    Mutant("one law for siblings without it", checks.law_of_a_selection_of, wrong.Independent, wrong.NotRenormalised),
+    # lossy ones that say they are not
+    Mutant("typical called lossless", checks.law_of_points, Recursive(), others.TypicalCalledLossless()),
+    Mutant("relaxed called lossless", checks.law_of_points, Recursive(), others.RelaxedCalledLossless()),
     # drafters
     Mutant("raw q told, truncated q drawn", checks.law_of_a_chain_of, wrong.Truncated, wrong.RawLaw),
     Mutant("q at another temperature", checks.law_of_a_chain_of, wrong.Sampled, wrong.OtherTemperature),
@@ -114,6 +146,9 @@ def test_the_parts_that_mutants_change_are_right_as_they_stand() -> None:
         assert not check(wrong.Ratio()).wrong
     assert not checks.law_of_a_sampled_chain(wrong.TargetNoiseCorrection()).wrong
     assert not checks.law_of_a_sampled_chain(wrong.BonusDropped()).wrong  # slow, not wrong
+    assert not checks.law_of_a_sampled_chain(others.Block()).wrong
+    assert not checks.law_of_sampled_siblings(others.Traversal()).wrong
+    assert not checks.law_of_independent_siblings(others.KSeq()).wrong
     assert not checks.law_of_siblings_of(Without).wrong
     assert not checks.law_of_the_loop(toy(wrong.TreeRows)).wrong
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from foredraft.core.law import Dense, Law, Point
 from foredraft.core.native import TWINS
-from foredraft.core.sampling import uniforms
+from foredraft.core.sampling import uniform, uniforms
 
 
 class Purpose(enum.IntEnum):
@@ -94,7 +94,9 @@ class KeyedStream:
         return TWINS.rank(ids, probs, count, *self._key(purpose, lane))
 
     def flip(self, p: float, q: float, lane: int) -> bool:
-        return bool(self._uniforms(1, Purpose.ACCEPT, lane)[0] * q < p)
+        if p >= q:  # U is strictly between 0 and 1
+            return p > 0
+        return uniform(*self._key(Purpose.ACCEPT, lane)) * q < p
 
     def _uniforms(self, count: int, purpose: Purpose, lane: int) -> NDArray[np.float64]:
         return uniforms(count, *self._key(purpose, lane))

@@ -4,8 +4,9 @@
     h_i = s / (s + 1 - m_i) with s = sum of (m_i p_{i+1} - q_{i+1})+, and h_g = m_g for the last
     the longest i that passes with h_i is accepted; the next token is drawn from (m_i p_{i+1} - q_{i+1})+, at g from p
 
-No lossless rule accepts more of a chain in expectation, as the paper proves. On a tree with branches it is traversal
-verification, which on a chain gives the same verdicts from the same stream: this is its short form for chains.
+The test with h_i is made in two, with m_i and, where that passes, with h_i / m_i, so that most sums are never made: h_i
+is not above m_i. No lossless rule accepts more of a chain in expectation, as the paper proves. On a tree with branches
+it is traversal verification, which on a chain gives the same verdicts from the same stream: this is its short form.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from foredraft.core.law import excess
 from foredraft.core.protocols import Draw, Laws, Verdict
 from foredraft.core.stream import Purpose, Stream
 from foredraft.core.tree import ROOT, DraftTree
-from foredraft.verify.traversal import Traversal, handed_up
+from foredraft.verify.traversal import Traversal, handed_up, lanes
 
 
 class Block:
@@ -40,10 +41,14 @@ class Block:
         # From the end, so that the first success is the longest: the tests are independent, each a node's own.
         for length in range(len(ps) - 1, -1, -1):
             mass, p = masses[length], ps[length]
+            first, second = lanes(chain[length - 1] if length else ROOT)
+            if not stream.flip(mass, 1.0, first):
+                continue
+            left = mass
             if length < len(chain):
                 over, p = excess(p, tree.law(chain[length]), mass)
-                mass = handed_up(over, mass)
-            if stream.flip(mass, 1.0, chain[length - 1] + 1 if length else 0):
+                left = handed_up(over, mass)
+            if stream.flip(left, mass, second):
                 break
         return Verdict(chain[:length], stream.ahead(length).draw(p, Purpose.CORRECTION))
 

@@ -8,14 +8,14 @@ to a node, p the target's law after it and q the law of a child c:
     s = sum of (m p - q)+,  m = s / (s + 1 - m),  p = (m p - q)+ / s      after all of the child's subtree failed
     accept with probability m                        after all children failed; the root, where m = 1, always
 
+The test is made in two: with the mass the node was handed down when it is reached, and in the end with the share that
+is left of it, which never grows. Where the first fails, what the last child leaves need not be computed.
+
 Every node carries the law its token was drawn from given its earlier siblings, so siblings with replacement, without,
 and points need no cases of their own.
 """
 
 from __future__ import annotations
-
-from collections.abc import Iterator
-from dataclasses import dataclass
 
 from foredraft.core.law import Law, excess
 from foredraft.core.protocols import Draw, Laws, Verdict
@@ -23,19 +23,28 @@ from foredraft.core.stream import Purpose, Stream
 from foredraft.core.tree import ROOT, DraftTree
 
 
-@dataclass
 class Place:
-    """A node on the path under test: the mass it holds, what is left of p there, its children still to come."""
+    """A node on the path under test. entered, mass: what it was handed down, what it holds; p: what is left there.
 
-    node: int
-    mass: float
-    p: Law
-    children: Iterator[int]
+    hopeful: its own first test passed.
+    """
+
+    def __init__(self, tree: DraftTree, node: int, mass: float, p: Law, stream: Stream) -> None:
+        self.node = node
+        self.entered = self.mass = mass
+        self.p = p
+        self.children = iter(tree.children(node))
+        self.hopeful = stream.flip(mass, 1.0, lanes(node)[0])
 
     def reject(self, q: Law) -> None:
         """All of a child's subtree failed."""
         over, self.p = excess(self.p, q, self.mass)
         self.mass = handed_up(over, self.mass)
+
+
+def lanes(node: int) -> tuple[int, int]:
+    """Where the two tests of a node, or of ROOT, take their noise."""
+    return 2 * node + 2, 2 * node + 3
 
 
 def handed_up(over: float, mass: float) -> float:
@@ -52,20 +61,21 @@ class Traversal:
     lossless = True
 
     def __call__(self, tree: DraftTree, laws: Laws, stream: Stream) -> Verdict:
-        places = [Place(ROOT, 1.0, laws(ROOT), iter(tree.children(ROOT)))]
+        places, failed = [Place(tree, ROOT, 1.0, laws(ROOT), stream)], None
         while True:
             here = places[-1]
             child = next(here.children, None)
+            if failed is not None and (child is not None or here.hopeful):
+                here.reject(tree.law(failed))
+            failed = None
             if child is not None:
-                q, token = tree.law(child), tree.tokens[child]
-                mass = min(1.0, here.mass * here.p.prob(token) / q.prob(token))
+                mass = min(1.0, here.mass * here.p.prob(tree.tokens[child]) / tree.law(child).prob(tree.tokens[child]))
                 if mass > 0:
-                    places.append(Place(child, mass, laws(child), iter(tree.children(child))))
+                    places.append(Place(tree, child, mass, laws(child), stream))
                 else:  # nothing below can be accepted
-                    here.reject(q)
-            elif stream.flip(here.mass, 1.0, here.node + 1):
+                    failed = child
+            elif here.hopeful and stream.flip(here.mass, here.entered, lanes(here.node)[1]):
                 path = tuple(place.node for place in places[1:])
                 return Verdict(path, stream.ahead(len(path)).draw(here.p, Purpose.CORRECTION))
             else:
-                places.pop()
-                places[-1].reject(tree.law(here.node))
+                failed = places.pop().node
