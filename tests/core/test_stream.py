@@ -189,8 +189,8 @@ def test_no_two_draws_share_noise() -> None:
 class Extreme(KeyedStream):
     """A stream whose every uniform is the smallest or the largest there is."""
 
-    def _uniforms(self, count: int, purpose: Purpose, lane: int) -> np.ndarray:
-        return np.full(count, 0.5 * 2.0**-52 if self.seed == 0 else 1 - 2.0**-53)
+    def _uniform(self, purpose: Purpose, lane: int) -> float:
+        return 0.5 * 2.0**-52 if self.seed == 0 else 1 - 2.0**-53
 
 
 def test_a_flip_never_passes_the_impossible_and_always_the_certain() -> None:

@@ -96,7 +96,11 @@ class KeyedStream:
     def flip(self, p: float, q: float, lane: int) -> bool:
         if p >= q:  # U is strictly between 0 and 1
             return p > 0
-        return uniform(*self._key(Purpose.ACCEPT, lane)) * q < p
+        return self._uniform(Purpose.ACCEPT, lane) * q < p
+
+    def _uniform(self, purpose: Purpose, lane: int) -> float:
+        """The first of `_uniforms`."""
+        return uniform(*self._key(purpose, lane))
 
     def _uniforms(self, count: int, purpose: Purpose, lane: int) -> NDArray[np.float64]:
         return uniforms(count, *self._key(purpose, lane))
