@@ -14,7 +14,7 @@ from foredraft.core.protocols import Laws, Verdict, Verifier
 from foredraft.core.stream import KeyedStream, Purpose, Stream
 from foredraft.core.tree import ROOT, DraftTree
 from foredraft.verify.block import Block
-from foredraft.verify.kseq import FEW, KSeq, best_rho
+from foredraft.verify.kseq import KSeq, best_rho
 from foredraft.verify.recursive import Recursive
 from foredraft.verify.traversal import Traversal
 
@@ -218,7 +218,7 @@ def test_excess_is_the_same_in_every_form() -> None:
                 assert np.array_equal(residual(one, other).dense(), excess(one, other)[1].dense())
 
 
-@pytest.mark.parametrize("size", [2, 30, FEW, FEW + 1, 5000])
+@pytest.mark.parametrize("size", [2, 30, 500, 5000])
 def test_rho_accepts_what_plain_bisection_does_and_is_never_too_little(size: int) -> None:
     """Where p and q are equal rho itself is lost in rounding, what is accepted is not."""
     draw = np.random.default_rng(size)

@@ -74,7 +74,7 @@ class Sparse(Law):
     size: int
 
     def prob(self, token: int) -> float:
-        at = int(np.searchsorted(self.ids, token))
+        at = int(self.ids.searchsorted(token))
         return float(self.probs[at]) if at < len(self.ids) and self.ids[at] == token else 0.0
 
     def support(self) -> tuple[Ids, Probs]:
@@ -203,5 +203,5 @@ def _at(law: Law, ids: Ids) -> Probs:
     if isinstance(law, Dense):
         return law.probs[ids]
     own, probs = law.support()
-    at = np.minimum(np.searchsorted(own, ids), len(own) - 1)
+    at = np.minimum(own.searchsorted(ids), len(own) - 1)
     return np.where(own[at] == ids, probs[at], 0.0)

@@ -204,9 +204,7 @@ class Needs:
 @dataclass(frozen=True)
 class Request:
     """What stays the same for one generation. tenant: whose shared state may be used. choice: which of n it is.
-
-    draw: how its verifier wants drafts drawn, as every ask will say; filled in when the sequence is opened.
-    """
+    draw: how its verifier wants drafts drawn, as every ask will say; filled in when the sequence is opened."""
 
     prompt: tuple[int, ...]
     seed: int

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from foredraft.core.law import Dense, Law, Point
 from foredraft.core.native import TWINS
-from foredraft.core.sampling import uniform, uniforms
+from foredraft.core.sampling import uniforms
 
 
 class Purpose(enum.IntEnum):
@@ -100,7 +100,7 @@ class KeyedStream:
 
     def _uniform(self, purpose: Purpose, lane: int) -> float:
         """The first of `_uniforms`."""
-        return uniform(*self._key(purpose, lane))
+        return TWINS.uniform(*self._key(purpose, lane))
 
     def _uniforms(self, count: int, purpose: Purpose, lane: int) -> NDArray[np.float64]:
         return uniforms(count, *self._key(purpose, lane))

@@ -24,11 +24,10 @@ from foredraft.core.protocols import Draw, Laws, Verdict
 from foredraft.core.stream import Purpose, Stream
 from foredraft.core.tree import ROOT, DraftTree
 
-# Of the interval in which rho lies: any rho above the best is exact, and each halving brings it closer to the best.
-HALVINGS = 40
-# So many tokens are sorted; of more, those are settled first whose share is the same all over the interval.
-FEW = 512
-TINY = 1e-300
+# Of the interval in which rho lies: down to float64's rounding.
+HALVINGS = 52
+# More than are ever needed: rho that has not come to rest by then is within rounding of where it would.
+STEPS = 60
 
 
 class KSeq:
@@ -101,47 +100,29 @@ def _any(one: float, k: int) -> float:
 
 
 def best_rho(p: Probs, q: Probs, k: int) -> float:
-    """The least rho in [1, k] with 1 - (1 - b)^k <= rho b, to 2^-HALVINGS of that interval and never below it.
+    """The least rho in [1, k] with 1 - (1 - b)^k <= rho b, but for rounding.
 
-    p, q: probabilities of the same tokens. Of a token with p / q >= rho all of q counts in b, of others p / rho.
+    p, q: probabilities of the same tokens. Of a token with p / q >= rho all of q counts in b, of others p / rho. With
+    tokens sorted out for a smaller rho, b comes out too large and the rho it asks for too small: so rho grows until it
+    stands, in a handful of steps (it is Newton's method).
     """
-    low, high, full, part = 1.0, float(k), 0.0, 0.0  # full, part: q and p of tokens that are settled
-    for _ in range(HALVINGS):
-        if len(p) <= FEW:
+    rho = 1.0
+    for _ in range(STEPS):
+        fully = p >= rho * q  # sums of products, for of such short vectors BLAS makes work for all processors
+        better = _between(rho, float(k), float((fully * q).sum()), float((~fully * p).sum()), k)
+        if better <= rho:
             break
-        rho = (low + high) / 2
-        fully = p >= rho * q
-        fulls, parts = float(q[fully].sum()), float(p[~fully].sum())
-        if _enough(full + fulls, part + parts, rho, k):
-            high, full, fully = rho, full + fulls, ~fully
-        else:
-            low, part = rho, part + parts
-        p, q = p[fully], q[fully]
-    return _among(p, q, k, low, high, full, part)
+        rho = better
+    return rho
 
 
-def _among(p: Probs, q: Probs, k: int, low: float, high: float, full: float, part: float) -> float:
-    """The same between `low`, too little, and `high`, enough: first between neighbouring ratios p / q, then there."""
-    ratios = p / np.maximum(q, TINY)
-    order = np.argsort(ratios)
-    ratios, parts, fulls = ratios[order], np.append(0.0, np.cumsum(p[order])), np.append(0.0, np.cumsum(q[order]))
-
-    def settled(below: int) -> tuple[float, float]:
-        return full + float(fulls[-1] - fulls[below]), part + float(parts[below])
-
-    first, last = 0, len(ratios)  # so many of the ratios at least, at most, are below the best rho
-    while first < last:
-        middle = (first + last) // 2
-        rho = float(ratios[middle])
-        if rho >= high or (rho > low and _enough(*settled(middle), rho, k)):
-            last = middle
-        else:
-            first = middle + 1
-    low = max(low, float(ratios[first - 1])) if first else low
-    high = min(high, float(ratios[first])) if first < len(ratios) else high
+def _between(low: float, high: float, full: float, part: float, k: int) -> float:
+    """The least rho between `low` and `high` that is enough for b = full + part / rho; `low` where that is."""
+    if _enough(full, part, low, k):
+        return low
     for _ in range(HALVINGS):
         rho = (low + high) / 2
-        low, high = (low, rho) if _enough(*settled(first), rho, k) else (rho, high)
+        low, high = (low, rho) if _enough(full, part, rho, k) else (rho, high)
     return high
 
 
