@@ -133,7 +133,7 @@ def test_a_benchmark_of_a_lossy_verifier_says_so(folder: Path) -> None:
         lossy = LLM(plain.loaded, "lookup", verifier="relaxed", allow_lossy=True)
         entrants = [Entrant(PLAIN, plain), Entrant("lookup", lossy)]
         lines: list[Json] = []
-        tasks = prepare(plain, [Prompt("one", "task", PROMPT)], 0, raw=True)
+        tasks = prepare(plain, [Prompt("one", "task", (PROMPT,))], 0, raw=True)
         cases = run_cases(entrants, tasks, SamplingParams(max_tokens=8, temperature=1.0), keep=lines.append)
         found = run_json(cases, "lookup")
         assert found["lossless"] is False
