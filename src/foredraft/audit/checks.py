@@ -13,19 +13,10 @@ from functools import cache
 
 import numpy as np
 
-from cases import (
-    EXACT,
-    Double,
-    Iid,
-    Top,
-    Without,
-    World,
-    chain_length,
-    chi_square,
-    make_world,
-    one_round,
-    rules_after,
-)
+from foredraft.audit.chances import chi_square
+from foredraft.audit.doubles import Double, Iid, Top, Without, chain_length
+from foredraft.audit.worlds import EXACT, World, make_world, one_round, rules_after
+from foredraft.audit.wrong.ratio import TargetNoiseCorrection
 from foredraft.core import stop as stopping
 from foredraft.core.law import total_variation
 from foredraft.core.protocols import AnyDrafter, Budget, Query, Request, Verifier
@@ -43,7 +34,6 @@ from foredraft.verify.kseq import KSeq
 from foredraft.verify.match import Match
 from foredraft.verify.recursive import Recursive
 from foredraft.verify.traversal import Traversal
-from mutants.wrong import TargetNoiseCorrection
 
 FALSE_ALARM = 1e-6
 ROUNDS = 2000
@@ -253,7 +243,7 @@ def blocks_end_like_single_tokens(trim: Trim) -> Finding:
         cut = int(generator.integers(1, 8))
         ends = []
         for end, blocks in ((trim, [tokens[:cut], tokens[cut:]]), (stopping.trim, [[token] for token in tokens])):
-            state, text = start, ()
+            state, text = start, tuple[int, ...]()
             for block in blocks:
                 if state.finish is None:
                     kept, state = end(state, block)
@@ -277,7 +267,7 @@ def blocks_of_keyed_streams(stream: type[KeyedStream]) -> Finding:
 def first_tokens_of_independent_drafts(make: type[Double]) -> Finding:
     """A verifier whose corrections use the target's noise: exact when the drafts have not used it."""
     drafter, verifier = make(COUPLING.draft, (1,)), TargetNoiseCorrection()
-    law = {(token,): prob for token, prob in enumerate(COUPLING.p(()).dense())}
+    law: dict[tuple[int, ...], float] = {(token,): float(prob) for token, prob in enumerate(COUPLING.p(()).dense())}
     return _counted(Counter(_block(COUPLING, drafter, verifier, KeyedStream(seed))[:1] for seed in range(ROUNDS)), law)
 
 

@@ -223,6 +223,8 @@ class KSeq(Sampling):
 
     def __call__(self, tree: DraftTree, laws: Laws, stream: Stream) -> Verdict:
         p, children = laws(ROOT), tree.children(ROOT)
+        if not children:
+            return Verdict((), stream.draw(p, Purpose.CORRECTION))
         selection = self.selection(p, tree.law(children[0]), len(children))
         for lane, child in enumerate(children):
             if selection.passes(stream, tree.tokens[child], lane):
@@ -269,8 +271,8 @@ class ResidualAsIfOne(KSeq):
 
 
 class TypicalCalledLossless(Typical):
-    lossless = True  # type: ignore[misc]
+    lossless = True
 
 
 class RelaxedCalledLossless(Relaxed):
-    lossless = True  # type: ignore[misc]
+    lossless = True
