@@ -167,6 +167,4 @@ def _texts(world: World, verifier: Verifier, widths: tuple[int, ...], texts: int
 def _counted(name: str, law: JointLaw, seen: Mapping[Text, int], alarm: float) -> Counted:
     count = sum(seen.values())
     shares = {text: number / count for text, number in seen.items()}
-    return Counted(
-        name, count, chi_square(seen, law), distance(shares, law), distance_limit(count, law, alarm), alarm
-    )
+    return Counted(name, count, chi_square(seen, law), distance(shares, law), distance_limit(count, law, alarm), alarm)

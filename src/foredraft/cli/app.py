@@ -302,6 +302,26 @@ def bench(
     return job.run()
 
 
+@app.command()
+def audit(
+    model: Model = "smollm2",
+    engine: Engine = "auto",
+    threads: Threads = None,
+    drafters: Annotated[
+        str | None, typer.Option(help="which to compare with plain decoding; every one that can run when not given")
+    ] = None,
+    suite: Annotated[str, typer.Option(help="builtin, or a file of JSON lines {id, task, turns}")] = "builtin",
+    quick: Annotated[bool, typer.Option("--quick", help="less of everything: under a minute")] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="no chat template: continue the prompts as they stand")] = False,
+    out: Annotated[str | None, typer.Option(help="folder for the cases; the same command goes on there")] = None,
+    json: Annotated[bool, typer.Option("--json", help="one JSON object in place of the page")] = False,
+) -> int:
+    """Prove that speculation changes nothing here: exit status 1 where it does."""
+    from foredraft.cli.audit import Job
+
+    return Job(model, engine, threads, drafters, suite, quick, raw, out, json).run()
+
+
 def command() -> Callable[..., Any]:
     """The whole command line as one callable."""
     return typer.main.get_command(app)
