@@ -1,9 +1,9 @@
 """Sampled: the user's model cut to a few tokens, so that counts of whole texts can be held against their law.
 
 The target is the model itself after a prompt, with all but its few likeliest tokens forbidden; what drafts is the same
-model when it remembers no more than the end of the prompt. Each text of the tree of possible ones is scored once by
-the real model, then thousands of generations go through the real loop with keyed randomness, one seed each. Two tests
-a verifier: Pearson's chi-square, and the total variation against a bound that holds for any count. Each has a known-bad
+with its tokens mixed up, so that it is often wrong whatever the model. Each of the possible texts is scored once by the
+real model, then thousands of generations go through the real loop with keyed randomness, one seed each. Two tests a
+verifier: Pearson's chi-square, and the total variation against a bound that holds for any count. Each has a known-bad
 twin, judged by the same tests: a verifier with a bug, or noise that is not independent.
 
 A right verifier fails with probability FALSE_ALARM at most, over all tests of one audit together.
@@ -34,7 +34,6 @@ from foredraft.verify import make_verifier
 
 FALSE_ALARM = 1e-6
 TOKENS, LENGTH = 5, 3  # vocabulary and length of the texts
-REMEMBERED = 8  # tokens of the prompt that the drafting model sees
 TEMPERATURE = 1.2
 ROOT_TOKEN = 0  # stands for the whole prompt
 
@@ -49,10 +48,10 @@ class Trial:
 
 TRIALS: dict[str, Trial] = {
     "match": Trial((2, 1), ratio.ArgmaxThenSample),
-    "recursive": Trial((2, 1), ratio.NoResidual),
-    "specinfer": Trial((2, 1), ratio.NoResidual),
+    "recursive": Trial((2, 1), ratio.NextP),
+    "specinfer": Trial((2, 1), ratio.NoRelu),
     "sequoia": Trial((2, 1), ratio.InvertedRatio),
-    "block": Trial((1, 1), verifiers.FirstFailure),
+    "block": Trial((1, 1), verifiers.ResidualWithoutRelu),
     "traversal": Trial((2, 1), verifiers.ParentsRow),
     "kseq": Trial((3,), verifiers.RhoIsOne),
 }
@@ -91,6 +90,14 @@ class Cut:
         raise NotImplementedError("a model that was cut shows no layers")
 
 
+@dataclass(frozen=True, eq=False)
+class MixedUp(Cut):
+    """The same for drafting: every token has its neighbour's logit."""
+
+    def head(self, hidden: Array) -> Array:
+        return np.roll(hidden, 1)
+
+
 def after(model: Model, text: tuple[int, ...]) -> Array:
     """The model's logits after a text, in a pass of its own."""
     cache = model.open()
@@ -106,7 +113,8 @@ def cut_world(model: Model, prompt: tuple[int, ...]) -> World:
     """A request to the model cut to its likeliest tokens after `prompt`."""
     likeliest = np.argsort(-after(model, prompt), kind="stable")[:TOKENS]
     ids = tuple(sorted(int(token) for token in likeliest))
-    target, draft = (Cut(model, text, ids) for text in (prompt, prompt[-REMEMBERED:]))
+    target = Cut(model, prompt, ids)
+    draft = MixedUp(model, prompt, ids, target.known)
     request = Request((ROOT_TOKEN,), 0, rules=Rules(temperature=TEMPERATURE))
     return World("cut", ToyModel(target, context=LENGTH + 2), draft, request, StopState(Stop(frozenset(), (), LENGTH)))
 
