@@ -34,7 +34,7 @@ def test_it_passes_and_says_how_closely() -> None:
     ("name", "wrong"), [("recursive", ratio.NoResidual()), ("recursive", ratio.BonusDropped()), ("block", Match())]
 )
 def test_a_bug_fails_it(monkeypatch: pytest.MonkeyPatch, name: str, wrong: Verifier) -> None:
-    """A wrong law, or one that is right but yields less than it promises: who promised too little shows in the other."""
+    """A wrong law, or one that is right where it yields less than it promises."""
     monkeypatch.setattr(exact, "make_verifier", lambda asked: wrong if asked == name else make_verifier(asked))
     found = enumerate_cases(step=8)
     law_is_right = not isinstance(wrong, ratio.NoResidual)

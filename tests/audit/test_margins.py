@@ -40,7 +40,10 @@ def net(ties: bool) -> Tables:
 
 
 def text_of(model: ToyModel, temperature: float) -> tuple[int, ...]:
-    request, stop = Request(PROMPT, SEED, rules=Rules(temperature=temperature)), StopState(Stop(frozenset(), (), TOKENS))
+    request, stop = (
+        Request(PROMPT, SEED, rules=Rules(temperature=temperature)),
+        StopState(Stop(frozenset(), (), TOKENS)),
+    )
     return said(model, Nothing(), Match(), Constant(1), request, stop, KeyedStream(SEED))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from foredraft.audit import sampled
 from foredraft.audit.exact import LOSSLESS
-from foredraft.audit.sampled import FALSE_ALARM, LENGTH, TOKENS, TRIALS, Sampled, after, count_texts, cut_world
+from foredraft.audit.sampled import FALSE_ALARM, LENGTH, SPREAD, TOKENS, TRIALS, Sampled, after, count_texts, cut_world
 from foredraft.audit.wrong import ratio, verifiers
 from foredraft.core.protocols import Verifier
 from foredraft.core.rules import Rules
@@ -43,9 +44,11 @@ def test_the_target_is_the_model_with_other_tokens_forbidden() -> None:
         row = after(MODEL, (*PROMPT, *(ids[said] for said in text[:length])))
         forbidden = np.full_like(row, -np.inf)
         forbidden[list(ids)] = row[list(ids)]
-        weight *= Rules(temperature=sampled.TEMPERATURE).law_of(forbidden).prob(ids[token])
+        weight *= Rules(temperature=world.request.rules.temperature).law_of(forbidden).prob(ids[token])
     assert law[text] == pytest.approx(weight)
     assert len(law) == TOKENS**LENGTH
+    first = sorted(sum(prob for said, prob in law.items() if said[0] == token) for token in range(TOKENS))
+    assert first[-1] / first[0] == pytest.approx(math.exp(SPREAD))
 
 
 def test_right_verifiers_pass_and_their_twins_do_not(found: Sampled) -> None:
@@ -67,9 +70,7 @@ def test_a_twin_that_passes_fails_the_audit(found: Sampled) -> None:
 
 
 @pytest.mark.parametrize(("name", "wrong"), [("match", ratio.NextP()), ("traversal", verifiers.ParentsRow())])
-def test_a_wrong_verifier_in_its_place_is_rejected(
-    monkeypatch: pytest.MonkeyPatch, name: str, wrong: Verifier
-) -> None:
+def test_a_wrong_verifier_in_its_place_is_rejected(monkeypatch: pytest.MonkeyPatch, name: str, wrong: Verifier) -> None:
     monkeypatch.setattr(sampled, "LOSSLESS", (name,))
     monkeypatch.setattr(sampled, "make_verifier", lambda asked: wrong)
     found = count_texts(MODEL, PROMPT, TEXTS)

@@ -79,6 +79,7 @@ MUTANTS = [
     Mutant("row of the parent", checks.law_of_sampled_siblings, Traversal(), verifiers.ParentsRow()),
     Mutant("sorted after the draw, traversed", checks.law_of_a_traversal_of, drafters.Sampled, drafters.Sorted),
     # k-sequential selection
+    Mutant("row of the root", checks.law_of_independent_siblings, KSeq(), verifiers.RowOfTheRoot()),
     Mutant("rho is one", checks.law_of_independent_siblings, KSeq(), verifiers.RhoIsOne()),
     Mutant("rho of one fewer", checks.law_of_independent_siblings, KSeq(), verifiers.RhoOfOneFewer()),
     Mutant("residual of one", checks.law_of_independent_siblings, KSeq(), verifiers.ResidualOfOne()),

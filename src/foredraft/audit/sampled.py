@@ -34,7 +34,9 @@ from foredraft.verify import make_verifier
 
 FALSE_ALARM = 1e-6
 TOKENS, LENGTH = 5, 3  # vocabulary and length of the texts
-TEMPERATURE = 1.2
+# At the temperature of the test the likeliest of the tokens is e^SPREAD times as likely as the least, after the prompt.
+SPREAD = 2.0
+TINY = 0.1  # that far apart, logits are no longer scaled up
 ROOT_TOKEN = 0  # stands for the whole prompt
 
 
@@ -53,7 +55,7 @@ TRIALS: dict[str, Trial] = {
     "sequoia": Trial((2, 1), ratio.InvertedRatio),
     "block": Trial((1, 1), verifiers.ResidualWithoutRelu),
     "traversal": Trial((2, 1), verifiers.ParentsRow),
-    "kseq": Trial((3,), verifiers.RhoIsOne),
+    "kseq": Trial((3,), verifiers.RowOfTheRoot),
 }
 
 
@@ -111,11 +113,13 @@ def after(model: Model, text: tuple[int, ...]) -> Array:
 
 def cut_world(model: Model, prompt: tuple[int, ...]) -> World:
     """A request to the model cut to its likeliest tokens after `prompt`."""
-    likeliest = np.argsort(-after(model, prompt), kind="stable")[:TOKENS]
+    logits = after(model, prompt)
+    likeliest = np.argsort(-logits, kind="stable")[:TOKENS]
+    temperature = max(float(logits[likeliest[0]] - logits[likeliest[-1]]), TINY) / SPREAD
     ids = tuple(sorted(int(token) for token in likeliest))
     target = Cut(model, prompt, ids)
     draft = MixedUp(model, prompt, ids, target.known)
-    request = Request((ROOT_TOKEN,), 0, rules=Rules(temperature=TEMPERATURE))
+    request = Request((ROOT_TOKEN,), 0, rules=Rules(temperature=temperature))
     return World("cut", ToyModel(target, context=LENGTH + 2), draft, request, StopState(Stop(frozenset(), (), LENGTH)))
 
 

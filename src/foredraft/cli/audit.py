@@ -78,8 +78,8 @@ class Job:
     def run(self) -> int:
         """Audits and prints; returns the exit status: 1 unless everything passed."""
         size = QUICK if self.quick else FULL
-        drafters, strict = self._drafters()
         prompts = load_suite(self.suite)
+        drafters, strict = self._drafters()
         with ExitStack() as stack:
             with loading(self.model) as progress:
                 loaded = load_model(self.model, engine=self.engine, threads=self.threads, progress=progress)

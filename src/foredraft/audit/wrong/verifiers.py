@@ -228,7 +228,7 @@ class KSeq(Sampling):
         selection = self.selection(p, tree.law(children[0]), len(children))
         for lane, child in enumerate(children):
             if selection.passes(stream, tree.tokens[child], lane):
-                return Verdict((child,), stream.ahead(1).draw(laws(child), Purpose.CORRECTION))
+                return Verdict((child,), stream.ahead(1).draw(self.bonus(laws, child), Purpose.CORRECTION))
         return Verdict((), stream.draw(self.left(selection), Purpose.CORRECTION))
 
     def selection(self, p: Law, q: Law, k: int) -> Selection:
@@ -236,6 +236,16 @@ class KSeq(Sampling):
 
     def left(self, selection: Selection) -> Law:
         return selection.left()
+
+    def bonus(self, laws: Laws, child: int) -> Law:
+        return laws(child)
+
+
+class RowOfTheRoot(KSeq):
+    """After an accepted sibling the next token comes from the row that judged it."""
+
+    def bonus(self, laws: Laws, child: int) -> Law:
+        return laws(ROOT)
 
 
 class RhoIsOne(KSeq):
