@@ -29,6 +29,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "draft": (*BELOW, "heads"),
     "engine": (*BELOW, "models", "heads", "draft"),
     "bench": (*BELOW, "models", "heads", "draft", "engine"),
+    "audit": (*BELOW, "models", "heads", "draft", "engine", "bench", "testing"),
 }
 
 # Heavy library -> the folders and files that may import it; a file is named by its beginning.

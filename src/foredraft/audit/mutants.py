@@ -39,7 +39,12 @@ class Mutant:
 
 def counting_with(step: Any) -> Callable[[], Rules]:
     """The rules of checks.counting, with a penalty of another make."""
-    return lambda: Rules((step(0.8),), temperature=0.9, top_p=0.9)
+
+    def rules() -> Rules:
+        return Rules((step(0.8),), temperature=0.9, top_p=0.9)
+
+    rules.__doc__ = step.__doc__
+    return rules
 
 
 def toy(make: type[ToyModel]) -> ToyModel:

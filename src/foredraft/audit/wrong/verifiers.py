@@ -281,8 +281,12 @@ class ResidualAsIfOne(KSeq):
 
 
 class TypicalCalledLossless(Typical):
+    """What the target finds plausible stands, and this is said to lose nothing."""
+
     lossless = True
 
 
 class RelaxedCalledLossless(Relaxed):
+    """What the target likes nearly as well stands, and this is said to lose nothing."""
+
     lossless = True
