@@ -255,6 +255,8 @@ def bench(
     drafters: Annotated[
         str, typer.Option(help="which to compare, as in lookup,lookup:n=4,branches=2; all for every one that can run")
     ] = "auto",
+    verifier: Verifier = "match",
+    allow_lossy: AllowLossy = False,
     policy: Policy = "adaptive",
     num_speculative_tokens: Length = None,
     draft_model: DraftModel = None,
@@ -282,6 +284,8 @@ def bench(
         engine=engine,
         threads=threads,
         drafters=drafters,
+        verifier=verifier,
+        allow_lossy=allow_lossy,
         policy=policy,
         num_speculative_tokens=num_speculative_tokens,
         draft_model=draft_model,
