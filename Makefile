@@ -7,7 +7,7 @@ PROMPT := The square root of 7 is 2.6457513110645906. Repeat that sentence three
 # The engine and its tests alone, which needs cmake and no Python.
 CHECKED := -DFOREDRAFT_PYTHON=OFF -DFOREDRAFT_TESTS=ON
 
-.PHONY: tables demo test test-slow check check-native check-native-fast check-aarch64 bench docs native clean
+.PHONY: audit tables demo test test-slow check check-native check-native-fast check-aarch64 bench docs native clean
 
 demo: $(VENV)/.demo
 	$(BIN)/foredraft generate --compare --explain --max-tokens 96 "$(PROMPT)"
@@ -28,6 +28,7 @@ check: $(VENV)/.dev
 	$(BIN)/python docs/generate_cli.py --check
 	$(BIN)/python docs/generate_options.py --check
 	$(BIN)/python benchmarks/tables.py --check
+	$(BIN)/python benchmarks/exactness.py page --check
 
 # What is below Python, as it is shipped.
 check-native-fast:
@@ -62,6 +63,14 @@ bench: $(VENV)/.dev
 # docs/measured.md from the raw steps of benchmark runs.
 tables: $(VENV)/.dev
 	$(BIN)/python benchmarks/tables.py
+	$(BIN)/python benchmarks/exactness.py page
+
+# The whole audit, which goes on where it was: `make audit`, or with more prompts `make audit SUITE=FILE.jsonl`.
+SUITE ?= builtin
+AUDITED ?= smollm2
+audit: $(VENV)/.dev
+	$(BIN)/foredraft models pull smollm2
+	$(BIN)/foredraft audit -m $(AUDITED) --suite $(SUITE) --out benchmarks/results/audit/$(notdir $(AUDITED))
 
 docs: $(VENV)/.dev
 	$(BIN)/python docs/generate_cli.py

@@ -7,7 +7,19 @@ import sys
 from pathlib import Path
 
 PAGE = Path(__file__).parent / "cli.md"
-COMMANDS = ("", "generate", "chat", "models", "models list", "models pull", "models show", "drafters", "cost", "bench")
+COMMANDS = (
+    "",
+    "generate",
+    "chat",
+    "models",
+    "models list",
+    "models pull",
+    "models show",
+    "drafters",
+    "cost",
+    "bench",
+    "audit",
+)
 HEAD = "# The command line\n\nMade by `make docs` from the help texts; do not edit.\n"
 
 

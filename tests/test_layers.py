@@ -29,6 +29,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "draft": (*BELOW, "heads"),
     "engine": (*BELOW, "models", "heads", "draft"),
     "bench": (*BELOW, "models", "heads", "draft", "engine"),
+    "audit": (*BELOW, "models", "heads", "draft", "engine", "bench", "testing"),
 }
 
 # Heavy library -> the folders and files that may import it; a file is named by its beginning.
@@ -198,8 +199,8 @@ def lines(path: Path) -> list[str]:
 
 def test_the_heart_stays_small_enough_to_read() -> None:
     """Lines that are not blank, comments and docstrings included: the counting rule of every size we state."""
-    folders = [path for path in FILES if path.relative_to(ROOT).parts[0] in ("core", "verify")]
-    heart = [*folders, ROOT / "engine" / "loop.py"]
+    core = [path for path in FILES if path.relative_to(ROOT).parts[0] == "core"]
+    heart = [*core, ROOT / "verify" / "match.py", ROOT / "engine" / "loop.py"]
     assert sum(bool(line.strip()) for path in heart for line in lines(path)) < 2000
 
 

@@ -98,6 +98,12 @@ void bind_sampling(nb::module_& module) {
   bind_logits<float>(module);
   bind_logits<double>(module);
   module.def(
+      "uniform",
+      [](uint64_t seed, uint64_t choice, uint64_t position, uint64_t purpose, uint64_t origin) {
+        return foredraft::uniform({seed, choice, position, purpose, origin});
+      },
+      "seed"_a, "choice"_a, "position"_a, "purpose"_a, "origin"_a, "The uniform of token 0 with this key.");
+  module.def(
       "rank",
       [](std::optional<Values<int64_t>> ids, Values<double> probs, size_t count, uint64_t seed, uint64_t choice,
          uint64_t position, uint64_t purpose, uint64_t origin) {

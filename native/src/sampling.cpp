@@ -139,6 +139,18 @@ struct Row {
     return tokens;
   }
 
+  // The same of these alone.
+  std::vector<Token> among(std::vector<int64_t> ids, double border) const {
+    std::erase_if(ids, [&](int64_t id) { return scaled(x[id]) < border; });
+    std::vector<T> values(ids.size());
+    std::transform(ids.begin(), ids.end(), values.begin(), [&](int64_t id) { return x[id]; });
+    std::vector<double> weights(ids.size());
+    passes<T>().weights(values.data(), values.size(), peak, inverse, weights.data());
+    std::vector<Token> tokens(ids.size());
+    for (size_t i = 0; i < ids.size(); ++i) tokens[i] = {ids[i], weights[i]};
+    return tokens;
+  }
+
   double total() const { return passes<T>().total(x, size, peak, inverse); }
   double rough_total() const { return passes<T>().rough_total(x, size, peaks.largest(), float(inverse)); }
 };
@@ -152,13 +164,16 @@ double mass_of(const std::vector<Token>& tokens) {
 // Of those equal to the k-th largest the lowest ids.
 template <class T>
 std::vector<Token> top_k_of(const Row<T>& row, size_t k) {
-  std::vector<T> values;
+  std::vector<int64_t> ids;
   const T least = floor_of(row.peaks, k);
   const auto reaches = [&](T value) { return value >= least; };
-  each(row.x, row.size, row.peaks, reaches, [&](size_t i) { values.push_back(row.x[i]); });
+  each(row.x, row.size, row.peaks, reaches, [&](size_t i) { ids.push_back(int64_t(i)); });
+  std::vector<T> values(ids.size());
+  std::transform(ids.begin(), ids.end(), values.begin(), [&](int64_t id) { return row.x[id]; });
   std::nth_element(values.begin(), values.begin() + int64_t(k - 1), values.end(), std::greater<T>());
   const double border = row.scaled(values[k - 1]);
-  std::vector<Token> tokens = row.from(border);
+  // Scaling may make a token below `least` equal to the k-th only where it makes `least` so.
+  std::vector<Token> tokens = row.scaled(least) < border ? row.among(std::move(ids), border) : row.from(border);
   const auto level = [&](const Token& token) { return row.scaled(row.x[token.id]) == border; };
   const size_t above = tokens.size() - size_t(std::count_if(tokens.begin(), tokens.end(), level));
   size_t room = k - above;
@@ -354,6 +369,8 @@ void log_softmax(const float* logits, size_t size, double* out) { find_log_softm
 void log_softmax(const double* logits, size_t size, double* out) { find_log_softmax(logits, size, out); }
 Probabilities warp(const float* logits, size_t size, const Warp& by) { return find_law(logits, size, by); }
 Probabilities warp(const double* logits, size_t size, const Warp& by) { return find_law(logits, size, by); }
+
+double uniform(const Noise& noise) { return Philox(noise).uniform(0); }
 
 std::vector<int64_t> rank(const int64_t* ids, const double* probs, size_t size, size_t count, const Noise& noise) {
   if (count == 0 || size == 0) return {};

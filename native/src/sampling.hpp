@@ -44,6 +44,9 @@ struct Noise {
   uint64_t seed, choice, position, purpose, origin;
 };
 
+// The uniform of token 0.
+double uniform(const Noise& noise);
+
 // The `count` tokens first by log p + Gumbel noise. ids: ascending, or nullptr for 0 … size - 1.
 std::vector<int64_t> rank(const int64_t* ids, const double* probs, size_t size, size_t count, const Noise& noise);
 

@@ -248,3 +248,19 @@ def test_ctrl_c_is_status_130_and_what_is_done_is_kept(
     captured = capsys.readouterr()
     assert "1 of 1 prompts were measured before" in captured.err
     assert cases.read_text(encoding="utf-8") == kept
+
+
+def test_another_verifier_is_named_and_promises_no_tokens(tiny: Path, suite: Path, capsys: Capture) -> None:
+    options = ("--drafters", "lookup", "--verifier", "recursive", "--temperature", "1", "--limit-per-task", "1")
+    assert run(words(tiny, suite, *options, "--json")) == 0
+    found = result_of(capsys.readouterr().out)
+    assert found["verifier"] == "recursive"
+    assert found["runs"][0]["lossless"] is True
+    assert run(words(tiny, suite, *options)) == 0
+    assert "verifier recursive, policy adaptive" in capsys.readouterr().out
+    assert run(words(tiny, suite, "--drafters", "lookup", "--verifier", "typical")) == 2
+    assert "--allow-lossy" in capsys.readouterr().err
+    differing = {"temperature": 1.0, "row_invariant": True, "runs": [{"faults": 0, "identical": False}]}
+    assert command._status({**differing, "verifier": "recursive"}) == 0
+    assert command._status({**differing, "verifier": "recursive", "temperature": 0.0}) == 1
+    assert command._status(differing) == 1

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cases import chi_square, chi_square_tail
+from foredraft.core import sampling
 from foredraft.core.law import Law, Point, of_weights, total_variation, without
 from foredraft.core.stream import KeyedStream, Purpose
 
@@ -67,6 +68,17 @@ def test_the_generator_is_the_published_one() -> None:
 def test_uniforms_follow_the_documented_layout(seed: int, purpose: Purpose) -> None:
     stream = KeyedStream(seed, choice=3).at(1000).ahead(7).independent(2)
     assert list(stream._uniforms(9, purpose, 5)) == [uniform(stream, token, purpose, 5) for token in range(9)]
+
+
+def test_a_single_uniform_is_the_first_of_many() -> None:
+    """Which acceptance tests are made with: the same bits without numpy."""
+    draw = np.random.default_rng(1)
+    for _ in range(500):
+        seed, choice, position, purpose, origin = (int(draw.integers(0, 2**bits)) for bits in (63, 20, 40, 50, 63))
+        key = (seed, choice, position, purpose, origin)
+        assert sampling.uniform(*key) == sampling.uniforms(1, *key)[0]
+    stream = KeyedStream(2**63 - 1, choice=3, position=9, origin=7, branch=2**32 - 1)
+    assert sampling.uniform(*stream._key(Purpose.ACCEPT, 5)) == stream._uniforms(1, Purpose.ACCEPT, 5)[0]
 
 
 def test_uniforms_lie_strictly_inside_the_unit_interval() -> None:
@@ -177,8 +189,8 @@ def test_no_two_draws_share_noise() -> None:
 class Extreme(KeyedStream):
     """A stream whose every uniform is the smallest or the largest there is."""
 
-    def _uniforms(self, count: int, purpose: Purpose, lane: int) -> np.ndarray:
-        return np.full(count, 0.5 * 2.0**-52 if self.seed == 0 else 1 - 2.0**-53)
+    def _uniform(self, purpose: Purpose, lane: int) -> float:
+        return 0.5 * 2.0**-52 if self.seed == 0 else 1 - 2.0**-53
 
 
 def test_a_flip_never_passes_the_impossible_and_always_the_certain() -> None:

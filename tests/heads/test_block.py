@@ -31,7 +31,7 @@ def head(made: HeadConfig, seed: int = 0) -> BlockHead:
 
 
 class Plain:
-    """One text, one row at a time: the formulas of docs/algorithms/block.md and nothing else."""
+    """One text, one row at a time: the formulas of docs/algorithms/block_drafter.md and nothing else."""
 
     def __init__(self, made: HeadConfig, tensors: dict[str, Array]) -> None:
         self.made, self.t = made, tensors

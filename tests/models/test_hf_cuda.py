@@ -27,7 +27,7 @@ from tiny import write_model  # noqa: E402
 
 # Whatever the model's type, transformers computes the angles of rotations in float32, and a device rounds their cosines
 # otherwise than a CPU.
-ROTATIONS = 1e-5
+ROTATIONS = 1e-4
 
 
 def on_device(stock: Any, name: str) -> HFModel:

@@ -193,6 +193,11 @@ def test_draws_of_many_keys() -> None:
     assert len({token for (token,) in drawn}) > 40
 
 
+@given(KEYS)
+def test_uniform(key: tuple[int, ...]) -> None:
+    assert native.uniform(*key) == sampling.uniform(*key) == sampling.uniforms(1, *key)[0]
+
+
 def test_no_draw_from_nothing() -> None:
     assert native.rank(None, np.zeros(5), 2, 1, 2, 3, 4, 5) == []
     assert native.rank(np.empty(0, np.int64), np.empty(0), 1, 1, 2, 3, 4, 5) == []

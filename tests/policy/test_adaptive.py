@@ -13,7 +13,7 @@ from foredraft.core.events import Step, Times
 from foredraft.core.law import of_weights
 from foredraft.core.protocols import Budget, Costs, Load, Request
 from foredraft.core.tree import EMPTY, DraftTree, join
-from foredraft.policy.adaptive import Adaptive
+from foredraft.policy.adaptive import DEPTH, MOST, Adaptive
 from foredraft.policy.worth import TRYING
 
 ROWS = (1, 2, 4, 8, 16, 32)
@@ -171,11 +171,33 @@ def test_what_is_expected_comes() -> None:
 
 
 def test_a_drawn_tree_is_scored_whole_and_its_length_is_settled_before() -> None:
-    policy = Adaptive(STEEP, drawn=True)
-    state = policy.open(REQUEST)
+    policy = Adaptive(STEEP)
+    state = policy.open(replace(REQUEST, draw="sampled"))
+    state.worth("model").spent(0.5, 1)
+    budget = policy.budget(state, "model", EMPTY, ONE)
+    assert budget.rows == budget.depth < DEPTH
     law = of_weights(np.array([0, 1]), np.array([1.0, 1.0]), 2)
     tree = DraftTree.chain([0, 1], "model", score=[-9.0, -99.0], laws=[law, law])
     assert policy.shape([state], [tree], ONE)[0].tree == tree
+
+
+def test_a_request_whose_drafts_are_not_drawn_may_draft_more_than_is_scored() -> None:
+    policy = Adaptive(STEEP)
+    state = policy.open(REQUEST)
+    state.worth("model").spent(0.5, 1)
+    assert policy.budget(state, "model", EMPTY, ONE).rows == MOST
+
+
+def test_in_a_round_of_several_verifiers_only_drawn_trees_stay_whole() -> None:
+    """And their rows count: beside a wide tree others get less."""
+    policy = Adaptive(Costs((1, 16, 17, 64), (1.0, 1.05, 3.0, 12.0)))
+    law = of_weights(np.array([0, 1]), np.array([1.0, 1.0]), 2)
+    drawn = DraftTree.chain([0] * 8, "model", score=[-99.0] * 8, laws=[law] * 8)
+    points = DraftTree.chain([0] * 12, "chains", score=[math.log(0.8) * depth for depth in range(1, 13)])
+    states = [policy.open(replace(REQUEST, draw="sampled")), policy.open(REQUEST)]
+    plans = policy.shape(states, [drawn, points], Load(2))
+    assert plans[0].tree == drawn
+    assert 0 < len(plans[1].tree) <= 16 - (1 + len(drawn)) - 1
 
 
 def test_tenants_do_not_learn_from_each_other() -> None:

@@ -22,7 +22,7 @@ COSTS = Costs((1, 2), (1.0, 1.1))
 
 
 def made(text: str) -> AnyPolicy:
-    return make_policy(text, lambda: COSTS, drawn=False)
+    return make_policy(text, lambda: COSTS)
 
 
 def asked(policy: AnyPolicy, state: object) -> Budget:

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from foredraft.core.protocols import AnyPolicy, Budget, Costs, Load, Plan
+from foredraft.core.protocols import AnyPolicy, Budget, Costs, Load, Plan, Request
 from foredraft.core.tree import DraftTree
 from foredraft.policy import make_policy, names
+from foredraft.policy.adaptive import Adaptive, Pace
 from foredraft.policy.constant import Constant
 from foredraft.testing.policies import PolicyChecks
 
@@ -19,13 +20,20 @@ COSTS = Costs((1, 2, 4, 8), (1.0, 1.1, 1.3, 1.8))
 class TestPolicies(PolicyChecks):
     @pytest.fixture(params=names())
     def policy(self, request: pytest.FixtureRequest) -> AnyPolicy:
-        return make_policy(request.param, lambda: COSTS, drawn=False)
+        return make_policy(request.param, lambda: COSTS)
+
+
+class Drawn(Adaptive):
+    """For requests whose verifier has drafts drawn by chance."""
+
+    def open(self, request: Request) -> Pace:
+        return super().open(replace(request, draw="sampled"))
 
 
 class TestDrawn(PolicyChecks):
     @pytest.fixture
     def policy(self) -> AnyPolicy:
-        return make_policy("adaptive", lambda: COSTS, drawn=True)
+        return Drawn(COSTS)
 
 
 class Negative(Constant):

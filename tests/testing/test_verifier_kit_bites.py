@@ -67,6 +67,7 @@ class Ratio:
     """Recursive rejection with its parts open to mutation."""
 
     draw: Draw = "sampled"
+    replacement = False
     needs_laws = True
     lossless = True
 

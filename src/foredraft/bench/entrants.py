@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from copy import copy
 from dataclasses import dataclass
+from typing import Any
 
 from foredraft.core.errors import UsageError
 from foredraft.draft import line_up, names
 from foredraft.engine.backends import Loaded
-from foredraft.engine.llm import DEFAULT_POLICY, LLM
+from foredraft.engine.llm import DEFAULT_POLICY, DEFAULT_VERIFIER, LLM
 from foredraft.models.sources import Progress
 from foredraft.policy.constant import Constant
 
@@ -104,18 +105,22 @@ def admit(
     progress: Progress | None = None,
     *,
     policy: str = DEFAULT_POLICY,
+    verifier: str = DEFAULT_VERIFIER,
+    allow_lossy: bool = False,
     strict: bool = True,
 ) -> tuple[list[Entrant], dict[str, str]]:
     """Plain decoding first, then the drafters; and, unless `strict`, those that the model cannot serve and why.
 
-    policy: of those whose own options do not say how many tokens they draft.
+    policy: of those whose own options do not say how many tokens they draft. verifier: of all drafters; plain decoding
+    has the default one.
     """
+    judging = {"verifier": verifier, "allow_lossy": allow_lossy}
     entrants, unable = [Entrant(PLAIN, LLM(loaded, NONE))], {}
     variants = [Variant(one, one) if isinstance(one, str) else one for one in drafters]
     try:
         for variant in variants:
             try:
-                entrants.append(_admit(loaded, variant, entrants, policy, progress))
+                entrants.append(_admit(loaded, variant, entrants, policy, judging, progress))
             except UsageError as error:
                 if strict:
                     raise
@@ -128,7 +133,12 @@ def admit(
 
 
 def _admit(
-    loaded: Loaded, variant: Variant, others: Iterable[Entrant], policy: str, progress: Progress | None
+    loaded: Loaded,
+    variant: Variant,
+    others: Iterable[Entrant],
+    policy: str,
+    judging: Mapping[str, Any],
+    progress: Progress | None,
 ) -> Entrant:
     """Lengths of one drafter share its models: a sweep would not fit into memory otherwise."""
     length = variant.length
@@ -138,5 +148,5 @@ def _admit(
             llm.policy = Constant(length)
             return Entrant(variant.name, llm, variant.text, borrows=True)
     own = policy if length is None and line_up(variant.text).fixed is None else DEFAULT_POLICY
-    llm = LLM(loaded, variant.text, policy=own, num_speculative_tokens=length, progress=progress)
+    llm = LLM(loaded, variant.text, policy=own, num_speculative_tokens=length, progress=progress, **judging)
     return Entrant(variant.name, llm, variant.text)

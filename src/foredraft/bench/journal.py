@@ -1,4 +1,4 @@
-"""A benchmark's folder: what it compares (`run.json`), its cases as they are done (`cases.jsonl`), the result.
+"""A folder of measurements: what they compare (`run.json`), its cases as they are done (`cases.jsonl`), the result.
 
 Cases are appended whole, so whatever interrupts a run leaves usable ones, and the same command goes on where it was. A
 folder belongs to one comparison: other weights, options, machine or version are refused, for their times do not mix.
@@ -6,9 +6,11 @@ folder belongs to one comparison: other weights, options, machine or version are
 
 from __future__ import annotations
 
+import abc
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Generic, Protocol, TypeVar
 
 from foredraft.bench.record import Case, Json, case_of
 from foredraft.core.errors import ForedraftError, UsageError
@@ -16,15 +18,25 @@ from foredraft.core.errors import ForedraftError, UsageError
 RUN, CASES, RESULT = "run.json", "cases.jsonl", "result.json"
 
 
-class Journal:
-    """The folder of one run. done: the cases that an earlier run left, by id of their prompt."""
+class Known(Protocol):
+    """What is written a line at a time."""
+
+    @property
+    def id(self) -> str: ...
+
+
+Found = TypeVar("Found", bound=Known)
+
+
+class Records(abc.ABC, Generic[Found]):
+    """The folder of one run. done: what an earlier run left, by id."""
 
     def __init__(self, folder: str | Path, setup: Json) -> None:
         """setup: all that a figure depends on. Raises UsageError for a folder that cannot be written or goes with
         another setup, and for damaged cases.
         """
         self.folder = Path(folder).expanduser()
-        self.done: dict[str, Case] = {}
+        self.done: dict[str, Found] = {}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             if (self.folder / RUN).exists():
@@ -36,6 +48,10 @@ class Journal:
             self._read()
         except OSError as error:
             raise UsageError(f"cannot use {self.folder}: {error.strerror or error}; choose another --out") from None
+
+    @abc.abstractmethod
+    def parse(self, found: Json) -> Found:
+        """What one line says. Raises ValueError, KeyError, TypeError or AttributeError for a damaged one."""
 
     def add(self, found: Json) -> None:
         """Appends a case. Raises ForedraftError when it cannot be written; the cases before it are safe."""
@@ -81,16 +97,27 @@ class Journal:
         if whole != content:
             with path.open("r+b") as file:
                 file.truncate(len(whole))
-        for case in read_cases(whole.decode("utf-8", "replace").splitlines(), str(path)):
+        for case in _parsed(whole.decode("utf-8", "replace").splitlines(), str(path), self.parse):
             self.done[case.id] = case
+
+
+class Journal(Records[Case]):
+    """The folder of a benchmark: a case is all arms of one prompt."""
+
+    def parse(self, found: Json) -> Case:
+        return case_of(found)
 
 
 def read_cases(lines: Iterable[str], name: str) -> list[Case]:
     """The cases of JSON lines. Raises UsageError for a damaged one, by its number; `name` is for messages."""
+    return _parsed(lines, name, case_of)
+
+
+def _parsed(lines: Iterable[str], name: str, parse: Callable[[Json], Found]) -> list[Found]:
     cases = []
     for number, line in enumerate(lines, start=1):
         try:
-            cases.append(case_of(json.loads(line)))
+            cases.append(parse(json.loads(line)))
         except (ValueError, KeyError, TypeError, AttributeError):
             raise UsageError(f"line {number} of {name} is damaged: remove it to measure that prompt again") from None
     return cases

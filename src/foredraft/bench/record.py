@@ -109,6 +109,8 @@ def step_json(step: Step, sources: Sequence[str] = ()) -> Json:
         found["fault"] = step.fault
     if step.finish is not None:
         found["finish"] = step.finish
+    if not step.lossless:
+        found["lossless"] = False
     times = (seconds.draft, seconds.verify, seconds.sample, seconds.other)
     found["seconds"] = [round(one, DIGITS) for one in times]
     spent = dict(step.spent)
@@ -140,6 +142,7 @@ def steps_of(lines: Iterable[Json], sources: Sequence[str] = ()) -> tuple[Step, 
                 wall=times.total,
                 spent=_spent_of(found.get("spent", ()), sources),
                 expected=_expected_of(found.get("expected")),
+                lossless=bool(found.get("lossless", True)),
             )
         )
         position += len(tokens)

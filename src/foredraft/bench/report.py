@@ -83,6 +83,7 @@ def run_json(cases: Sequence[Case], drafter: str) -> Json:
     different = [case for case in cases if _difference(case, drafter) is not None]
     return {
         "drafter": drafter,
+        "lossless": stats.lossless,
         **_speeds(whole),
         "draft_acceptance_rate": stats.draft_acceptance_rate,
         "acceptance_by_position": list(stats.acceptance_by_position),

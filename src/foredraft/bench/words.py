@@ -17,7 +17,7 @@ def summary(result: Json) -> list[str]:
     """A paragraph for each drafter, then what concerns all of them."""
     swept = {point["drafter"] for one in result.get("sweep", {}).get("drafters", ()) for point in one["points"]}
     lines = [
-        _noise(run) if run["drafter"] == NONE else _run(run, result["row_invariant"])
+        _noise(run) if run["drafter"] == NONE else _run(run, _why(result))
         for run in result["runs"]
         if run["drafter"] not in swept or run["faults"] or not run["identical"] or run["drafter"] == NONE
     ]
@@ -29,11 +29,27 @@ def summary(result: Json) -> list[str]:
     return lines
 
 
-def _run(run: Json, row_invariant: bool) -> str:
+def promises_identity(result: Json) -> bool:
+    """Whether tokens may not differ: rows do not depend on their company, and the verifier says the target's own."""
+    return bool(result["row_invariant"]) and ("verifier" not in result or result["temperature"] == 0)
+
+
+def _why(result: Json) -> str:
+    """What tokens that differ mean."""
+    if promises_identity(result):
+        return "which is a bug"
+    if result["row_invariant"]:
+        return f"verifier {result['verifier']} promises the law of the text, not its tokens"
+    return "this engine rounds a row differently in another company"
+
+
+def _run(run: Json, why: str) -> str:
     clauses = [f"{run['drafter']} is {run['speedup']:.2f}x as fast as plain decoding ({_interval(run)})"]
     clauses += _looping(run)
     clauses.append(_tasks(run))
-    sentences = ["; ".join(clauses) + ".", _identity(run, row_invariant)]
+    sentences = ["; ".join(clauses) + ".", _identity(run, why)]
+    if not run["lossless"]:
+        sentences.append("Its verifier is LOSSY: it may have changed what the model says.")
     if run["faults"]:
         times = "once" if run["faults"] == 1 else f"{run['faults']} times"
         sentences.append(f"It failed {times} ({run['first_fault']}): this result does not count.")
@@ -111,7 +127,7 @@ def _tasks(run: Json) -> str:
     return f"it loses on no task, {worst} gains least ({found['speedup']:.2f}x)"
 
 
-def _identity(run: Json, row_invariant: bool) -> str:
+def _identity(run: Json, why: str) -> str:
     if run["identical"]:
         cases = run["identity_cases"]
         strength = (
@@ -119,7 +135,6 @@ def _identity(run: Json, row_invariant: bool) -> str:
         )
         return f"The tokens are identical on all prompts ({strength})."
     where = f"token {run['first_difference']} of prompt {run['first_different_prompt']!r}"
-    why = "which is a bug" if row_invariant else "this engine rounds a row differently in another company"
     return f"The tokens differ on {run['different_prompts']} prompts, first at {where}: {why}."
 
 

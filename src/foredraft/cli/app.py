@@ -24,7 +24,14 @@ Model = Annotated[str, typer.Option("-m", "--model", help="known name, GGUF file
 Engine = Annotated[str, typer.Option(help="what runs the model: auto, native or hf")]
 Threads = Annotated[int | None, typer.Option(help="threads; by default as many as the process may use")]
 Drafter = Annotated[str, typer.Option(help="how to guess, as `foredraft drafters` lists; none for plain decoding")]
-Verifier = Annotated[str, typer.Option(help="how guesses are checked: match or recursive")]
+Verifier = Annotated[
+    str,
+    typer.Option(
+        help="how guesses are checked: match, recursive, specinfer, sequoia, block, traversal or kseq; lossy: typical "
+        "or relaxed, each with optional :option=value,…"
+    ),
+]
+AllowLossy = Annotated[bool, typer.Option("--allow-lossy", help="also a verifier that changes what the model says")]
 Policy = Annotated[
     str,
     typer.Option(
@@ -79,6 +86,7 @@ def generate(
     threads: Threads = None,
     drafter: Drafter = "auto",
     verifier: Verifier = "match",
+    allow_lossy: AllowLossy = False,
     policy: Policy = "adaptive",
     num_speculative_tokens: Length = None,
     draft_model: DraftModel = None,
@@ -133,6 +141,7 @@ def generate(
             policy=policy,
         ),
         verifier=verifier,
+        allow_lossy=allow_lossy,
         params=params,
         raw=raw,
         json=json,
@@ -248,6 +257,8 @@ def bench(
     drafters: Annotated[
         str, typer.Option(help="which to compare, as in lookup,lookup:n=4,branches=2; all for every one that can run")
     ] = "auto",
+    verifier: Verifier = "match",
+    allow_lossy: AllowLossy = False,
     policy: Policy = "adaptive",
     num_speculative_tokens: Length = None,
     draft_model: DraftModel = None,
@@ -275,6 +286,8 @@ def bench(
         engine=engine,
         threads=threads,
         drafters=drafters,
+        verifier=verifier,
+        allow_lossy=allow_lossy,
         policy=policy,
         num_speculative_tokens=num_speculative_tokens,
         draft_model=draft_model,
@@ -293,6 +306,26 @@ def bench(
         arguments=tuple(sys.argv[1:]),
     )
     return job.run()
+
+
+@app.command()
+def audit(
+    model: Model = "smollm2",
+    engine: Engine = "auto",
+    threads: Threads = None,
+    drafters: Annotated[
+        str | None, typer.Option(help="which to compare with plain decoding; every one that can run when not given")
+    ] = None,
+    suite: Annotated[str, typer.Option(help="builtin, or a file of JSON lines {id, task, turns}")] = "builtin",
+    quick: Annotated[bool, typer.Option("--quick", help="less of everything: under a minute")] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="no chat template: continue the prompts as they stand")] = False,
+    out: Annotated[str | None, typer.Option(help="folder for the cases; the same command goes on there")] = None,
+    json: Annotated[bool, typer.Option("--json", help="one JSON object in place of the page")] = False,
+) -> int:
+    """Prove that speculation changes nothing here: exit status 1 where it does."""
+    from foredraft.cli.audit import Job
+
+    return Job(model, engine, threads, drafters, suite, quick, raw, out, json).run()
 
 
 def command() -> Callable[..., Any]:

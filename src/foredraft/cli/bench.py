@@ -20,13 +20,15 @@ from foredraft.bench.report import PARTS, report
 from foredraft.bench.run import Task, prepare, run_cases
 from foredraft.bench.suites import Prompt, check_met_once, hash_of, limited, load_suite
 from foredraft.bench.sweep import sweep_json
-from foredraft.bench.words import summary
+from foredraft.bench.words import promises_identity, summary
 from foredraft.cli.progress import counting
 from foredraft.cli.show import loading, outlook
 from foredraft.core.params import SamplingParams
 from foredraft.engine.backends import Loaded, load_model
+from foredraft.engine.llm import DEFAULT_VERIFIER
 from foredraft.engine.options import Speculation, speculation
 from foredraft.policy import check_policy
+from foredraft.verify import make_verifier
 
 FORMAT = 2  # of the lines in a folder of --out
 COLD = "cold: a drafter knows nothing of other prompts"
@@ -41,6 +43,8 @@ class Job:
     engine: str
     threads: int | None
     drafters: str
+    verifier: str
+    allow_lossy: bool
     policy: str
     num_speculative_tokens: int | None
     draft_model: str | None
@@ -61,6 +65,7 @@ class Job:
     def run(self) -> int:
         """Measures and prints; returns the exit status: 1 when a drafter failed, or where tokens may not differ."""
         check_policy(self.policy)
+        make_verifier(self.verifier, allow_lossy=self.allow_lossy)
         taking_part = field_of(self.drafters, self._said, aa=self.aa, sweep=self.sweep)
         params = SamplingParams(max_tokens=self.max_tokens, temperature=self.temperature, seed=self.seed)
         whole = load_suite(self.suite)
@@ -72,7 +77,15 @@ class Job:
                 loaded = load_model(self.model, engine=self.engine, threads=self.threads, progress=progress)
                 stack.callback(loaded.model.close)
                 variants, strict = taking_part.variants, self.drafters != ALL
-                entrants, more = admit(loaded, variants, progress, policy=taking_part.policy, strict=strict)
+                entrants, more = admit(
+                    loaded,
+                    variants,
+                    progress,
+                    policy=taking_part.policy,
+                    verifier=self.verifier,
+                    allow_lossy=self.allow_lossy,
+                    strict=strict,
+                )
             for entrant in entrants:
                 stack.callback(entrant.close)
             left_out = {**taking_part.unable, **more}
@@ -164,6 +177,7 @@ class Job:
             "raw": self.raw,
             "warm": self.warm,
             **({"limit_per_task": self.limit_per_task} if self.warm else {}),
+            **({"verifier": self.verifier} if self.verifier != DEFAULT_VERIFIER else {}),
             "machine": machine(),
             "version": foredraft.__version__,
             "commit": commit(),
@@ -181,7 +195,8 @@ def show(result: Json) -> None:
     where = f"{result['engine']} ({result['isa']}), {result['threads']} thread{'s' if result['threads'] > 1 else ''}"
     turns = f" ({result['cases']} turns)" if result["cases"] > result["prompts"] else ""
     what = f"suite {result['suite']}, {result['prompts']} prompts{turns}, at most {result['max_tokens']} tokens"
-    how = f"policy {result['policy']}, temperature {result['temperature']:g}"
+    judging = f"verifier {result['verifier']}, " if "verifier" in result else ""
+    how = f"{judging}policy {result['policy']}, temperature {result['temperature']:g}"
     console.print(f"{result['model']}: {where}, {how}\n{what}", markup=False)
     console.print(WARM if result["warm"] else COLD, markup=False)
     console.print(f"{PLAIN}: {base['tok_s']:.1f} tok/s, prompts {base['prompt_tok_s']:.0f} tok/s\n", markup=False)
@@ -293,9 +308,9 @@ def _times(factor: float) -> str:
 
 
 def _status(result: Json) -> int:
-    """Faults fail the run, and so do differing tokens on an engine whose rows do not depend on their company."""
+    """Faults fail the run, and so do differing tokens where they may not differ."""
     failed = any(run["faults"] for run in result["runs"])
-    differ = result["row_invariant"] and not all(run["identical"] for run in result["runs"])
+    differ = promises_identity(result) and not all(run["identical"] for run in result["runs"])
     if failed:
         print(
             "foredraft: a drafter failed, so its figures do not count: see first_fault in the result", file=sys.stderr

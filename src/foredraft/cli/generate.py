@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-from foredraft.cli.show import explanation, loading, stats_json, status_line
+from foredraft.cli.show import LOSSY, explanation, loading, stats_json, status_line
 from foredraft.cli.structured import read_text
 from foredraft.core.errors import RuleError, UsageError
 from foredraft.core.events import Step
@@ -32,6 +32,7 @@ class Job:
     threads: int | None
     speculation: Speculation
     verifier: str
+    allow_lossy: bool
     params: SamplingParams
     raw: bool
     json: bool
@@ -42,7 +43,8 @@ class Job:
         """Generates and prints; returns the exit status."""
         text = _prompt(prompt, file)
         said = self.speculation
-        make_verifier(self.verifier)  # wrong names are told before weights are fetched or loaded
+        # wrong names are told before weights are fetched or loaded
+        make_verifier(self.verifier, allow_lossy=self.allow_lossy)
         check_policy(said.policy)
         with loading(self.model) as progress:
             llm = load(
@@ -50,6 +52,7 @@ class Job:
                 said.drafter,
                 engine=self.engine,
                 verifier=self.verifier,
+                allow_lossy=self.allow_lossy,
                 policy=said.policy,
                 num_speculative_tokens=said.num_speculative_tokens,
                 threads=self.threads,
@@ -100,6 +103,8 @@ class Job:
         print(f"\nplain: {found.plain.tok_s:.1f} tok/s")
         print(f"{self.speculation.drafter}: {found.speculative.tok_s:.1f} tok/s ({found.speedup:.2f}x)")
         print(f"mean acceptance length: {stats.mean_acceptance_length:.2f}")
+        if not stats.lossless:
+            print(LOSSY)
         at = found.first_difference()
         print("identical: yes" if at is None else f"identical: no (first difference at token {at})")
 

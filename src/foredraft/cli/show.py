@@ -10,6 +10,8 @@ from typing import Any
 from foredraft.engine.outputs import Completion
 from foredraft.engine.stats import Stats, by_source_json, forecast_json
 
+LOSSY = "LOSSY: the verifier may have changed what the model says"
+
 
 def status_line(completion: Completion, drafter: str) -> str:
     """One line: how much, how fast, how much of it was drafted."""
@@ -18,6 +20,8 @@ def status_line(completion: Completion, drafter: str) -> str:
     if stats.drafted:
         parts.append(f"mean acceptance length {stats.mean_acceptance_length:.2f}")
         parts.append(f"{stats.accepted} of {stats.drafted} drafts accepted")
+    if not stats.lossless:
+        parts.append(LOSSY)
     parts.append(f"seed {completion.seed}")
     if stats.faults:
         parts.append(f"the drafter failed {len(stats.faults)} times ({stats.faults[0]})")
@@ -68,6 +72,7 @@ def stats_json(completion: Completion, drafter: str) -> dict[str, Any]:
     stats: Stats = completion.stats
     return {
         "drafter": drafter,
+        "lossless": stats.lossless,
         "tok_s": completion.tok_s,
         "num_tokens": stats.tokens,
         "num_passes": stats.passes,

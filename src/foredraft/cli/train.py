@@ -77,7 +77,7 @@ def block(
     device: Device = "auto",
     dtype: Dtype = "bfloat16",
 ) -> int:
-    """A block head: a whole block of drafts in one pass (docs/algorithms/block.md)."""
+    """A block head: a whole block of drafts in one pass (docs/algorithms/block_drafter.md)."""
     target = _target(model, device, dtype)
     from foredraft.train import corpus
     from foredraft.train.block import BlockRecipe, Settings

@@ -44,6 +44,7 @@ class Step:
     laws: the target's law at every emitted token, when the sequence keeps them. text: text that became final.
     tree: without its laws. fault: what a drafter did wrong, if it did. wall: seconds of the round, all sequences.
     spent: seconds that each source drafted. expected: tokens and seconds the policy expected of the round, if it did.
+    lossless: False where the verifier may change what the model says.
     """
 
     position: int
@@ -61,6 +62,7 @@ class Step:
     wall: float = 0.0
     spent: tuple[tuple[str, float], ...] = ()
     expected: tuple[float, float] | None = None
+    lossless: bool = True
 
     @property
     def drafted(self) -> int:

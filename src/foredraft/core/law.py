@@ -74,7 +74,7 @@ class Sparse(Law):
     size: int
 
     def prob(self, token: int) -> float:
-        at = int(np.searchsorted(self.ids, token))
+        at = int(self.ids.searchsorted(token))
         return float(self.probs[at]) if at < len(self.ids) and self.ids[at] == token else 0.0
 
     def support(self) -> tuple[Ids, Probs]:
@@ -136,14 +136,46 @@ def lifted(law: Law, ids: Ids, size: int) -> Law:
     return of_probs(ids[places], probs, size)
 
 
+def beside(p: Law, q: Law) -> tuple[Ids | None, Probs, Probs]:
+    """Tokens that p may give (None stands for all), and the probabilities of p and of q there; do not write.
+
+    A dense p is not searched for its support, which would cost more than arithmetic on whole arrays.
+    """
+    if isinstance(p, Dense):
+        return None, p.probs, q.dense()
+    ids, probs = p.support()
+    return ids, probs, _at(q, ids)
+
+
+def remainder(p: Law, ids: Ids | None, left: Probs) -> tuple[float, Law]:
+    """The sum of what is `left` of p at `ids` (as `beside` gives them), and the law proportional to it.
+
+    Negative numbers count as 0. Where nothing but rounding noise is left, (0, p). `left` is written over.
+    """
+    np.maximum(left, 0.0, out=left)
+    total = float(left.sum())
+    if total <= ROUNDING:
+        return 0.0, p
+    if ids is not None:
+        return total, of_weights(ids, left, p.size)
+    left /= total
+    return total, Dense(left)
+
+
+def excess(p: Law, q: Law, mass: float = 1.0) -> tuple[float, Law]:
+    """How far `mass` times p exceeds q: the sum of (mass p - q)+, and the law proportional to it; (0, p) for noise."""
+    ids, own, other = beside(p, q)
+    left = mass * own
+    left -= other
+    return remainder(p, ids, left)
+
+
 def residual(p: Law, q: Law) -> Law:
     """The law of the correction after a token drawn from `q` was rejected: (p - q)+ renormalised (2211.17192, 2.3).
 
     Where p - q is rounding noise the rejection had probability zero, and p stands.
     """
-    ids, left = p.support()
-    left = np.maximum(left - _at(q, ids), 0.0)
-    return of_weights(ids, left, p.size) if left.sum() > ROUNDING else p
+    return excess(p, q)[1]
 
 
 def without(law: Law, token: int) -> Law | None:
@@ -171,5 +203,5 @@ def _at(law: Law, ids: Ids) -> Probs:
     if isinstance(law, Dense):
         return law.probs[ids]
     own, probs = law.support()
-    at = np.minimum(np.searchsorted(own, ids), len(own) - 1)
+    at = np.minimum(own.searchsorted(ids), len(own) - 1)
     return np.where(own[at] == ids, probs[at], 0.0)

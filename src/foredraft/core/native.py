@@ -28,6 +28,8 @@ class Twins(Protocol):
         self, logits: Logits, temperature: float, top_k: int, top_p: float, min_p: float, /
     ) -> tuple[Ids | None, Floats]: ...
 
+    def uniform(self, seed: int, choice: int, position: int, purpose: int, origin: int, /) -> float: ...
+
     def rank(
         self,
         ids: Ids | None,

@@ -63,6 +63,7 @@ class SamplingParams:
     emitted one (0: only the emitted), from the model's own logits before any rule.
     structured_outputs: a schema, regular expression, choice or grammar that the text must match.
     prediction: what the text is expected to be, for drafts alone (OpenAI's predicted outputs); it changes no token.
+    verifier: how drafts are checked, by name; None leaves it to the engine's.
     """
 
     n: int = 1
@@ -87,6 +88,7 @@ class SamplingParams:
     logprobs: int | None = None
     structured_outputs: StructuredOutputsParams | None = None
     prediction: str | None = None
+    verifier: str | None = None
 
     def __post_init__(self) -> None:
         for name in INTEGERS:
@@ -127,6 +129,7 @@ class SamplingParams:
         _require(biased, "logit_bias", "made of numbers below infinity", self.logit_bias)
         _require(self.seed is None or 0 <= self.seed < 2**63, "seed", "in [0, 2^63)", self.seed)
         _require(self.logprobs is None or self.logprobs >= 0, "logprobs", "0 or more", self.logprobs)
+        _require(self.verifier is None or isinstance(self.verifier, str), "verifier", "a name", self.verifier)
         _require(
             self.allowed_token_ids is None or len(self.allowed_token_ids) > 0,
             "allowed_token_ids",

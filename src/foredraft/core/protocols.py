@@ -208,7 +208,8 @@ class Needs:
 
 @dataclass(frozen=True)
 class Request:
-    """What stays the same for one generation. tenant: whose shared state may be used. choice: which of n it is."""
+    """What stays the same for one generation. tenant: whose shared state may be used. choice: which of n it is.
+    draw: how its verifier wants drafts drawn, as every ask will say; filled in when the sequence is opened."""
 
     prompt: tuple[int, ...]
     seed: int
@@ -216,6 +217,7 @@ class Request:
     rules: Rules = field(default_factory=Rules)
     tenant: str = ""
     prediction: tuple[int, ...] | None = None
+    draw: Draw = "coupled"
 
 
 class Stop(Protocol):
@@ -255,6 +257,7 @@ class Ask(Generic[S]):
     draw: how tokens may be chosen. "point": without chance, no laws. "coupled": with the target's own noise
     (Purpose.TARGET), no laws. "sampled": independently (Purpose.DRAFT), each with the law it was drawn from.
     stream: stands at the output position of the root's first child. vocab_size: the target's.
+    replacement: siblings had better be sampled with replacement, all from the law of the first; else without.
     """
 
     state: S
@@ -264,6 +267,7 @@ class Ask(Generic[S]):
     draw: Draw
     stream: Stream
     vocab_size: int
+    replacement: bool = False
 
 
 @dataclass(frozen=True)
@@ -339,6 +343,10 @@ class Verifier(Protocol):
     @property
     def draw(self) -> Draw:
         """How drafts should be drawn for it."""
+
+    @property
+    def replacement(self) -> bool:
+        """Whether sampled siblings should be drawn with replacement, each as if it were the first."""
 
     @property
     def needs_laws(self) -> bool:

@@ -138,8 +138,17 @@ def _asks(turn: Turn, place: int, source: Source, policy: AnyPolicy, load: Load,
         return False
     budget = replace(budget, depth=min(budget.depth, turn.room))
     stream = sequence.stream.at(turn.position)
-    draw = sequence.verifier.draw
-    turn.asks[place] = Ask(source.state, Text(sequence.committed), sequence.rules, budget, draw, stream, vocab_size)
+    verifier = sequence.verifier
+    turn.asks[place] = Ask(
+        source.state,
+        Text(sequence.committed),
+        sequence.rules,
+        budget,
+        verifier.draw,
+        stream,
+        vocab_size,
+        verifier.replacement,
+    )
     return True
 
 
@@ -273,6 +282,7 @@ def _verified(turn: Turn, scores: Scores) -> News[Any]:
         laws=tuple(laws(node) for node in emitting) if sequence.keep_laws else (),
         text=stopped.released,
         finish=stopped.finish,
+        lossless=sequence.verifier.lossless,
     )
     sequence.rules = rules_at(emitting[-1]).after(tokens[-1])
     sequence.stop = stopped

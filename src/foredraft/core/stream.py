@@ -94,7 +94,13 @@ class KeyedStream:
         return TWINS.rank(ids, probs, count, *self._key(purpose, lane))
 
     def flip(self, p: float, q: float, lane: int) -> bool:
-        return bool(self._uniforms(1, Purpose.ACCEPT, lane)[0] * q < p)
+        if p >= q:  # U is strictly between 0 and 1
+            return p > 0
+        return self._uniform(Purpose.ACCEPT, lane) * q < p
+
+    def _uniform(self, purpose: Purpose, lane: int) -> float:
+        """The first of `_uniforms`."""
+        return TWINS.uniform(*self._key(purpose, lane))
 
     def _uniforms(self, count: int, purpose: Purpose, lane: int) -> NDArray[np.float64]:
         return uniforms(count, *self._key(purpose, lane))

@@ -94,6 +94,13 @@ class DraftTree:
                 return child
         return None
 
+    def law(self, node: int) -> Law:
+        """The law that the token of `node` was drawn from. Raises DraftError where the node carries none."""
+        law = self.laws[node]
+        if law is None:
+            raise DraftError(f"node {node} carries no law, which this verifier needs")
+        return law
+
     @cached_property
     def depths(self) -> tuple[int, ...]:
         """Distance from the root, 1 for its children."""

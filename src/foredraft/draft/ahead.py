@@ -83,7 +83,7 @@ def _after(ask: Ask[Course], tree: DraftTree) -> Ask[Stage]:
         rules = rules.after(tree.tokens[node])
     budget = replace(ask.budget, rows=ask.budget.rows + 1, depth=ask.budget.depth + 1)
     stream = ask.stream.at(ask.stream.position + len(text) - len(ask.committed))
-    return Ask(ask.state.stage, text, rules, budget, ask.draw, stream, ask.vocab_size)
+    return Ask(ask.state.stage, text, rules, budget, ask.draw, stream, ask.vocab_size, ask.replacement)
 
 
 def _below(tree: DraftTree, top: int) -> DraftTree:

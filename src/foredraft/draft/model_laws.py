@@ -149,7 +149,7 @@ def spoken_children(
             ranked = here.rank(law, count, Purpose.TARGET)
             return list(chances(((token, law.prob(token), None) for token in ranked), entropy))
         if ask.draw == "sampled" and chance:
-            return list(chances(_sampled(law, here, node, count), entropy))
+            return list(chances(_sampled(law, here, node, count, ask.replacement), entropy))
         tokens = spoken.largest(count)[0]
         found = [Child(token, prob, prob, entropy) for token in tokens if (prob := law.prob(token)) > 0]
     else:
@@ -159,15 +159,15 @@ def spoken_children(
     return [replace(child, law=Point(child.token, ask.vocab_size)) for child in found]
 
 
-def _sampled(law: Law, here: Stream, node: int, count: int) -> Iterator[tuple[int, float, Law]]:
-    """Siblings without replacement: each token, its probability by `law`, and the law it was drawn from."""
+def _sampled(law: Law, here: Stream, node: int, count: int, replacement: bool) -> Iterator[tuple[int, float, Law]]:
+    """Siblings with replacement or without: each token, its probability by `law`, and the law it was drawn from."""
     left: Law | None = law
     for sibling in range(count):
         if left is None:
             return
         token = here.draw(left, Purpose.DRAFT, lane=(node + 1) * LANES + sibling)
         yield token, law.prob(token), left
-        left = without(left, token)
+        left = left if replacement else without(left, token)
 
 
 def chances(drawn: Iterator[tuple[int, float, Law | None]], entropy: Callable[[], float]) -> Iterator[Child]:

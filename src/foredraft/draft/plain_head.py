@@ -1,6 +1,6 @@
 """A trained head in numpy: what every machine can run, and the specification of the native one.
 
-The mathematics is docs/algorithms/block.md's, row by row, so that no row depends on its neighbours.
+The mathematics is docs/algorithms/block_drafter.md's, row by row, so that no row depends on its neighbours.
 """
 
 from __future__ import annotations

@@ -201,7 +201,7 @@ class Staged:
         for token in grown.tokens:
             rules = rules.after(token)
         stream = ask.stream.ahead(said)
-        asked = Ask(run.state, run.committed, rules, budget, ask.draw, stream, ask.vocab_size)
+        asked = Ask(run.state, run.committed, rules, budget, ask.draw, stream, ask.vocab_size, ask.replacement)
         (tail,) = self.inner.propose([asked])
         at = {ROOT: last}
         for node, parent in enumerate(tail.parents):

@@ -73,27 +73,28 @@ def compare(
 ) -> Comparison:
     """Generates twice, with `llm`'s drafter and with none; `show` is told the steps of the speculative run.
 
-    Raises UsageError where identity is not promised: a ratio verifier above temperature 0.
+    Raises UsageError where identity is not promised: another verifier than `match` above temperature 0.
     """
-    if llm.verifier_name != DEFAULT_VERIFIER and params.temperature > 0:
+    verifier = params.verifier if params.verifier is not None else llm.verifier_name
+    if verifier != DEFAULT_VERIFIER and params.temperature > 0:
         raise UsageError(
-            f"above temperature 0 the tokens of verifier {llm.verifier_name!r} have the right law but depend on the "
-            f"drafter: compare at temperature 0, or with {DEFAULT_VERIFIER!r}"
+            f"above temperature 0 the tokens of verifier {verifier!r} depend on the drafter: compare at temperature 0, "
+            f"or with {DEFAULT_VERIFIER!r}"
         )
     if params.n != 1:
         raise UsageError("a comparison is of one text: n must be 1")
     if params.seed is None:
         params = replace(params, seed=secrets.randbits(32))
-    plain = LLM(llm.loaded, "none")
-    for arm in (llm, plain):
-        timed(arm.for_tenant("warm-up"), prompt, replace(params, max_tokens=WARM_UP, min_tokens=0))
-    return Comparison(timed(llm, prompt, params, show), timed(plain, prompt, params))
+    plain, plainly = LLM(llm.loaded, "none"), replace(params, verifier=None)
+    for arm, own in ((llm, params), (plain, plainly)):
+        timed(arm.for_tenant("warm-up"), prompt, replace(own, max_tokens=WARM_UP, min_tokens=0))
+    return Comparison(timed(llm, prompt, params, show), timed(plain, prompt, plainly))
 
 
 def scored(llm: LLM, prompt: tuple[int, ...], params: SamplingParams) -> tuple[Cache, float]:
     """A cache that holds the prompt up to its last token, to be forked for several arms, and the seconds it took."""
     plain = LLM(llm.loaded, "none")
-    sequence = plain.open(prompt, params)
+    sequence = plain.open(prompt, replace(params, verifier=None))
     try:
         begun = time.perf_counter()
         for _ in prefill(llm.loaded.model, plain.policy, sequence):

@@ -57,6 +57,7 @@ class LLM:
         drafter: str | AnyDrafter = DEFAULT_DRAFTER,
         *,
         verifier: str = DEFAULT_VERIFIER,
+        allow_lossy: bool = False,
         policy: str = DEFAULT_POLICY,
         num_speculative_tokens: int | None = None,
         max_num_seqs: int = 8,
@@ -64,6 +65,7 @@ class LLM:
     ) -> None:
         """drafter, verifier, policy: by name, as on the command line; a drafter may also be an object of one's own.
 
+        A request may name another verifier. allow_lossy: also one that changes what the model says.
         num_speculative_tokens: drafted a round at most, the same every round; None leaves it to what is said in the
         drafter's name, else to the policy.
         max_num_seqs: sequences that share a pass; the n choices of one prompt always do.
@@ -73,7 +75,8 @@ class LLM:
         self.loaded = loaded
         self.tokenizer = loaded.tokenizer
         self.verifier_name = verifier
-        self.verifier = make_verifier(verifier)
+        self.verifier = make_verifier(verifier, allow_lossy=allow_lossy)
+        self.allow_lossy = allow_lossy
         self.max_num_seqs = max_num_seqs
         self.tenant = ""
         fixed = num_speculative_tokens
@@ -93,7 +96,7 @@ class LLM:
     def _policy(self, name: str, fixed: int | None) -> AnyPolicy:
         """The one named; a constant one where it was said how many tokens to draft."""
         if fixed is None:
-            return make_policy(name, lambda: costs_of(self.loaded), drawn=self.verifier.draw == "sampled")
+            return make_policy(name, lambda: costs_of(self.loaded))
         if name != DEFAULT_POLICY:
             raise UsageError(f"{fixed} tokens a round leave policy {name!r} nothing to decide: give one of the two")
         return Constant(fixed)
@@ -161,6 +164,9 @@ class LLM:
     ) -> Sequence:
         """A sequence for `prompt`, before its first round. choice: which of the seed's texts it is."""
         model, tokenizer = self.loaded.model, self.tokenizer
+        verifier = self.verifier
+        if params.verifier is not None:
+            verifier = make_verifier(params.verifier, allow_lossy=self.allow_lossy)
         seed = params.seed if params.seed is not None else secrets.randbits(32)
         stop_ids = tokenizer.stop_ids | frozenset(params.stop_token_ids)
         rules = rules_of(
@@ -182,7 +188,7 @@ class LLM:
         prediction = tuple(tokenizer.encode(expected, add_bos=False)) if expected is not None else None
         request = Request(prompt, seed, choice, rules, self.tenant, prediction)
         return open_sequence(
-            model, self.drafting.drafters, self.verifier, request, stop, logprobs=params.logprobs, cache=cache
+            model, self.drafting.drafters, verifier, request, stop, logprobs=params.logprobs, cache=cache
         )
 
     def _choices(self, prompt: tuple[int, ...], params: SamplingParams) -> list[Sequence]:
@@ -250,6 +256,7 @@ def load(
     engine: str = "auto",
     quantize: Quantize | None = None,
     verifier: str = DEFAULT_VERIFIER,
+    allow_lossy: bool = False,
     policy: str = DEFAULT_POLICY,
     num_speculative_tokens: int | None = None,
     draft_model: str | None = None,
@@ -261,8 +268,9 @@ def load(
     """A model ready to generate.
 
     model: a known name, a path (GGUF file or Hugging Face directory) or a hub id. drafter: how to guess, as on the
-    command line, `none` for plain decoding; or an object of one's own. quantize: int8 or int4, for the weights of a
-    Hugging Face directory; GGUF files are computed as they are. draft_model: a second model that drafts beside the
+    command line, `none` for plain decoding; or an object of one's own. verifier: how guesses are checked, for requests
+    that name none; allow_lossy: also by one that changes what the model says. quantize: int8 or int4, for the weights
+    of a Hugging Face directory; GGUF files are computed as they are. draft_model: a second model that drafts beside the
     drafter. speculative_config: how to draft, under the names of vLLM, Hugging Face or llama.cpp (docs/options.md), in
     place of drafter. progress: told (bytes done, bytes in all) while weights are fetched.
     """
@@ -277,7 +285,7 @@ def load(
         drafter, policy, num_speculative_tokens = said.drafter, said.policy, said.num_speculative_tokens
     elif draft_model is not None or speculative_config is not None:
         raise UsageError("a drafter made by the caller says how to draft: leave draft_model and speculative_config out")
-    make_verifier(verifier)
+    make_verifier(verifier, allow_lossy=allow_lossy)
     check_policy(policy)
     loaded = load_model(model, engine=engine, quantize=quantize, threads=threads, progress=progress)
     try:
@@ -285,6 +293,7 @@ def load(
             loaded,
             drafter,
             verifier=verifier,
+            allow_lossy=allow_lossy,
             policy=policy,
             num_speculative_tokens=num_speculative_tokens,
             max_num_seqs=max_num_seqs,

@@ -33,6 +33,7 @@ def open_sequence(
     """
     check_prompt(model, request.prompt)
     drafters = drafter if isinstance(drafter, Mapping) else {type(drafter).__name__: drafter}
+    request = replace(request, draw=verifier.draw)
     sequence = Sequence(
         request,
         list(request.prompt),

@@ -40,7 +40,8 @@ class Stats:
     passes: target passes that emitted tokens. drafts: passes that verified at least one draft. by_depth: for depth 1,
     2, … how many passes drafted and how many accepted a token there (a tree counts once a depth). by_source: source,
     nodes drafted, nodes accepted; a node counts for every source that drafted it. spent: source, seconds it drafted and
-    learnt. forecast: None where the policy expected nothing in particular.
+    learnt. forecast: None where the policy expected nothing in particular. lossless: False where a verifier may have
+    changed what the model says.
     """
 
     tokens: int
@@ -54,6 +55,7 @@ class Stats:
     seconds: Times
     spent: tuple[tuple[str, float], ...] = ()
     forecast: Forecast | None = None
+    lossless: bool = True
 
     @property
     def mean_acceptance_length(self) -> float:
@@ -80,7 +82,9 @@ def stats(steps: Iterable[Step]) -> Stats:
     foreseen: list[Step] = []
     faults: list[str] = []
     draft = verify = sample = other = 0.0
+    lossless = True
     for step in steps:
+        lossless = lossless and step.lossless
         tokens += len(step.tokens)
         passes += bool(step.tokens)
         drafts += step.drafted > 0
@@ -109,6 +113,7 @@ def stats(steps: Iterable[Step]) -> Stats:
         Times(draft, verify, sample, other),
         tuple(spent.items()),
         _forecast(foreseen) if foreseen else None,
+        lossless,
     )
 
 

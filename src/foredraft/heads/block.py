@@ -4,7 +4,7 @@ Kin to Medusa (2401.10774), EAGLE-3 (2503.01840), P-EAGLE (2602.01469), DFlash (
 joins the target's hidden states at one position with the token that followed it, as EAGLE does, and predicts the token
 after that. `block - 1` further rows start from the last context row, each with a learnt offset of its own, stand at the
 positions that follow, and predict the tokens behind it in the same pass. A low-rank table tells each of them what the
-token drafted before it makes likelier (DSpark's bias). docs/algorithms/block.md has the formulas.
+token drafted before it makes likelier (DSpark's bias). docs/algorithms/block_drafter.md has the formulas.
 
 In training every position is the end of a context once: rows of step s see the context rows up to their own, and of
 the earlier steps only the row of their own column, which is the pattern of EAGLE-3's training-time test.

@@ -38,11 +38,11 @@ def names() -> list[str]:
     return [ADAPTIVE, *STUDIED]
 
 
-def make_policy(text: str, costs: Callable[[], Costs], *, drawn: bool) -> AnyPolicy:
-    """The policy written as `text`. costs: measured when asked for; drawn: see Adaptive. Raises UsageError."""
+def make_policy(text: str, costs: Callable[[], Costs]) -> AnyPolicy:
+    """The policy written as `text`. costs: measured when asked for. Raises UsageError."""
     name, _, given = text.partition(":")
     if name == ADAPTIVE and not given:
-        return Adaptive(costs(), drawn=drawn)
+        return Adaptive(costs())
     if name == ADAPTIVE:
         raise UsageError(f"policy {ADAPTIVE!r} takes no value: leave out {given!r}")
     if name not in STUDIED:
@@ -52,7 +52,7 @@ def make_policy(text: str, costs: Callable[[], Costs], *, drawn: bool) -> AnyPol
 
 def check_policy(text: str) -> None:
     """Raises UsageError for what `make_policy` would refuse."""
-    make_policy(text, lambda: Costs((1,), (1.0,)), drawn=False)
+    make_policy(text, lambda: Costs((1,), (1.0,)))
 
 
 def _number(name: str, given: str) -> float:

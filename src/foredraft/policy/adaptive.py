@@ -47,6 +47,7 @@ class Pace:
     """One sequence's state. tokens, seconds: emitted and spent, the past forgotten. met, tried: sources that
     drafted for it, and how often dear ones did.
 
+    drawn: the verifier takes what a drafter drew only whole, so its length is settled before it is drawn.
     Of the round under way: drafted, traits: the tree before it was cut. alone: no other sequence is in its pass. asked:
     the sources, and how strong the others were. added: by dear sources, tokens beyond what their rows cost, and tokens
     expected of them.
@@ -56,6 +57,7 @@ class Pace:
     worths: dict[str, Worth]
     tokens: float
     seconds: float
+    drawn: bool = False
     drafted: DraftTree = EMPTY
     alone: bool = True
     traits: list[Trait] = field(default_factory=list)
@@ -75,13 +77,9 @@ class Pace:
 
 @dataclass(frozen=True)
 class Adaptive:
-    """costs: seconds of a pass by rows, measured. tenants: what was learnt, for its owner to clear or keep.
-
-    drawn: the verifier takes what a drafter drew only whole, so its length is settled before it is drawn.
-    """
+    """costs: seconds of a pass by rows, measured. tenants: what was learnt, for its owner to clear or keep."""
 
     costs: Costs
-    drawn: bool = False
     tenants: dict[str, Tenant] = field(default_factory=dict)
     curve: Curve = field(init=False)
 
@@ -93,7 +91,8 @@ class Adaptive:
         self.tenants[request.tenant] = tenant
         if len(self.tenants) > TENANTS:
             del self.tenants[next(iter(self.tenants))]
-        return Pace(Acceptance(OWN_MEMORY, tenant.acceptance), tenant.worths, tokens=1.0, seconds=self.curve(1))
+        acceptance, drawn = Acceptance(OWN_MEMORY, tenant.acceptance), request.draw == "sampled"
+        return Pace(acceptance, tenant.worths, tokens=1.0, seconds=self.curve(1), drawn=drawn)
 
     def budget(self, state: Pace, source: str, so_far: DraftTree, load: Load) -> Budget:
         worth = state.worth(source)
@@ -107,7 +106,7 @@ class Adaptive:
         state.tried[source] = state.tried.get(source, 0) + 1
         state.asked[source] = strength
         least = worth.claimed(min(1.0, state.rate * worth.step))
-        if not self.drawn:
+        if not state.drawn:
             return Budget(MOST, DEPTH, least)
         acceptance = worth.acceptance.estimate(UNTRIED)
         length = max(1, chain_length(acceptance, worth.step, self.curve, state.rate, DEPTH))
@@ -116,10 +115,17 @@ class Adaptive:
     def shape(self, states: Sequence[Pace], trees: Sequence[DraftTree], load: Load) -> list[Plan]:
         for state, tree in zip(states, trees, strict=True):
             state.drafted, state.traits, state.alone = tree, traits_of(tree), load.sequences == 1
-        if any(tree.drawn for tree in trees):
-            return [Plan(tree) for tree in trees]
+        whole = sum(1 + len(tree) for tree in trees if tree.drawn)
+        cut = iter(self._cut([state for state in states if not state.drafted.drawn], whole))
+        return [Plan(tree) if tree.drawn else next(cut) for tree in trees]
+
+    def _cut(self, states: Sequence[Pace], beside: int) -> list[Plan]:
+        """Of what was drafted, the nodes worth their rows in a pass with so many others."""
+        if not states:
+            return []
+        trees = [state.drafted for state in states]
         chances = [state.acceptance.paths(state.drafted, state.traits) for state in states]
-        choice = self._choose(states, trees, chances)
+        choice = self._choose(states, trees, chances, beside)
         for state, own in zip(states, chances, strict=True):
             if dear := [source for source in state.asked if not self._free(state.worth(source))]:
                 alone = choice if len(states) == 1 else self._choose([state], [state.drafted], [own])
@@ -141,9 +147,11 @@ class Adaptive:
     def _free(self, worth: Worth) -> bool:
         return worth.seconds < FREE * self.curve(1)
 
-    def _choose(self, states: Sequence[Pace], trees: Sequence[DraftTree], chances: Sequence[Sequence[float]]) -> Choice:
+    def _choose(
+        self, states: Sequence[Pace], trees: Sequence[DraftTree], chances: Sequence[Sequence[float]], beside: int = 0
+    ) -> Choice:
         rate = sum(state.rate for state in states)
-        return best_nodes(trees, chances, self.curve, rate, MOST * len(states))
+        return best_nodes(trees, chances, lambda rows: self.curve(beside + rows), rate, MOST * len(states))
 
     def _strength(self, state: Pace, so_far: DraftTree) -> float:
         """Tokens expected of what other sources drafted."""

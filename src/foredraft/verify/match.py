@@ -16,6 +16,7 @@ class Match:
     """Accepts what the target says anyway."""
 
     draw: Draw = "coupled"
+    replacement = False
     needs_laws = False
     lossless = True
 

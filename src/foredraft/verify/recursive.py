@@ -9,7 +9,6 @@ carries the law its token was drawn from given its earlier siblings.
 
 from __future__ import annotations
 
-from foredraft.core.errors import DraftError
 from foredraft.core.law import residual
 from foredraft.core.protocols import Draw, Laws, Verdict
 from foredraft.core.stream import Purpose, Stream
@@ -20,6 +19,7 @@ class Recursive:
     """Accepts a draft token with probability min(1, p / q), else goes on with the residual (p - q)+."""
 
     draw: Draw = "sampled"
+    replacement = False
     needs_laws = True
     lossless = True
 
@@ -28,10 +28,7 @@ class Recursive:
         while True:
             here, p = stream.ahead(len(path)), laws(node)
             for lane, child in enumerate(tree.children(node)):
-                q = tree.laws[child]
-                if q is None:
-                    raise DraftError(f"node {child} carries no law, which this verifier needs")
-                token = tree.tokens[child]
+                q, token = tree.law(child), tree.tokens[child]
                 if here.flip(p.prob(token), q.prob(token), lane):
                     path.append(child)
                     node = child
@@ -39,3 +36,13 @@ class Recursive:
                 p = residual(p, q)
             else:
                 return Verdict(tuple(path), here.draw(p, Purpose.CORRECTION))
+
+
+class Sequoia(Recursive):
+    """The same by the name of the paper whose siblings it asks for: without replacement (2402.12374)."""
+
+
+class SpecInfer(Recursive):
+    """Multi-step speculative sampling (2305.09781): the same, for siblings drawn with replacement."""
+
+    replacement = True

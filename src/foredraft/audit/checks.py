@@ -13,18 +13,10 @@ from functools import cache
 
 import numpy as np
 
-from cases import (
-    EXACT,
-    Double,
-    Top,
-    Without,
-    World,
-    chain_length,
-    chi_square,
-    make_world,
-    one_round,
-    rules_after,
-)
+from foredraft.audit.chances import chi_square
+from foredraft.audit.doubles import Double, Iid, Top, Without, chain_length
+from foredraft.audit.worlds import EXACT, World, make_world, one_round, rules_after
+from foredraft.audit.wrong.ratio import TargetNoiseCorrection
 from foredraft.core import stop as stopping
 from foredraft.core.law import total_variation
 from foredraft.core.protocols import AnyDrafter, Budget, Query, Request, Verifier
@@ -37,9 +29,11 @@ from foredraft.draft.none import Nothing
 from foredraft.models.toy import Net, Tables, ToyModel
 from foredraft.policy.constant import Constant
 from foredraft.testing.exact import BranchingStream, distance, outcomes, plain, said
+from foredraft.verify.block import Block
+from foredraft.verify.kseq import KSeq
 from foredraft.verify.match import Match
 from foredraft.verify.recursive import Recursive
-from mutants.wrong import TargetNoiseCorrection
+from foredraft.verify.traversal import Traversal
 
 FALSE_ALARM = 1e-6
 ROUNDS = 2000
@@ -105,6 +99,48 @@ def law_of_siblings_of(drafter: type[Double]) -> Finding:
         found = one_round(world, drafter(world.draft, (2,)), Recursive(), Budget(2, 1))
         worst = max(worst, distance(found.texts, plain(world.target, world.request, world.stop)))
     return Finding.exact(worst)
+
+
+def law_of_a_long_sampled_chain(verifier: Verifier) -> Finding:
+    """A chain of three."""
+    found = one_round(WORLD, Without(WORLD.draft, (1, 1, 1)), verifier, Budget(3, 3))
+    return Finding.exact(distance(found.texts, plain(WORLD.target, WORLD.request, WORLD.stop)))
+
+
+def law_of_three_sampled_siblings(verifier: Verifier) -> Finding:
+    """Three siblings without replacement, where a residual has several tokens left."""
+    found = one_round(WIDE, Without(WIDE.draft, (3,)), verifier, Budget(3, 1))
+    return Finding.exact(distance(found.texts, plain(WIDE.target, WIDE.request, WIDE.stop)))
+
+
+def law_of_independent_siblings(verifier: Verifier) -> Finding:
+    """Three siblings with replacement."""
+    found = one_round(WIDE, Iid(WIDE.draft, (3,)), verifier, Budget(3, 1))
+    return Finding.exact(distance(found.texts, plain(WIDE.target, WIDE.request, WIDE.stop)))
+
+
+def law_of_points(verifier: Verifier) -> Finding:
+    """A tree chosen without chance."""
+    found = one_round(WORLD, Top(WORLD.draft, (2, 1)), verifier, TREE)
+    return Finding.exact(distance(found.texts, plain(WORLD.target, WORLD.request, WORLD.stop)))
+
+
+def law_of_a_block_of(drafter: type[Double]) -> Finding:
+    """As law_of_a_chain_of, judged as a block."""
+    found = one_round(WORLD, drafter(WORLD.draft, (1, 1)), Block(), CHAIN)
+    return Finding.exact(distance(found.texts, plain(WORLD.target, WORLD.request, WORLD.stop)))
+
+
+def law_of_a_traversal_of(drafter: type[Double]) -> Finding:
+    """Two siblings, each with a child."""
+    found = one_round(WORLD, drafter(WORLD.draft, (2, 1)), Traversal(), TREE)
+    return Finding.exact(distance(found.texts, plain(WORLD.target, WORLD.request, WORLD.stop)))
+
+
+def law_of_a_selection_of(drafter: type[Double]) -> Finding:
+    """Three siblings, as k-sequential selection judges them."""
+    found = one_round(WIDE, drafter(WIDE.draft, (3,)), KSeq(), Budget(3, 1))
+    return Finding.exact(distance(found.texts, plain(WIDE.target, WIDE.request, WIDE.stop)))
 
 
 def law_of_nuclei(verifier: Verifier) -> Finding:
@@ -207,7 +243,7 @@ def blocks_end_like_single_tokens(trim: Trim) -> Finding:
         cut = int(generator.integers(1, 8))
         ends = []
         for end, blocks in ((trim, [tokens[:cut], tokens[cut:]]), (stopping.trim, [[token] for token in tokens])):
-            state, text = start, ()
+            state, text = start, tuple[int, ...]()
             for block in blocks:
                 if state.finish is None:
                     kept, state = end(state, block)
@@ -231,7 +267,7 @@ def blocks_of_keyed_streams(stream: type[KeyedStream]) -> Finding:
 def first_tokens_of_independent_drafts(make: type[Double]) -> Finding:
     """A verifier whose corrections use the target's noise: exact when the drafts have not used it."""
     drafter, verifier = make(COUPLING.draft, (1,)), TargetNoiseCorrection()
-    law = {(token,): prob for token, prob in enumerate(COUPLING.p(()).dense())}
+    law: dict[tuple[int, ...], float] = {(token,): float(prob) for token, prob in enumerate(COUPLING.p(()).dense())}
     return _counted(Counter(_block(COUPLING, drafter, verifier, KeyedStream(seed))[:1] for seed in range(ROUNDS)), law)
 
 

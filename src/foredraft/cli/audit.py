@@ -1,0 +1,164 @@
+"""`foredraft audit`: a certificate that speculation changes nothing here, or where it does."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+
+import foredraft
+from foredraft.audit.certificate import Audit, Json, as_json, page
+from foredraft.audit.exact import enumerate_cases
+from foredraft.audit.identical import (
+    Compared,
+    Identical,
+    Scope,
+    compare_texts,
+    compared_of,
+    entrants_of,
+    fitting,
+    spread,
+)
+from foredraft.audit.mutants import MUTANTS, try_mutant
+from foredraft.audit.sampled import count_texts
+from foredraft.bench.entrants import ALL, Entrant, every, listed
+from foredraft.bench.journal import Records
+from foredraft.bench.machine import commit, isa_of, machine, weights_hash
+from foredraft.bench.suites import Prompt, hash_of, load_suite
+from foredraft.cli.progress import counting
+from foredraft.cli.show import loading
+from foredraft.core.errors import UsageError
+from foredraft.draft import AUTO
+from foredraft.engine.backends import Loaded, load_model
+
+FORMAT = 1  # of the lines in a folder of --out
+OPENING = "The best thing about living near the sea is that"
+# They draft only where a request brings a grammar, or a prediction, and no prompt here does.
+IDLE = ("forced", "prediction")
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is done. step: every so many-th world; texts: of each verifier; prompts: `auto`'s; few: the others'."""
+
+    step: int
+    texts: int
+    prompts: int
+    few: int
+    max_tokens: int
+
+
+QUICK = Size(step=4, texts=1000, prompts=4, few=2, max_tokens=24)
+FULL = Size(step=1, texts=5000, prompts=200, few=24, max_tokens=64)
+
+
+class Journal(Records[Compared]):
+    """The folder of an audit: a case is one prompt at one temperature with all drafters."""
+
+    def parse(self, found: Json) -> Compared:
+        return compared_of(found)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One call of the command, its options as given."""
+
+    model: str
+    engine: str
+    threads: int | None
+    drafters: str | None
+    suite: str
+    quick: bool
+    raw: bool
+    out: str | None
+    json: bool
+
+    def run(self) -> int:
+        """Audits and prints; returns the exit status: 1 unless everything passed."""
+        size = QUICK if self.quick else FULL
+        prompts = load_suite(self.suite)
+        drafters, strict = self._drafters()
+        with ExitStack() as stack:
+            with loading(self.model) as progress:
+                loaded = load_model(self.model, engine=self.engine, threads=self.threads, progress=progress)
+                stack.callback(loaded.model.close)
+                entrants, unable = entrants_of(loaded, drafters, strict=strict)
+            for entrant in entrants:
+                stack.callback(entrant.close)
+            for reason in unable.values():
+                print(f"left out: {reason}", file=sys.stderr)
+            chosen = spread(fitting(entrants[0].llm, prompts, size.max_tokens, self.raw), size.prompts)
+            if not chosen:
+                raise UsageError("no prompt of the suite fits into the model's context: give --suite shorter ones")
+            setup = self._setup(loaded, [entrant.name for entrant in entrants[1:]], chosen, size)
+            found = as_json(self._audit(loaded, entrants, chosen, size, setup))
+        print(jsonlib.dumps(found) if self.json else "\n".join(page(found)))
+        return 0 if found["lossless"] else 1
+
+    def _drafters(self) -> tuple[list[str], bool]:
+        """Who takes part, and whether one that the model cannot serve is an error."""
+        if self.drafters is not None and self.drafters != ALL:
+            return listed(self.drafters), True
+        able, unable = every()
+        for name, reason in unable.items():
+            print(f"left out: {name}: {reason}", file=sys.stderr)
+        return [AUTO, *(name for name in able if name not in IDLE)], False
+
+    def _audit(
+        self, loaded: Loaded, entrants: Sequence[Entrant], prompts: tuple[Prompt, ...], size: Size, setup: Json
+    ) -> Audit:
+        journal = Journal(self.out, setup) if self.out is not None else None
+        with counting("worlds") as each:
+            exact = enumerate_cases(size.step, each=each)
+        with counting("mutants") as each:
+            mutants = []
+            for place, mutant in enumerate(MUTANTS):
+                each(place, len(MUTANTS))
+                mutants.append(try_mutant(mutant))
+        with counting("counted texts") as each:
+            opening = tuple(loaded.tokenizer.encode(OPENING))
+            sampled = count_texts(loaded.model, opening, size.texts, each)
+        identical = self._compare(entrants, Scope(prompts, size.few, size.max_tokens, raw=self.raw), journal)
+        audit = Audit(setup, exact, tuple(mutants), sampled, identical)
+        if journal is not None:
+            journal.finish(as_json(audit))
+        return audit
+
+    def _compare(self, entrants: Sequence[Entrant], scope: Scope, journal: Journal | None) -> Identical:
+        done: Mapping[str, Compared] = journal.done if journal is not None else {}
+        if done:
+            print(f"{len(done)} of {len(scope.ids)} cases were compared before", file=sys.stderr)
+
+        def keep(found: Compared) -> None:
+            if journal is not None:
+                journal.add(asdict(found))
+
+        try:
+            with counting("prompts x temperatures") as each:
+                return Identical(tuple(compare_texts(entrants, scope, done=done, keep=keep, each=each)))
+        except KeyboardInterrupt:
+            if journal is not None:
+                print(f"interrupted: run the same command again to go on from {journal.folder}", file=sys.stderr)
+            raise
+
+    def _setup(self, loaded: Loaded, drafters: Sequence[str], prompts: Sequence[Prompt], size: Size) -> Json:
+        """All that the result depends on."""
+        return {
+            "model": loaded.source.name,
+            "model_sha256": weights_hash(loaded.source),
+            "engine": loaded.engine,
+            "isa": isa_of(loaded),
+            "threads": loaded.threads,
+            "row_invariant": loaded.model.about.row_invariant,
+            "suite": self.suite,
+            "suite_sha256": hash_of(prompts),
+            "asked": list(drafters),
+            "size": asdict(size),
+            "raw": self.raw,
+            "machine": machine(),
+            "version": foredraft.__version__,
+            "commit": commit(),
+            "format": FORMAT,
+        }
