@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foredraft.core.protocols import AnyDrafter, Needs, Tokens
+from foredraft.core.protocols import AnyDrafter, Needs
+from foredraft.core.tokens import Tokens
 from foredraft.draft import Lineup, specify
 from foredraft.draft.family import Provided
 from foredraft.draft.none import Nothing

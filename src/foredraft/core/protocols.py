@@ -6,7 +6,7 @@ and tells the drafter what became of it (`core/round.py`, the only caller of all
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
@@ -137,31 +137,6 @@ class Model(Protocol):
 
 
 # --- the drafter ----------------------------------------------------------------------------------------------------
-
-
-class Tokens(Protocol):
-    """A vocabulary, for drafters that deal in text: plain text to ids and back, no control tokens."""
-
-    @property
-    def size(self) -> int:
-        """Ids, padding included."""
-
-    @property
-    def controls(self) -> Mapping[int, str]:
-        """Control tokens and their literals, which are what vocabularies have in common."""
-
-    @property
-    def begin(self) -> tuple[int, ...]:
-        """What the model wants before any text: its BOS token, or nothing."""
-
-    def encode(self, text: str) -> list[int]:
-        """The ids of plain text: nothing put before it, control tokens' literals spelt out like any other text."""
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """The text of ids, control tokens left out. UsageError for an id outside the vocabulary."""
-
-    def token_bytes(self, token: int) -> bytes | None:
-        """What a token adds to the bytes of a text, its leading space included; None for control and padding ids."""
 
 
 @dataclass(frozen=True)

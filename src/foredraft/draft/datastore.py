@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from foredraft.core.errors import UsageError
-from foredraft.core.protocols import Tokens
+from foredraft.core.tokens import Tokens
 from foredraft.draft import files
 from foredraft.draft.files import Ids
 from foredraft.draft.history import END

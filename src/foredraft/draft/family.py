@@ -14,7 +14,8 @@ from typing import Any, get_type_hints
 from foredraft.core.errors import UnknownName, UsageError
 from foredraft.core.heads import Head
 from foredraft.core.law import Ids
-from foredraft.core.protocols import AnyDrafter, Model, Needs, Tokens
+from foredraft.core.protocols import AnyDrafter, Model, Needs
+from foredraft.core.tokens import Tokens
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foredraft.core.errors import UsageError
-from foredraft.core.protocols import Tokens
+from foredraft.core.tokens import Tokens
 
 Ids = NDArray[np.int32]
 

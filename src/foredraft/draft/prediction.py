@@ -15,7 +15,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from foredraft.core.errors import UsageError
-from foredraft.core.protocols import Ask, Needs, News, Request, Tokens
+from foredraft.core.protocols import Ask, Needs, News, Request
+from foredraft.core.tokens import Tokens
 from foredraft.core.tree import EMPTY, DraftTree, merge
 from foredraft.draft.family import Family, Provided
 

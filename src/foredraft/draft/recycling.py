@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from foredraft.core.errors import UsageError
-from foredraft.core.protocols import Ask, Needs, News, Request, Scores, Tokens
+from foredraft.core.protocols import Ask, Needs, News, Request, Scores
+from foredraft.core.tokens import Tokens
 from foredraft.core.tree import ROOT, DraftTree
 from foredraft.draft.family import Family, Provided
 from foredraft.draft.successor_file import fingerprint, load, save

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from foredraft.core.errors import UsageError
-from foredraft.core.protocols import Tokens
+from foredraft.core.tokens import Tokens
 from foredraft.draft.successors import Context, Row, Rows
 
 FORMAT = "foredraft successors 1"

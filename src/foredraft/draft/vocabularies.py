@@ -9,7 +9,7 @@ from itertools import accumulate
 import numpy as np
 from numpy.typing import NDArray
 
-from foredraft.core.protocols import Tokens
+from foredraft.core.tokens import Tokens
 
 UNKNOWN = "\N{REPLACEMENT CHARACTER}".encode()
 

@@ -1,7 +1,8 @@
 """A trained head on the native engine: an engine of its own, whose rows are vectors and whose head is the target's.
 
-The mathematics is docs/algorithms/block_drafter.md's. A pass is a chain: the context rows that are new, then the rows of
-the block, which nobody keeps. Its matrices, the target's rows of the output head among them, are packed like a model's.
+The mathematics is docs/algorithms/block_drafter.md's. A pass is a chain: the context rows that are new, then the rows
+of the block, which nobody keeps. Its matrices, the target's rows of the output head among them, are packed like a
+model's.
 """
 
 from __future__ import annotations
