@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
+from foredraft import _native
 from foredraft.core.errors import UsageError
 from foredraft.core.heads import Feed, Head
+from foredraft.core.protocols import Query
 from foredraft.draft.block_tree import best_first
 from foredraft.draft.plain_head import PlainHead
 from foredraft.models.native import NativeModel
-from foredraft.models.native_head import NativeHead
+from foredraft.models.native_head import NativeHead, Packing
+from foredraft.testing.recompute import line
 from gguf_cases import Written
 from random_heads import logits_of, random_head, taps_of
 
@@ -110,9 +116,6 @@ def test_trees_of_both_twins_are_equal(target: NativeModel, kind: str) -> None:
 
 @pytest.mark.parametrize("size", [1, 15, 16, 17, 1024, 1025, 2500])
 def test_draft_vocabularies_of_all_sizes(target: NativeModel, size: int) -> None:
-    from foredraft import _native
-    from foredraft.models.native_head import Packing
-
     rng, pack = np.random.default_rng(size), Packing(target.pool, "Q8_0")
     previous, bias = (rng.normal(scale=0.5, size=(size, 32)).astype(np.float32) for _ in range(2))
     tree = _native.BlockTree(pack(previous), pack(bias), target.pool, "", "int8")
@@ -146,3 +149,58 @@ def test_what_a_head_refuses(target: NativeModel) -> None:
     head.close()
     with pytest.raises(UsageError, match="closed"):
         head.score([Feed(other.open(), TEXT[1:2], taps[:1], True)])
+
+
+# --- the engine beneath -------------------------------------------------------------------------------------------
+
+
+def test_vectors_enter_where_embeddings_would(files: Files) -> None:
+    """Bit for bit the pass of the tokens whose embeddings they are, in a batch with one of tokens too."""
+    model = NativeModel.load(files("smollm", "Q4_K_M").path, threads=2)
+    engine, parents = model._engine, tuple(range(-1, len(TEXT) - 1))
+    wanted = (0, len(TEXT) - 1)
+    known = engine.score([(engine.open(), TEXT, parents, wanted, True)], [2])
+    known = [np.array(part) for part in known]
+    vectors = np.ascontiguousarray(model.embed(TEXT))
+    cache = engine.open()
+    asks = [(engine.open(), TEXT, parents, wanted, True), (cache, (), parents, wanted, True, vectors)]
+    _, logits, taps = engine.score(asks, [2])
+    assert np.array_equal(logits[2:], known[1])
+    assert np.array_equal(taps[:, len(TEXT) :], known[2])
+    with pytest.raises(ValueError, match="not as many vectors"):
+        engine.score([(cache, (), parents[1:], (), True, vectors)], [])
+
+
+def test_a_pass_that_nobody_reads_leaves_the_same_keys_and_values(files: Files) -> None:
+    """Without logits or taps the last layer stops early; what later rows see is what it would have been."""
+    model = NativeModel.load(files("llama", "Q8_0").path, threads=2)
+    read, unread = model.open(), model.open()
+    model.score([Query(read, *line(TEXT), (3,))])
+    model.score([Query(unread, *line(TEXT))])
+    for cache in (read, unread):
+        cache.keep(range(len(TEXT)))
+    assert all(read.keys_values(place) == unread.keys_values(place) for place in range(len(TEXT)))
+    told = [model.score([Query(cache, *line((7,)), (0,))])[0].logits(0).copy() for cache in (read, unread)]
+    assert np.array_equal(*told)
+
+
+TREE = """
+import numpy as np
+from foredraft import _native
+from foredraft.models.native_head import Packing
+rng, pool = np.random.default_rng(2), _native.Pool(2)
+pack = Packing(pool, "Q8_0")
+tables = [pack(rng.normal(size=(3000, 64)).astype(np.float32)) for _ in range(2)]
+tree = _native.BlockTree(*tables, pool, "", "int8")
+print([tree.grow(rng.normal(scale=4, size=(5, 3000)).astype(np.float32), 16, 5, 1e-3) for _ in range(5)])
+"""
+
+
+def test_every_instruction_set_grows_the_same_tree() -> None:
+    told = set()
+    for isa in _native.usable_isas():
+        run = subprocess.run(
+            [sys.executable, "-c", TREE], env={**os.environ, "FOREDRAFT_ISA": isa}, capture_output=True, check=True
+        )
+        told.add(run.stdout)
+    assert len(told) == 1
