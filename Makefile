@@ -68,9 +68,10 @@ tables: $(VENV)/.dev
 # The whole audit, which goes on where it was: `make audit`, or with more prompts `make audit SUITE=FILE.jsonl`.
 SUITE ?= builtin
 AUDITED ?= smollm2
+DRAFTERS ?= all
 audit: $(VENV)/.dev
 	$(BIN)/foredraft models pull smollm2
-	$(BIN)/foredraft audit -m $(AUDITED) --suite $(SUITE) --out benchmarks/results/audit/$(notdir $(AUDITED))
+	$(BIN)/foredraft audit -m $(AUDITED) --drafters $(DRAFTERS) --suite $(SUITE) --out benchmarks/results/audit/$(notdir $(AUDITED))
 
 docs: $(VENV)/.dev
 	$(BIN)/python docs/generate_cli.py

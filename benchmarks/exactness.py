@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
 import zlib
 from collections.abc import Iterator, Sequence
@@ -24,6 +23,7 @@ from types import FunctionType
 from typing import Any
 
 import numpy as np
+from tables import filled
 
 import foredraft
 from foredraft import LLM, SamplingParams
@@ -36,7 +36,6 @@ from foredraft.engine.backends import load_model
 
 RESULTS = Path(__file__).parent / "results" / "exactness"
 PAGE = Path(__file__).parent.parent / "docs" / "exactness.md"
-PLACE = re.compile(r"(<!-- table (?P<name>[\w.-]+) -->\n)(?P<table>.*?)(<!-- end -->)", re.DOTALL)
 TEMPERATURES = (0.3, 0.7, 1.0, 1.3)
 VERIFIERS = ("match", "recursive", "block", "traversal", "specinfer", "kseq")
 DRAWS = 2000  # of the bootstrap
@@ -85,8 +84,12 @@ class Text:
 
 
 def read(path: Path) -> tuple[dict[str, Any], list[Text]]:
-    """What a run was made with (the first line), and its texts; an unfinished last line is passed over."""
-    lines = path.read_text(encoding="utf-8").split("\n")[:-1]
+    """What a run was made with (the first line), and its texts; what an interruption left of a line is cut off."""
+    content = path.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    if whole != content:
+        path.write_bytes(whole)
+    lines = whole.decode().splitlines()
     return json.loads(lines[0]), [Text(**json.loads(line)) for line in lines[1:]]
 
 
@@ -218,10 +221,7 @@ def tables() -> Iterator[tuple[str, str]]:
 
 def page(options: argparse.Namespace) -> None:
     made, text = dict(tables()), PAGE.read_text(encoding="utf-8")
-    places = {found["name"] for found in PLACE.finditer(text)}
-    if places != made.keys():
-        sys.exit(f"{PAGE.name} and {RESULTS} do not go together: {', '.join(sorted(places ^ made.keys()))}")
-    new = PLACE.sub(lambda found: found[1] + made[found["name"]] + found[4], text)
+    new = filled(text, made)
     if not options.check:
         PAGE.write_text(new, encoding="utf-8")
     elif new != text:

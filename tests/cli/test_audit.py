@@ -13,13 +13,16 @@ pytest.importorskip("torch")
 
 from foredraft.audit import sampled
 from foredraft.audit.mutants import MUTANTS
+from foredraft.audit.sampled import Counted, Sampled
 from foredraft.cli import audit as command
 from foredraft.cli import run
 from foredraft.cli.audit import Size
 from tiny import write_model
 
 Capture = pytest.CaptureFixture[str]
-TINY = Size(step=16, texts=400, prompts=2, few=1, max_tokens=20)
+RIGHT = Counted("match", texts=9, chance=0.4, distance=0.1, limit=0.2, alarm=1e-7)
+COUNTED = Sampled((RIGHT,), (replace(RIGHT, chance=0.0, distance=0.5),))
+TINY = Size(step=16, texts=900, prompts=2, few=1, max_tokens=20)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +48,7 @@ def base(folder: Path, suite: Path) -> list[str]:
 def _small(monkeypatch: pytest.MonkeyPatch, base: list[str], capsys: Capture) -> None:
     monkeypatch.setattr(command, "QUICK", TINY)
     monkeypatch.setattr(command, "MUTANTS", MUTANTS[:3])
-    monkeypatch.setattr(sampled, "LOSSLESS", ("match", "block"))
+    monkeypatch.setattr(command, "count_texts", lambda *rest: COUNTED)  # the real one takes seconds: once is enough
     capsys.readouterr()
 
 
@@ -53,7 +56,9 @@ def audit(base: list[str], *options: str) -> int:
     return run([*base, *options])
 
 
-def test_the_certificate_as_json(base: list[str], capsys: Capture) -> None:
+def test_the_certificate_as_json(base: list[str], capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampled, "LOSSLESS", ("match", "block"))
+    monkeypatch.setattr(command, "count_texts", sampled.count_texts)
     assert audit(base, "--drafters", "auto,early_exit", "--json") == 0
     captured = capsys.readouterr()
     found: dict[str, Any] = json.loads(captured.out)
@@ -65,6 +70,8 @@ def test_the_certificate_as_json(base: list[str], capsys: Capture) -> None:
     assert identical["temperatures"] == [0.0, 0.7, 1.0]
     assert identical["counted"] > 0
     assert found["sampled"]["passed"] is True
+    assert found["sampled"]["verifiers"].keys() == {"match", "block"}
+    assert found["sampled"]["verifiers"]["block"]["known_bad_twin"]["rejected"] is True
     assert found["lossless"] is True
     assert len(found["model_sha256"]) == 64
     assert {"machine", "isa", "engine", "version", "row_invariant"} <= found.keys()
@@ -121,7 +128,8 @@ def test_who_takes_part_when_nobody_is_named(base: list[str], capsys: Capture) -
     assert found["drafters"][0] == "auto"
     assert {"lookup", "suffix", "recycling", "early_exit", "lookahead", "jacobi"} <= {*found["drafters"]}
     assert "left out: model: " in captured.err
-    assert not {"forced", "prediction"} & {*found["drafters"]}
+    assert "forced" not in found["drafters"]
+    assert found["by_drafter"]["prediction"]["drafted"] > 0
 
 
 @pytest.mark.parametrize(

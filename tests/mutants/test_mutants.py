@@ -8,6 +8,10 @@ from foredraft.audit import checks
 from foredraft.audit.doubles import Without
 from foredraft.audit.mutants import MUTANTS, Mutant, toy, try_mutant
 from foredraft.audit.wrong import parts, ratio, verifiers
+from foredraft.core.protocols import Laws, Verdict
+from foredraft.core.stream import Stream
+from foredraft.core.tree import ROOT, DraftTree
+from foredraft.verify.recursive import Recursive
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
@@ -32,3 +36,17 @@ def test_the_parts_that_mutants_change_are_right_as_they_stand() -> None:
 
 def test_the_table_has_no_name_twice() -> None:
     assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS)
+
+
+class Ignoring(Recursive):
+    """Judges sampled drafts as if they had been certain."""
+
+    def __call__(self, tree: DraftTree, laws: Laws, stream: Stream) -> Verdict:
+        return super().__call__(tree.with_point_laws(laws(ROOT).size), laws, stream)
+
+
+def test_ignoring_q_costs_tokens_and_not_the_law() -> None:
+    """Often called a bug; but what is drawn from p does not look at the draft."""
+    for check in (checks.law_of_a_sampled_chain, checks.law_of_sampled_siblings, checks.law_of_independent_siblings):
+        assert not check(Ignoring()).wrong
+    assert checks.tokens_of_a_sampled_chain(Ignoring()).distance > 0.1

@@ -68,14 +68,17 @@ def _sampled(sampled: Sampled) -> Json:
             "chance": one.chance,
             "tv": one.distance,
             "tv_limit": one.limit,
-            "rejected": one.rejected,
         }
 
     return {
         "false_alarm": sampled.false_alarm,
         "passed": sampled.passed,
         "verifiers": {
-            right.verifier: {**counted(right), "known_bad_twin": counted(wrong)}
+            right.verifier: {
+                **counted(right),
+                "rejected": right.rejected,
+                "known_bad_twin": {**counted(wrong), "rejected": wrong.caught},
+            }
             for right, wrong in zip(sampled.right, sampled.wrong, strict=True)
         },
     }
@@ -174,7 +177,7 @@ def _sampled_lines(sampled: Mapping[str, Any]) -> list[str]:
     lines = [
         f"[{_mark(sampled['passed'])}] sampled: {texts} texts a verifier on this model cut to a few tokens; "
         f"{sum(not one['rejected'] for one in own.values())} of {len(own)} pass, {twins} of {len(own)} known-bad twins "
-        f"rejected (false alarms: {sampled['false_alarm']:g})"
+        f"rejected by both tests (false alarms: {sampled['false_alarm']:g})"
     ]
     wrong = [name for name, one in own.items() if one["rejected"] or not one["known_bad_twin"]["rejected"]]
     return lines + ([f"         look at: {', '.join(wrong)}"] if wrong else [])

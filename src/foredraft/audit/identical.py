@@ -28,6 +28,7 @@ from foredraft.engine.llm import LLM
 TEMPERATURES = (0.0, 0.7, 1.0)
 # Tokens a round of drafters other than `auto`, whatever a policy would make of them: an audit wants rejections.
 LENGTH = 6
+PREDICTION = "prediction"
 SHOWN = 4  # tokens from the first difference on
 
 
@@ -173,8 +174,15 @@ def _runs(plain: LLM, entrants: Iterable[Entrant], ids: tuple[int, ...], params:
         return tuple(_run(entrant, ids, params, cache, right) for entrant in entrants)
 
 
+def nearly(text: str) -> str:
+    """The text without every third of its words."""
+    return " ".join(word for place, word in enumerate(text.split(" ")) if place % 3 != 2)
+
+
 def _run(entrant: Entrant, ids: tuple[int, ...], params: SamplingParams, cache: Cache, right: tuple[int, ...]) -> Run:
     llm = entrant.fresh(f"audit {params.seed} {params.temperature}")
+    if entrant.text == PREDICTION:  # which has to be told what to expect: nearly what will come
+        params = replace(params, prediction=nearly(llm.tokenizer.decode(right, skip_special=True)))
     text = timed(llm, ids, params, cache=cache.fork() if entrant.forks else None).completion
     at, stats, model = first_difference(text.token_ids, right), text.stats, llm.loaded.model
     run = Run(entrant.name, len(text.token_ids), stats.drafted, stats.accepted, at, faults=stats.faults)

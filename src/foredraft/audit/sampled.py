@@ -49,10 +49,10 @@ class Trial:
 
 
 TRIALS: dict[str, Trial] = {
-    "match": Trial((2, 1), ratio.ArgmaxThenSample),
-    "recursive": Trial((2, 1), ratio.NextP),
-    "specinfer": Trial((2, 1), ratio.NoRelu),
-    "sequoia": Trial((2, 1), ratio.InvertedRatio),
+    "match": Trial((2, 1), ratio.NextQ),
+    "recursive": Trial((2, 1), ratio.InvertedRatio),
+    "specinfer": Trial((2, 1), ratio.NextP),
+    "sequoia": Trial((2, 1), ratio.NextQ),
     "block": Trial((1, 1), verifiers.ResidualWithoutRelu),
     "traversal": Trial((2, 1), verifiers.ParentsRow),
     "kseq": Trial((3,), verifiers.RowOfTheRoot),
@@ -136,7 +136,13 @@ class Counted:
 
     @property
     def rejected(self) -> bool:
+        """By one of the two tests, which a right verifier must not be."""
         return self.chance < self.alarm or self.distance > self.limit
+
+    @property
+    def caught(self) -> bool:
+        """By both tests, which a known-bad twin must be: each shows that it would have noticed."""
+        return self.chance < self.alarm and self.distance > self.limit
 
 
 @dataclass(frozen=True)
@@ -149,7 +155,7 @@ class Sampled:
 
     @property
     def passed(self) -> bool:
-        return not any(one.rejected for one in self.right) and all(one.rejected for one in self.wrong)
+        return not any(one.rejected for one in self.right) and all(one.caught for one in self.wrong)
 
 
 def count_texts(

@@ -35,8 +35,8 @@ from foredraft.engine.backends import Loaded, load_model
 
 FORMAT = 1  # of the lines in a folder of --out
 OPENING = "The best thing about living near the sea is that"
-# They draft only where a request brings a grammar, or a prediction, and no prompt here does.
-IDLE = ("forced", "prediction")
+# It drafts only where a request brings a grammar, and none here does.
+IDLE = ("forced",)
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Size:
     max_tokens: int
 
 
-QUICK = Size(step=4, texts=1000, prompts=4, few=2, max_tokens=24)
+QUICK = Size(step=4, texts=1500, prompts=4, few=2, max_tokens=24)
 FULL = Size(step=1, texts=5000, prompts=200, few=24, max_tokens=64)
 
 
