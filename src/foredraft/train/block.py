@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from foredraft.core.errors import UsageError
 from foredraft.heads.block import Batch, BlockHead
 from foredraft.heads.files import HeadConfig
 from foredraft.train.corpus import Text, common
@@ -37,6 +38,7 @@ class Settings:
     rank: int = 64
     vocabulary: int = 8192
     hard: float = 0.5
+    heads: tuple[int, int, int] | None = None
 
 
 class BlockRecipe:
@@ -48,14 +50,20 @@ class BlockRecipe:
         self.target, self.hard = target, settings.hard
         config, about = target.model.config, target.about
         layers = about.layers
+        taps = settings.taps or (min(2, layers - 1), layers // 2, max(layers - 3, 0))
+        if not all(0 <= tap < layers for tap in taps):  # after the last layer transformers shows normed states
+            raise UsageError(f"a head reads a target of {layers} layers after 0 to {layers - 1} of them, not {taps}")
+        size = getattr(config, "head_dim", None) or about.width // config.num_attention_heads
+        own = (config.num_attention_heads, config.num_key_value_heads, size)
+        heads, kv_heads, head_size = settings.heads or own
         self.config = HeadConfig(
             method=self.method,
             target=about,
-            taps=settings.taps or (2, layers // 2, layers - 3),
+            taps=taps,
             layers=settings.layers,
-            heads=config.num_attention_heads,
-            kv_heads=config.num_key_value_heads,
-            head_size=getattr(config, "head_dim", None) or about.width // config.num_attention_heads,
+            heads=heads,
+            kv_heads=kv_heads,
+            head_size=head_size,
             hidden=settings.hidden or 2 * about.width,
             block=settings.block,
             rank=settings.rank,
