@@ -25,6 +25,14 @@ nb::ndarray<nb::numpy, float> view(const std::shared_ptr<Buffer>& memory, const 
   return nb::ndarray<nb::numpy, float>(memory->as<float>(), N, shape, owner);
 }
 
+// A numpy array of what was found.
+template <class T>
+nb::ndarray<nb::numpy, T> array(std::vector<T> found, std::initializer_list<size_t> shape) {
+  auto* kept = new std::vector<T>(std::move(found));
+  nb::capsule owner(kept, [](void* p) noexcept { delete static_cast<std::vector<T>*>(p); });
+  return nb::ndarray<nb::numpy, T>(kept->data(), shape, owner);
+}
+
 Activations activations_named(const std::string& name) {
   if (name == "int8") return Activations::int8;
   if (name == "int16") return Activations::int16;
@@ -49,6 +57,7 @@ void check_ask(const Engine& engine, const Ask& ask) {
   }
   for (int row : ask.wanted)
     if (row < 0 || size_t(row) >= rows) throw std::invalid_argument("there is no such row whose logits could be had");
+  if (ask.top < 0) throw std::invalid_argument("fewer than none of the best tokens cannot be had");
 }
 
 // A sequence of whole numbers; std::invalid_argument, saying `what`, where one needs more than 32 bits.
@@ -65,7 +74,7 @@ nb::tuple score(Engine& engine, const nb::list& asked, const std::vector<int>& t
   for (nb::handle one : asked) {
     const nb::tuple t = nb::cast<nb::tuple>(one);
     constexpr const char* wrong = "tokens, parents and rows are whole numbers of 32 bits";
-    asks.push_back({nb::cast<Cache*>(t[0]), whole(t[1], wrong), whole(t[2], wrong), whole(t[3], wrong), nb::cast<bool>(t[4])});
+    asks.push_back({nb::cast<Cache*>(t[0]), whole(t[1], wrong), whole(t[2], wrong), whole(t[3], wrong), nb::cast<bool>(t[4]), nb::cast<int>(t[5])});
     check_ask(engine, asks.back());
     for (size_t i = 0; i + 1 < asks.size(); ++i)
       if (asks[i].cache == asks.back().cache) throw std::invalid_argument("one pass scores a cache once: two queries share one");
@@ -77,7 +86,10 @@ nb::tuple score(Engine& engine, const nb::list& asked, const std::vector<int>& t
     const Away away;
     result = engine.score(asks, taps);
   }
-  return nb::make_tuple(result.best, view(result.logits, {result.logit_rows, size_t(engine.config().vocabulary)}),
+  const size_t wanted = result.best.size(), most = result.most;
+  return nb::make_tuple(result.best, array(std::move(result.top), {wanted, most}),
+                        array(std::move(result.top_logits), {wanted, most}),
+                        view(result.logits, {result.logit_rows, size_t(engine.config().vocabulary)}),
                         view(result.taps, {taps.size(), result.rows, size_t(engine.config().width)}));
 }
 
@@ -177,8 +189,9 @@ void bind_engine(nb::module_& module) {
            },
            "The same weights and threads with some of the layers, caches of its own.")
       .def("score", &score, nb::arg("asks"), nb::arg("taps"),
-           "One pass. asks: (cache, tokens, parents, rows wanted, their logits too) each. -> (best token of each wanted "
-           "row, logits, taps): views that the next pass writes over. ValueError for what breaks the contract.")
+           "One pass. asks: (cache, tokens, parents, rows wanted, their logits too, how many of their best) each. -> (best "
+           "token of each wanted row, best tokens and their logits, as many as any ask wants; logits, taps: views that "
+           "the next pass writes over). ValueError for what breaks the contract.")
       .def("embed",
            [](const Engine& e, nb::handle ids) {
              const std::vector<int> tokens = whole(ids, "a token lies outside the vocabulary");

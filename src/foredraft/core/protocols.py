@@ -49,7 +49,7 @@ class Query:
     tokens: first the committed tokens the cache lacks, as a chain whose last is the root, then the nodes of a tree.
     parents: the row each row follows, -1 for the end of the cache. logits: the rows whose logits are wanted.
     top: how many of the largest logits of those rows are wanted. taps: the layers whose hidden states are wanted.
-    argmax_only: of those rows nothing but the argmax is wanted, so their logits need not be written.
+    argmax_only: of those rows nothing but the argmax and the `top` is wanted, so their logits need not be written.
     """
 
     cache: Cache
@@ -74,7 +74,10 @@ class Scores(Protocol):
         """The lowest id among the largest logits."""
 
     def top(self, row: int) -> tuple[NDArray[np.int64], Logits]:
-        """The `top` likeliest ids, best first (lower id among equals), and their logits."""
+        """The `top` likeliest ids, best first (lower id among equals), and their logits.
+
+        Those that are no numbers come first, or are left out where the argmax alone was asked for.
+        """
 
     def taps(self, layer: int) -> Vectors:
         """[rows, width]: hidden states after `layer` layers, for all rows; only for layers asked for."""
@@ -180,10 +183,10 @@ class Needs:
 
     taps: target layers whose hidden states `update` must bring. ends: the target's embedding and head.
     layers: a view of the target with these layers, or those chosen by how many it has. model: a second model, by name
-    or path. top: so many likeliest tokens of every verified row; who asks for none may find the argmax alone there, and
-    no logits. ahead: the drafter also works while the target scores. tokenizer: the vocabulary of the target, and of
-    the second model. other_vocabulary: the second model's may be another than the target's. thrift: how the second
-    model is loaded.
+    or path. top: so many likeliest tokens of every verified row, which may be all that there is of it: no logits.
+    ahead: the drafter also works while the target scores. tokenizer: the vocabulary of the target, and of the second
+    model. other_vocabulary: the second model's may be another than the target's. thrift: how the second model is
+    loaded.
     """
 
     taps: tuple[int, ...] = ()

@@ -224,7 +224,7 @@ def _query(turn: Turn) -> Query:
     needs = [source.drafter.needs for source in turn.sources]
     top = max((need.top for need in needs), default=0)
     taps = tuple(sorted({layer for need in needs for layer in need.taps}))
-    argmax_only = turn.sequence.rules.argmax_only and turn.sequence.logprobs is None and not top
+    argmax_only = turn.sequence.rules.argmax_only and turn.sequence.logprobs is None
     return Query(turn.sequence.cache, chain + drafts.tokens, parents, rows, top, taps, argmax_only)
 
 

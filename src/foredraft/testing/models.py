@@ -129,10 +129,16 @@ class ModelChecks:
     def test_argmax_alone(self, model: Model) -> None:
         """In one pass with a query that wants logits too; who said that they are not wanted does not get them."""
         (tokens, parents), wanted = self._rows(model, 30, 2, 6), (6, 0, 3)
-        queries = [Query(model.open(), tokens, parents, wanted, argmax_only=only) for only in (True, False, True)]
+        queries = [
+            Query(model.open(), tokens, parents, wanted, top=top, argmax_only=only)
+            for only, top in ((True, 3), (False, 2), (True, 0))
+        ]
         bare, full, other = model.score(queries)
         for row in wanted:
             assert bare.argmax(row) == other.argmax(row) == full.argmax(row) == int(np.argmax(full.logits(row)))
+            ids, values = bare.top(row)
+            assert ids.tolist() == np.argsort(-full.logits(row), kind="stable")[:3].tolist()
+            assert np.array_equal(values, full.logits(row)[ids])
             with refuses(f"the logits of row {row}, of which the argmax alone was asked for,", ValueError, LookupError):
                 bare.logits(row)
         with refuses("the argmax of a row that was not asked for", ValueError, LookupError):
