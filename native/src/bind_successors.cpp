@@ -78,11 +78,11 @@ void bind_successors(nb::module_& module) {
       .def("put", [](Successors& table, const Ids& context, const Ids& tokens, const Floats& probs) { table.put(context, tokens, probs); },
            "context"_a, "tokens"_a, "probs"_a)
       .def("draft",
-           [](const Successors& table, const Ids& text, int64_t rows, int64_t depth) {
-             Successors::Grown grown = table.draft(text, rows, depth);
+           [](const Successors& table, const Ids& text, int64_t rows, int64_t depth, double least) {
+             Successors::Grown grown = table.draft(text, rows, depth, least);
              return std::make_tuple(std::move(grown.tokens), std::move(grown.parents), std::move(grown.score));
            },
-           "text"_a, "rows"_a, "depth"_a)
+           "text"_a, "rows"_a, "depth"_a, "least"_a)
       .def("over", [](const Successors& table, std::shared_ptr<Successors> known) { return table.over(known.get()); },
            "known"_a.none())
       .def("rows", &rows_of)

@@ -149,7 +149,7 @@ bool Successors::follow(std::span<const int32_t> context, Found& found) const {
   return false;
 }
 
-Successors::Grown Successors::draft(std::span<const int32_t> text, int64_t rows, int64_t depth) const {
+Successors::Grown Successors::draft(std::span<const int32_t> text, int64_t rows, int64_t depth, double least) const {
   struct Offer {
     double lost;
     int64_t serial;
@@ -166,7 +166,8 @@ Successors::Grown Successors::draft(std::span<const int32_t> text, int64_t rows,
   const auto offer = [&](int32_t parent, const Found& found, size_t place) {
     if (place >= found.row.tokens.size()) return;
     const double above = parent < 0 ? 0.0 : grown.score[size_t(parent)];
-    heap.push({-above - found.trust->score(found.row.probs[place]), serial++, parent, found, place});
+    const double lost = -above - found.trust->score(found.row.probs[place]);
+    if (lost <= -least) heap.push({lost, serial++, parent, found, place});
   };
   const auto last = end_of(text, trusts_.size());
   contexts.emplace_back(last.begin(), last.end());

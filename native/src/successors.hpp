@@ -36,7 +36,7 @@ class Successors {
   void learn(std::span<const int32_t> text, std::span<const int32_t> tokens, std::span<const double> probs);
   void said(std::span<const int32_t> text, double prob);
   void put(std::span<const int32_t> context, std::span<const int32_t> tokens, std::span<const double> probs);
-  Grown draft(std::span<const int32_t> text, int64_t rows, int64_t depth) const;
+  Grown draft(std::span<const int32_t> text, int64_t rows, int64_t depth, double least) const;
   std::shared_ptr<Successors> over(const Successors* known) const;
 
   size_t longest() const { return trusts_.size(); }

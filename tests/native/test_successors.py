@@ -40,6 +40,7 @@ def reads(draw: st.DrawFn) -> Read:
     st.lists(st.tuples(TOKENS, reads()), max_size=6),
     st.integers(-1, 12),
     st.integers(-1, 5),
+    st.sampled_from([float("-inf"), -2.0, -0.5, 0.0]),
 )
 def test_tables(
     context: int,
@@ -49,6 +50,7 @@ def test_tables(
     rounds: list[tuple[list[int], Read]],
     rows: int,
     depth: int,
+    least: float,
 ) -> None:
     tables = []
     for make in (native.Successors, spec.Successors):
@@ -67,7 +69,7 @@ def test_tables(
     assert ours.over(ours.base).rows() == theirs.over(theirs.base).rows()
     assert len(ours) == len(theirs)
     for text in ([], [0], [1, 2], [3, 1, 2], *(text for text, _ in rounds)):
-        assert ours.draft(text, rows, depth) == theirs.draft(text, rows, depth)
+        assert ours.draft(text, rows, depth, least) == theirs.draft(text, rows, depth, least)
 
 
 def table(width: int = 2) -> Any:
@@ -100,4 +102,4 @@ def test_nonsense_is_refused(call: Any) -> None:
 
 
 def test_a_text_of_nonsense_has_no_tree() -> None:
-    assert table().draft([-1, 2**31 - 1], 4, 4) == ([], [], [])
+    assert table().draft([-1, 2**31 - 1], 4, 4, -9.0) == ([], [], [])

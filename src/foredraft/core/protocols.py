@@ -186,7 +186,7 @@ class Needs:
     or path. top: so many likeliest tokens of every verified row, which may be all that there is of it: no logits.
     ahead: the drafter also works while the target scores. tokenizer: the vocabulary of the target, and of the second
     model. other_vocabulary: the second model's may be another than the target's. thrift: how the second model is
-    loaded.
+    loaded. grammar, prediction: requests without one have no use for the drafter, and it is not opened for them.
     """
 
     taps: tuple[int, ...] = ()
@@ -198,10 +198,17 @@ class Needs:
     tokenizer: bool = False
     other_vocabulary: bool = False
     thrift: Thrift = field(default_factory=Thrift)
+    grammar: bool = False
+    prediction: bool = False
 
     def view(self, count: int) -> tuple[int, ...]:
         """The layers wanted of a target that has `count`; a choice may raise UsageError."""
         return self.layers(count) if callable(self.layers) else self.layers
+
+    def met(self, request: Request) -> bool:
+        """Whether the request has what the drafter lives on."""
+        lacks_grammar = self.grammar and request.rules.grammar is None
+        return not lacks_grammar and not (self.prediction and request.prediction is None)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from foredraft.core.tree import ROOT, DraftTree
 from foredraft.draft.family import Family, Provided
 from foredraft.draft.native import TWINS
 from foredraft.draft.successor_file import fingerprint, load, save
-from foredraft.draft.successors import Successors, Trust, tree_of
+from foredraft.draft.successors import Successors, Trust, least_score, tree_of
 
 # What a probability read after one token, and after two, is worth where these come again.
 TRUSTS = (Trust(0.4, 0.35), Trust(0.6, 0.1))
@@ -132,7 +132,7 @@ class Recycling:
 
     def _propose(self, ask: Ask[Recycled]) -> DraftTree:
         text, budget = ask.committed[-self.options.context :], ask.budget
-        tree = tree_of(ask.state.table.draft(text, budget.rows, budget.depth), "recycling")
+        tree = tree_of(ask.state.table.draft(text, budget.rows, budget.depth, least_score(budget)), "recycling")
         return tree.with_point_laws(ask.vocab_size) if ask.draw == "sampled" else tree
 
     def _learn(self, told: News[Recycled], path: Sequence[int]) -> None:

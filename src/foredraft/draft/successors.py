@@ -133,9 +133,9 @@ class Successors:
                 total = sum(weights)
                 self.learn(contexts[node], ids, [weight / total for weight in weights])
 
-    def draft(self, text: Sequence[int], rows: int, depth: int) -> Grown:
-        """The likeliest tree below `text`: at most so many nodes, and so deep."""
-        return grown(self.follow, text, len(self.trusts), rows, depth)
+    def draft(self, text: Sequence[int], rows: int, depth: int, least: float) -> Grown:
+        """The likeliest tree below `text`: at most so many nodes, so deep, none with a score below `least`."""
+        return grown(self.follow, text, len(self.trusts), rows, depth, least)
 
     def follow(self, context: Context) -> tuple[Row, Trust] | None:
         """The row of the longest known end of `context`, and what it is worth."""
@@ -156,7 +156,12 @@ def newest(rows: Mapping[Context, Row]) -> dict[Context, Row]:
 
 def best_first(follow: Follow, text: Sequence[int], size: int, budget: Budget, source: str) -> DraftTree:
     """`grown` as a draft tree within a budget."""
-    return tree_of(grown(follow, text, size, budget.rows, budget.depth), source)
+    return tree_of(grown(follow, text, size, budget.rows, budget.depth, least_score(budget)), source)
+
+
+def least_score(budget: Budget) -> float:
+    """The score of a node that is just worth its row."""
+    return math.log(budget.min_gain) if budget.min_gain > 0 else -math.inf
 
 
 def tree_of(found: Grown, source: str) -> DraftTree:
@@ -164,7 +169,7 @@ def tree_of(found: Grown, source: str) -> DraftTree:
     return DraftTree.of(tokens, parents, source, score=score) if tokens else EMPTY
 
 
-def grown(follow: Follow, text: Sequence[int], size: int, rows: int, depth: int) -> Grown:
+def grown(follow: Follow, text: Sequence[int], size: int, rows: int, depth: int, least: float) -> Grown:
     """The likeliest nodes that rows span, best first, siblings in the order of their row.
 
     follow: a context of at most `size` tokens -> the row of what may follow it, and its trust. The score of a path is
@@ -183,7 +188,8 @@ def grown(follow: Follow, text: Sequence[int], size: int, rows: int, depth: int)
         if found is not None and place < len(found[0].tokens):
             above = 0.0 if parent == ROOT else score[parent]
             lost = -above - found[1].score(found[0].probs[place])
-            heapq.heappush(heap, (lost, next(serial), parent, found, place))
+            if lost <= -least:
+                heapq.heappush(heap, (lost, next(serial), parent, found, place))
 
     if rows > 0 and depth > 0:
         offer(ROOT, follow(contexts[ROOT]), 0)

@@ -29,6 +29,10 @@ UNTRIED = 0.7  # acceptance of a chain before anything was seen
 TENANTS = 256  # whose lessons are kept, those that asked last
 # A source that does not pay and takes FREE even when it is not asked is let go, once so many rounds have shown both.
 ENOUGH = 6
+# Nodes likelier than this share of what a row is worth at its cheapest are drafted: chances are estimates.
+BORDER = 0.5
+# Rounds until the claims of a source that is always asked are held against what came true again.
+EVERY = 8
 # What a source may draft before it is known what that takes: a draft model would fill any depth.
 FIRST = Budget(8, 4)
 NEVER, LEAVE = Budget(0, 0), Budget(0, 0, leave=True)
@@ -44,8 +48,8 @@ class Tenant:
 
 @dataclass
 class Pace:
-    """One sequence's state. tokens, seconds: emitted and spent, the past forgotten. met, tried: sources that
-    drafted for it, and how often dear ones did.
+    """One sequence's state. tokens, seconds: emitted and spent, the past forgotten. rounds: in which anybody could
+    draft. met, tried: sources that drafted for it, and how often dear ones did.
 
     Of the round under way: drafted, traits: the tree before it was cut. alone: no other sequence is in its pass. asked:
     the sources, and how strong the others were. added: by dear sources, tokens beyond what their rows cost, and tokens
@@ -56,6 +60,7 @@ class Pace:
     worths: dict[str, Worth]
     tokens: float
     seconds: float
+    rounds: int = 0
     drafted: DraftTree = EMPTY
     alone: bool = True
     traits: list[Trait] = field(default_factory=list)
@@ -99,7 +104,8 @@ class Adaptive:
         worth = state.worth(source)
         if self._free(worth):
             state.asked[source] = 0.0
-            return Budget(MOST, DEPTH) if worth.rounds else FIRST
+            least = worth.claimed(min(1.0, BORDER * state.rate * self.curve.slope))
+            return Budget(MOST, DEPTH, least) if worth.rounds else FIRST
         strength = self._strength(state, so_far)
         if not worth.wanted(strength, self.curve(1)):
             costly = worth.rest >= FREE * self.curve(1) and min(worth.rests, state.tried.get(source, 0)) >= ENOUGH
@@ -121,7 +127,11 @@ class Adaptive:
         chances = [state.acceptance.paths(state.drafted, state.traits) for state in states]
         choice = self._choose(states, trees, chances)
         for state, own in zip(states, chances, strict=True):
-            if dear := [source for source in state.asked if not self._free(state.worth(source))]:
+            state.rounds += 1
+            dear = [source for source in state.asked if not self._free(state.worth(source))]
+            for source in state.asked if state.rounds % EVERY == 0 else dear:
+                _correct(state, own, source)
+            if dear:
                 alone = choice if len(states) == 1 else self._choose([state], [state.drafted], [own])
                 self._judge(state, own, dear, alone.gain(state.rate))
         drafting = sum(state.worth(source).seconds for state in states for source in state.asked)
@@ -157,8 +167,6 @@ class Adaptive:
         tree = state.drafted
         for source in dear:
             own = _nodes_of(tree, source)
-            claims, calibrated = [state.traits[node][1] for node in own], [_chance(tree, chances, node) for node in own]
-            state.worth(source).came_true(claims, calibrated)
             others = _without(tree, source)
             without = self._choose([state], [tree.select(others)], [[chances[node] for node in others]])
             state.added[source] = whole - without.gain(state.rate), sum(chances[node] for node in own)
@@ -185,6 +193,13 @@ class Adaptive:
 def _nodes_of(tree: DraftTree, source: str) -> list[int]:
     """The nodes that a source drafted, alone or with others."""
     return [node for node, sources in enumerate(tree.sources) if source in sources.split("+")]
+
+
+def _correct(state: Pace, chances: Sequence[float], source: str) -> None:
+    """Holds what a source claims against what came true of such claims."""
+    own = _nodes_of(state.drafted, source)
+    claims = [state.traits[node][1] for node in own]
+    state.worth(source).came_true(claims, [_chance(state.drafted, chances, node) for node in own])
 
 
 def _without(tree: DraftTree, source: str) -> list[int]:

@@ -33,12 +33,18 @@ class Curve:
         self._passes = 0
         self._slow = 1.0  # exp(pace)
         self._table: list[float] = self.measured.tolist()
+        self._slope = _least_slope(self._table)
         apart = np.abs(np.subtract.outer(np.arange(most + 1), np.arange(most + 1)))
         self._near = np.where(apart > 0, np.exp(-apart / REACH), 0.0)
 
     def __call__(self, rows: int) -> float:
         """Seconds of a pass of so many rows now."""
         return self._slow * self._table[min(rows, len(self._table) - 1)]
+
+    @property
+    def slope(self) -> float:
+        """Seconds of one more row where rows are cheapest, on the mean from a single one on."""
+        return self._slow * self._slope
 
     def add(self, rows: int, seconds: float) -> None:
         """A pass of `rows` took `seconds`; one larger than the curve says nothing."""
@@ -53,6 +59,7 @@ class Curve:
         self._passes += 1
         if self._passes % EVERY == 0:
             self._table = self._bent()
+            self._slope = _least_slope(self._table)
 
     def _bent(self) -> list[float]:
         """The measured curve with what was learnt of each count and its neighbours; never falling."""
@@ -60,3 +67,7 @@ class Curve:
         bends = (self._counts * self._bends + PRIOR * around) / (self._counts + PRIOR)
         table: list[float] = np.maximum.accumulate(self.measured * np.exp(bends)).tolist()
         return table
+
+
+def _least_slope(table: list[float]) -> float:
+    return min(((table[rows] - table[1]) / (rows - 1) for rows in range(2, len(table))), default=0.0)
