@@ -113,18 +113,17 @@ def _propose(turns: Sequence[Turn], policy: AnyPolicy, load: Load, vocab_size: i
     """Fills in the trees, source after source, so that each is asked knowing what the cheaper ones found."""
     drafting = [turn for turn in turns if turn.room >= 1 and not turn.prefill]
     for place in range(max((len(turn.sequence.sources) for turn in drafting), default=0)):
-        asked: Group = []
+        begun, asked = time.perf_counter(), list[tuple[Turn, Source]]()
         for turn in drafting:
             source = turn.sequence.sources[place] if place < len(turn.sequence.sources) else None
             if source is not None and source.state is not None and _asks(turn, place, source, policy, load, vocab_size):
                 asked.append((turn, source))
         for drafter, group in _by_drafter(asked):
-            begun = time.perf_counter()
-            trees = _proposed(drafter, group, place)
-            seconds = (time.perf_counter() - begun) / len(group)
-            for (turn, source), proposed in zip(group, trees, strict=True):
-                turn.spent[source.name] = turn.spent.get(source.name, 0.0) + seconds
+            for (turn, _), proposed in zip(group, _proposed(drafter, group, place), strict=True):
                 _take(turn, turn.asks[place], proposed)
+            seconds, begun = time.perf_counter() - begun, time.perf_counter()  # to ask and to join is its cost too
+            for turn, source in group:
+                turn.spent[source.name] = turn.spent.get(source.name, 0.0) + seconds / len(group)
 
 
 def _asks(turn: Turn, place: int, source: Source, policy: AnyPolicy, load: Load, vocab_size: int) -> bool:
@@ -136,7 +135,8 @@ def _asks(turn: Turn, place: int, source: Source, policy: AnyPolicy, load: Load,
         return False
     if budget.rows < 1 or turn.tree.drawn:  # nothing may be added to a tree that was drawn by chance
         return False
-    budget = replace(budget, depth=min(budget.depth, turn.room))
+    if budget.depth > turn.room:
+        budget = replace(budget, depth=turn.room)
     stream = sequence.stream.at(turn.position)
     draw = sequence.verifier.draw
     turn.asks[place] = Ask(source.state, Text(sequence.committed), sequence.rules, budget, draw, stream, vocab_size)

@@ -96,9 +96,9 @@ class NativeScores:
 
     def top(self, row: int) -> tuple[NDArray[np.int64], Logits]:
         if self._query.argmax_only and self._top is not None:
-            place, (ids, values) = self._place(row), self._top
-            count = min(self._query.top, int(np.count_nonzero(ids[place] >= 0)))
-            return ids[place, :count], values[place, :count]
+            place, count = self._place(row), min(self._query.top, self.vocab_size)
+            ids, values = self._top[0][place, :count], self._top[1][place, :count]
+            return (ids, values) if not count or ids[-1] >= 0 else (ids[ids >= 0], values[ids >= 0])
         logits = self.logits(row)
         count = min(self._query.top, self.vocab_size)
         ids = TWINS.top(logits, count) if count else np.empty(0, dtype=np.int64)

@@ -106,10 +106,11 @@ class Adaptive:
             state.asked[source] = 0.0
             least = worth.claimed(min(1.0, BORDER * state.rate * self.curve.slope))
             return Budget(MOST, DEPTH, least) if worth.rounds else FIRST
+        if worth.burden(FREE * self.curve(1)) and state.tried.get(source, 0) >= ENOUGH:
+            return LEAVE
         strength = self._strength(state, so_far)
         if not worth.wanted(strength, self.curve(1)):
-            costly = worth.rest >= FREE * self.curve(1) and min(worth.rests, state.tried.get(source, 0)) >= ENOUGH
-            return LEAVE if costly else NEVER
+            return NEVER
         state.tried[source] = state.tried.get(source, 0) + 1
         state.asked[source] = strength
         least = worth.claimed(min(1.0, state.rate * worth.step))
@@ -163,18 +164,28 @@ class Adaptive:
         return self._choose([state], [so_far], [chances]).tokens - 1.0
 
     def _judge(self, state: Pace, chances: Sequence[float], dear: Sequence[str], whole: float) -> None:
-        """What each dear source adds: the gain of the best tree, `whole`, against that without its nodes."""
-        tree = state.drafted
-        for source in dear:
+        """What each dear source adds to those asked before it: the gain of the best tree of their nodes with its own,
+        against that of theirs alone. whole: the gain of the best tree of all."""
+        tree, before = state.drafted, set[str]()
+        last, gained = [*state.asked][-1], 1.0 - state.rate * self.curve(1)
+        for source in state.asked:
+            before.add(source)
             own = _nodes_of(tree, source)
-            others = _without(tree, source)
-            without = self._choose([state], [tree.select(others)], [[chances[node] for node in others]])
-            state.added[source] = whole - without.gain(state.rate), sum(chances[node] for node in own)
+            if source == last:
+                gain = whole
+            elif own:
+                nodes = [node for node, by in enumerate(tree.sources) if not before.isdisjoint(by.split("+"))]
+                gain = self._choose([state], [tree.select(nodes)], [[chances[node] for node in nodes]]).gain(state.rate)
+            else:
+                gain = gained
+            if source in dear:
+                state.added[source] = gain - gained, sum(chances[node] for node in own)
+            gained = gain
 
     def _learn_worths(self, state: Pace, step: Step) -> None:
         tree, spent = state.drafted, dict(step.spent)
         for source in spent.keys() - state.asked.keys():
-            state.worth(source).rested(spent[source])
+            state.worth(source).rested(spent[source], state.rate)
         for source, strength in state.asked.items():
             worth, seconds = state.worth(source), spent.get(source, 0.0)
             own = _nodes_of(tree, source)
@@ -184,7 +195,8 @@ class Adaptive:
             seconds = worth.spent(seconds, max((tree.depths[node] for node in own), default=0))
             if source in state.added:
                 net, expected = state.added[source]
-                worth.earned(strength, net - state.rate * seconds, _come_true(tree, own, step.tokens) > expected)
+                surprising = _come_true(tree, own, step.tokens) > expected
+                worth.earned(strength, net - state.rate * seconds, surprising, state.rate)
             if tree.drawn and own:
                 for depth in range(1, min(len(own), step.accepted + 1) + 1):
                     worth.acceptance.add(depth <= step.accepted, ACCEPTANCE_MEMORY)
@@ -200,15 +212,6 @@ def _correct(state: Pace, chances: Sequence[float], source: str) -> None:
     own = _nodes_of(state.drafted, source)
     claims = [state.traits[node][1] for node in own]
     state.worth(source).came_true(claims, [_chance(state.drafted, chances, node) for node in own])
-
-
-def _without(tree: DraftTree, source: str) -> list[int]:
-    """What is left of the tree without the nodes that only this source drafted, and without what hangs below them."""
-    kept: set[int] = set()
-    for node, (sources, parent) in enumerate(zip(tree.sources, tree.parents, strict=True)):
-        if sources != source and (parent == ROOT or parent in kept):
-            kept.add(node)
-    return sorted(kept)
 
 
 def _chance(tree: DraftTree, chances: Sequence[float], node: int) -> float:

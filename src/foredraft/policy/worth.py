@@ -20,6 +20,9 @@ STRENGTHS = (0.3, 0.8, 1.6, 3.2)
 TRIALS = 4
 PATIENCE = 2
 TRYING = 0.005
+# Rounds that the balance reaches back, and rounds until it counts.
+ACCOUNT_MEMORY = 40.0
+TOLD = 12
 
 
 @dataclass
@@ -48,6 +51,7 @@ class Worth:
     """One source. seconds: of a round in which it is asked, beyond `rest`, those of one in which it is not (a drafter
     learns from every round). step: of one more level of its tree.
 
+    balance: tokens a round beyond what its seconds, all of them, bring otherwise; told: of how many rounds it tells.
     modesty: log of its chances as they come true / log of those it claims; below 1 for one that claims too little.
     """
 
@@ -58,6 +62,8 @@ class Worth:
     modesty: float = 1.0
     rounds: int = 0
     acceptance: Tally = field(default_factory=Tally)
+    balance: float = 0.0
+    told: int = 0
     verdicts: dict[int, Verdict] = field(default_factory=dict)
 
     def wanted(self, strength: float, plain: float) -> bool:
@@ -80,8 +86,13 @@ class Worth:
             ratio = min(max(calibrated / claimed, LEAST_MODESTY), 1.0 / LEAST_MODESTY)
             self.modesty += (ratio - self.modesty) / MEMORY
 
-    def rested(self, seconds: float) -> None:
-        """What a round took in which it was not asked."""
+    def burden(self, least: float) -> bool:
+        """Whether it takes `least` seconds of rounds in which it is not asked, and does not make up for them."""
+        return self.rest >= least and self.told >= TOLD and self.balance < 0
+
+    def rested(self, seconds: float, rate: float = 0.0) -> None:
+        """What a round took in which it was not asked, where `rate` tokens come in a second."""
+        self._account(-rate * seconds)
         self.rests += 1
         self.rest += (seconds - self.rest) / min(self.rests, MEMORY)
 
@@ -96,6 +107,11 @@ class Worth:
             self.step += (step - self.step) * (weight if self.step else 1.0)
         return asked
 
-    def earned(self, strength: float, net: float, surprising: bool = False) -> None:
-        """What a round in which it was asked brought, others being so strong."""
+    def earned(self, strength: float, net: float, surprising: bool = False, rate: float = 0.0) -> None:
+        """What a round in which it was asked brought, others being so strong, beyond its seconds for being asked."""
+        self._account(net - rate * self.rest)
         self.verdicts.setdefault(bisect_left(STRENGTHS, strength), Verdict()).add(net, surprising)
+
+    def _account(self, net: float) -> None:
+        self.told += 1
+        self.balance += (net - self.balance) / min(self.told, ACCOUNT_MEMORY)
