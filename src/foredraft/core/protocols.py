@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from foredraft.core.events import Step
 from foredraft.core.law import Law
+from foredraft.core.needs import Needs as Needs
+from foredraft.core.needs import Thrift as Thrift
 from foredraft.core.rules import Logits, Rules
 from foredraft.core.stream import Stream
 from foredraft.core.tree import DraftTree
@@ -165,53 +167,6 @@ class Tokens(Protocol):
 
 
 @dataclass(frozen=True)
-class Thrift:
-    """How a second model is loaded to cost less; what it says is then near what its file says, not the same.
-
-    quantize: int8 or int4, for its matrices. head: so many tokens, the commonest, are all that it may say; 0 for all.
-    head_text: a file whose tokens are counted to find them; without one they are guessed from the vocabulary.
-    """
-
-    quantize: str | None = None
-    head: int = 0
-    head_text: str | None = None
-
-
-@dataclass(frozen=True)
-class Needs:
-    """What a drafter asks of the engine, as data.
-
-    taps: target layers whose hidden states `update` must bring. ends: the target's embedding and head.
-    layers: a view of the target with these layers, or those chosen by how many it has. model: a second model, by name
-    or path. top: so many likeliest tokens of every verified row, which may be all that there is of it: no logits.
-    ahead: the drafter also works while the target scores. tokenizer: the vocabulary of the target, and of the second
-    model. other_vocabulary: the second model's may be another than the target's. thrift: how the second model is
-    loaded. grammar, prediction: requests without one have no use for the drafter, and it is not opened for them.
-    """
-
-    taps: tuple[int, ...] = ()
-    ends: bool = False
-    layers: tuple[int, ...] | Callable[[int], tuple[int, ...]] = ()
-    model: str | None = None
-    top: int = 0
-    ahead: bool = False
-    tokenizer: bool = False
-    other_vocabulary: bool = False
-    thrift: Thrift = field(default_factory=Thrift)
-    grammar: bool = False
-    prediction: bool = False
-
-    def view(self, count: int) -> tuple[int, ...]:
-        """The layers wanted of a target that has `count`; a choice may raise UsageError."""
-        return self.layers(count) if callable(self.layers) else self.layers
-
-    def met(self, request: Request) -> bool:
-        """Whether the request has what the drafter lives on."""
-        lacks_grammar = self.grammar and request.rules.grammar is None
-        return not lacks_grammar and not (self.prediction and request.prediction is None)
-
-
-@dataclass(frozen=True)
 class Request:
     """What stays the same for one generation. tenant: whose shared state may be used. choice: which of n it is."""
 
@@ -335,6 +290,13 @@ class Ahead(Drafter[S], Protocol[S]):
     def ahead(self, asks: Sequence[Ask[S]], trees: Sequence[DraftTree]) -> None: ...
 
 
+class Reader(Drafter[S], Protocol[S]):
+    """A drafter with `needs.reads`: what it has not read yet it reads before it drafts, which takes time."""
+
+    def behind(self, state: S, committed: Sequence[int]) -> int:
+        """Tokens that it would have to read now, about."""
+
+
 # --- verifier and policy --------------------------------------------------------------------------------------------
 
 
@@ -358,9 +320,15 @@ class Verifier(Protocol):
 
 @dataclass(frozen=True)
 class Load:
-    """How busy the engine is: sequences in this round."""
+    """What a decision depends on beside the past. sequences: in this round, all in one pass.
+
+    behind: tokens that the source would have to read before it drafts. remaining: tokens that the text may still have;
+    None where nobody says.
+    """
 
     sequences: int
+    behind: int = 0
+    remaining: int | None = None
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from foredraft.core.protocols import (
     Model,
     News,
     Query,
+    Reader,
     Scores,
 )
 from foredraft.core.rules import pruned
@@ -129,6 +130,8 @@ def _propose(turns: Sequence[Turn], policy: AnyPolicy, load: Load, vocab_size: i
 def _asks(turn: Turn, place: int, source: Source, policy: AnyPolicy, load: Load, vocab_size: int) -> bool:
     """Whether the source is asked this round; notes what for."""
     sequence = turn.sequence
+    if source.drafter.needs.reads:
+        load = Load(load.sequences, _behind(turn, source), turn.room + 1)
     budget = policy.budget(sequence.pace, source.name, turn.tree, load)
     if budget.leave:
         source.close()
@@ -141,6 +144,14 @@ def _asks(turn: Turn, place: int, source: Source, policy: AnyPolicy, load: Load,
     draw = sequence.verifier.draw
     turn.asks[place] = Ask(source.state, Text(sequence.committed), sequence.rules, budget, draw, stream, vocab_size)
     return True
+
+
+def _behind(turn: Turn, source: Source) -> int:
+    try:
+        return cast("Reader[Any]", source.drafter).behind(source.state, Text(turn.sequence.committed))
+    except Exception as error:  # as in _propose
+        turn.faults.append(_fault(error))
+        return 0
 
 
 def _take(turn: Turn, ask: Ask[Any], proposed: DraftTree) -> None:

@@ -33,6 +33,8 @@ ENOUGH = 6
 BORDER = 0.5
 # Rounds until the claims of a source that is always asked are held against what came true again.
 EVERY = 8
+# Tokens behind from which on a source has to catch up first, and tokens that a text is expected to have.
+BEHIND, TEXT = 16, 64
 # What a source may draft before it is known what that takes: a draft model would fill any depth.
 FIRST = Budget(8, 4)
 NEVER, LEAVE = Budget(0, 0), Budget(0, 0, leave=True)
@@ -49,11 +51,11 @@ class Tenant:
 @dataclass
 class Pace:
     """One sequence's state. tokens, seconds: emitted and spent, the past forgotten. rounds: in which anybody could
-    draft. met, tried: sources that drafted for it, and how often dear ones did.
+    draft. said: tokens of it. met, tried: sources that drafted for it, and how often dear ones did.
 
     Of the round under way: drafted, traits: the tree before it was cut. alone: no other sequence is in its pass. asked:
     the sources, and how strong the others were. added: by dear sources, tokens beyond what their rows cost, and tokens
-    expected of them.
+    expected of them. joining: tokens that sources had to read first.
     """
 
     acceptance: Acceptance
@@ -61,6 +63,7 @@ class Pace:
     tokens: float
     seconds: float
     rounds: int = 0
+    said: int = 0
     drafted: DraftTree = EMPTY
     alone: bool = True
     traits: list[Trait] = field(default_factory=list)
@@ -68,6 +71,7 @@ class Pace:
     tried: dict[str, int] = field(default_factory=dict)
     asked: dict[str, float] = field(default_factory=dict)
     added: dict[str, tuple[float, float]] = field(default_factory=dict)
+    joining: dict[str, int] = field(default_factory=dict)
 
     @property
     def rate(self) -> float:
@@ -82,12 +86,14 @@ class Pace:
 class Adaptive:
     """costs: seconds of a pass by rows, measured. tenants: what was learnt, for its owner to clear or keep.
 
+    reading: seconds in which a source reads a token, where it has a text to catch up with.
     drawn: the verifier takes what a drafter drew only whole, so its length is settled before it is drawn.
     """
 
     costs: Costs
     drawn: bool = False
     tenants: dict[str, Tenant] = field(default_factory=dict)
+    reading: dict[str, float] = field(default_factory=dict)
     curve: Curve = field(init=False)
 
     def __post_init__(self) -> None:
@@ -102,18 +108,25 @@ class Adaptive:
 
     def budget(self, state: Pace, source: str, so_far: DraftTree, load: Load) -> Budget:
         worth = state.worth(source)
-        if self._free(worth):
+        joining = self._joining(source, load)
+        if joining:
+            state.joining[source] = load.behind
+            if not self._pays_to_join(state, worth, so_far, joining, load):
+                return NEVER
+        if self._free(worth) and not joining:
             state.asked[source] = 0.0
             least = worth.claimed(min(1.0, BORDER * state.rate * self.curve.slope))
             return Budget(MOST, DEPTH, least) if worth.rounds else FIRST
         if worth.burden(FREE * self.curve(1)) and state.tried.get(source, 0) >= ENOUGH:
             return LEAVE
         strength = self._strength(state, so_far)
-        if not worth.wanted(strength, self.curve(1)):
+        if not worth.wanted(strength, self.curve(1), joining):
             return NEVER
         state.tried[source] = state.tried.get(source, 0) + 1
         state.asked[source] = strength
         least = worth.claimed(min(1.0, state.rate * worth.step))
+        if not worth.rounds:
+            return FIRST
         if not self.drawn:
             return Budget(MOST, DEPTH, least)
         acceptance = worth.acceptance.estimate(UNTRIED)
@@ -140,6 +153,7 @@ class Adaptive:
         return [Plan(tree.select(nodes), expected) for tree, nodes in zip(trees, choice.nodes, strict=True)]
 
     def update(self, state: Pace, step: Step) -> None:
+        state.said += len(step.tokens)
         if step.tokens:
             state.acceptance.learn(state.drafted, state.traits, step.tokens)
             self._learn_worths(state, step)
@@ -147,10 +161,24 @@ class Adaptive:
                 _learn_rate(state, step)
                 if state.alone:
                     self.curve.add(step.rows, step.seconds.verify)
-        state.drafted, state.traits, state.asked, state.added = EMPTY, [], {}, {}
+        state.drafted, state.traits, state.asked, state.added, state.joining = EMPTY, [], {}, {}, {}
 
     def _free(self, worth: Worth) -> bool:
         return worth.seconds < FREE * self.curve(1)
+
+    def _joining(self, source: str, load: Load) -> float:
+        """Seconds in which a source catches up with the text; until that was seen, no faster than the target would."""
+        if load.behind < BEHIND:
+            return 0.0
+        return load.behind * self.reading.get(source, self.curve(4 * MOST) / (4 * MOST))
+
+    def _pays_to_join(self, state: Pace, worth: Worth, so_far: DraftTree, joining: float, load: Load) -> bool:
+        """Whether the text still to come, expected to be as long again, makes up for catching up with it."""
+        strength = self._strength(state, so_far)
+        gain, to_come = worth.gain(strength), float(max(TEXT, state.said))
+        if load.remaining is not None:
+            to_come = min(to_come, load.remaining)
+        return gain * to_come / (1.0 + strength + max(gain, 0.0)) >= state.rate * joining
 
     def _choose(self, states: Sequence[Pace], trees: Sequence[DraftTree], chances: Sequence[Sequence[float]]) -> Choice:
         rate = sum(state.rate for state in states)
@@ -174,7 +202,7 @@ class Adaptive:
             if source == last:
                 gain = whole
             elif own:
-                nodes = [node for node, by in enumerate(tree.sources) if not before.isdisjoint(by.split("+"))]
+                nodes = _drafted_by(tree, before)
                 gain = self._choose([state], [tree.select(nodes)], [[chances[node] for node in nodes]]).gain(state.rate)
             else:
                 gain = gained
@@ -189,6 +217,11 @@ class Adaptive:
         for source, strength in state.asked.items():
             worth, seconds = state.worth(source), spent.get(source, 0.0)
             own = _nodes_of(tree, source)
+            if source in state.joining:
+                sample = max(0.0, seconds - worth.seconds) / state.joining[source]
+                self.reading[source] = (self.reading.get(source, sample) + sample) / 2
+                state.met.add(source)
+                continue
             if source not in state.met and seconds >= FREE * self.curve(1):
                 state.met.add(source)  # it may have read the whole prompt: no measure of the rounds to come
                 continue
@@ -212,6 +245,15 @@ def _correct(state: Pace, chances: Sequence[float], source: str) -> None:
     own = _nodes_of(state.drafted, source)
     claims = [state.traits[node][1] for node in own]
     state.worth(source).came_true(claims, [_chance(state.drafted, chances, node) for node in own])
+
+
+def _drafted_by(tree: DraftTree, sources: set[str]) -> list[int]:
+    """The nodes that one of these drafted, below others that one did."""
+    kept: set[int] = set()
+    for node, (names, parent) in enumerate(zip(tree.sources, tree.parents, strict=True)):
+        if (parent == ROOT or parent in kept) and not sources.isdisjoint(names.split("+")):
+            kept.add(node)
+    return sorted(kept)
 
 
 def _chance(tree: DraftTree, chances: Sequence[float], node: int) -> float:

@@ -20,6 +20,8 @@ STRENGTHS = (0.3, 0.8, 1.6, 3.2)
 TRIALS = 4
 PATIENCE = 2
 TRYING = 0.005
+# Tokens a round that a source is hoped to add before anything was seen.
+HOPE = 0.5
 # Rounds that the balance reaches back, and rounds until it counts.
 ACCOUNT_MEMORY = 40.0
 TOLD = 12
@@ -66,14 +68,20 @@ class Worth:
     told: int = 0
     verdicts: dict[int, Verdict] = field(default_factory=dict)
 
-    def wanted(self, strength: float, plain: float) -> bool:
+    def wanted(self, strength: float, plain: float, joining: float = 0.0) -> bool:
         """Whether to ask, given the tokens expected of what others drafted; now and then to find out.
 
-        plain: seconds of a pass of one row, which tell how often finding out is cheap.
+        plain: seconds of a pass of one row, which tell how often finding out is cheap. joining: seconds in which it
+        would have to catch up with the text first.
         """
-        verdict = self.verdicts.setdefault(bisect_left(STRENGTHS, strength), Verdict())
+        verdict = self._verdict(strength)
         verdict.idle += 1
-        return verdict.pays or verdict.idle > min(verdict.patience, self.seconds / (TRYING * plain))
+        return verdict.pays or verdict.idle > min(verdict.patience, (self.seconds + joining) / (TRYING * plain))
+
+    def gain(self, strength: float) -> float:
+        """Tokens a round that it adds, beyond what its seconds bring otherwise; a hope where little was seen."""
+        verdict = self._verdict(strength)
+        return verdict.net if verdict.asked >= TRIALS else max(HOPE, verdict.net)
 
     def claimed(self, chance: float) -> float:
         """What it claims of a path that has this chance."""
@@ -110,7 +118,10 @@ class Worth:
     def earned(self, strength: float, net: float, surprising: bool = False, rate: float = 0.0) -> None:
         """What a round in which it was asked brought, others being so strong, beyond its seconds for being asked."""
         self._account(net - rate * self.rest)
-        self.verdicts.setdefault(bisect_left(STRENGTHS, strength), Verdict()).add(net, surprising)
+        self._verdict(strength).add(net, surprising)
+
+    def _verdict(self, strength: float) -> Verdict:
+        return self.verdicts.setdefault(bisect_left(STRENGTHS, strength), Verdict())
 
     def _account(self, net: float) -> None:
         self.told += 1
