@@ -322,9 +322,9 @@ def test_of_a_long_prompt_the_end_is_read() -> None:
     other = ModelDrafter(ToyModel(DRAFT, context=64))
     assert [tree] == other.propose([wish(other.open(Request(tuple(short), 0)), short)])
     said = [*text, tree.tokens[0], 3]
-    assert drafter.behind(state, said) in (1, 2)
+    assert drafter.behind(state, said) == 1
     drafter.propose([wish(state, said)])
-    assert sum(model.fed[2]) == 1 + 1
+    assert model.fed[2] == [1], "the first draft came true, and is in the cache"
     fork = drafter.open(Request(tuple(text), 0), state)
     assert drafter.propose([wish(fork, said)]) == drafter.propose([wish(state, said)])
 
