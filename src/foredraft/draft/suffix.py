@@ -133,7 +133,7 @@ class Suffix:
             return ()
         own = () if self.kept is not None and not tenant else (self._past(tenant),)
         everyones = () if self.kept is None else (self.kept,)
-        return tuple((past, past.end) for past in (*own, *everyones))
+        return tuple((past, past.end) for past in (*own, *everyones) if past.end)
 
     def _past(self, tenant: str) -> Past:
         past = self.tenants.pop(tenant, None) or Past(self.options.limit)

@@ -31,8 +31,8 @@ TENANTS = 256  # whose lessons are kept, those that asked last
 ENOUGH = 6
 # Nodes likelier than this share of what a row is worth at its cheapest are drafted: chances are estimates.
 BORDER = 0.5
-# Rounds until the claims of a source that is always asked are held against what came true again.
-EVERY = 8
+# The claims of sources are held against what came true in the first rounds, and in every so manieth after.
+FIRST_ROUNDS, EVERY = 16, 4
 # Tokens behind from which on a source has to catch up first, and tokens that a text is expected to have.
 BEHIND, TEXT = 16, 64
 # What a source may draft before it is known what that takes: a draft model would fill any depth.
@@ -143,8 +143,9 @@ class Adaptive:
         for state, own in zip(states, chances, strict=True):
             state.rounds += 1
             dear = [source for source in state.asked if not self._free(state.worth(source))]
-            for source in state.asked if state.rounds % EVERY == 0 else dear:
-                _correct(state, own, source)
+            if state.rounds <= FIRST_ROUNDS or state.rounds % EVERY == 0:
+                for source in state.asked:
+                    _correct(state, own, source)
             if dear:
                 alone = choice if len(states) == 1 else self._choose([state], [state.drafted], [own])
                 self._judge(state, own, dear, alone.gain(state.rate))
