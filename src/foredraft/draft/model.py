@@ -23,7 +23,7 @@ from foredraft.draft.model_tree import KEPT, Branch, DraftState, Growth, Shape
 # Rows of a catch-up pass.
 CHUNK = 512
 # Tokens of a long prompt that are read by default.
-WINDOW = 256
+WINDOW = 1024
 WIDEST = 64  # nodes a level of a dynamic tree expands
 
 
