@@ -18,6 +18,14 @@ namespace {
 
 using Bytes = nb::ndarray<const uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
+// A numpy array of what was found.
+template <class T>
+nb::ndarray<nb::numpy, T> array(std::vector<T> found, std::initializer_list<size_t> shape) {
+  auto* kept = new std::vector<T>(std::move(found));
+  nb::capsule owner(kept, [](void* p) noexcept { delete static_cast<std::vector<T>*>(p); });
+  return nb::ndarray<nb::numpy, T>(kept->data(), shape, owner);
+}
+
 void check_ask(const Engine& engine, const Ask& ask) {
   const size_t rows = ask.parents.size();
   if (!ask.cache || ask.cache->closed() || !(ask.cache->shape() == engine.shape()))
@@ -36,6 +44,7 @@ void check_ask(const Engine& engine, const Ask& ask) {
   }
   for (int row : ask.wanted)
     if (row < 0 || size_t(row) >= rows) throw std::invalid_argument("there is no such row whose logits could be had");
+  if (ask.top < 0) throw std::invalid_argument("fewer than none of the best tokens cannot be had");
 }
 
 // A sequence of whole numbers; std::invalid_argument, saying `what`, where one needs more than 32 bits.
@@ -53,9 +62,9 @@ nb::tuple score(Engine& engine, const nb::list& asked, const std::vector<int>& t
   for (nb::handle one : asked) {
     const nb::tuple t = nb::cast<nb::tuple>(one);
     constexpr const char* wrong = "tokens, parents and rows are whole numbers of 32 bits";
-    asks.push_back({nb::cast<Cache*>(t[0]), whole(t[1], wrong), whole(t[2], wrong), whole(t[3], wrong), nb::cast<bool>(t[4])});
-    if (nb::len(t) > 5) {
-      inputs.push_back(nb::cast<Floats>(t[5]));
+    asks.push_back({nb::cast<Cache*>(t[0]), whole(t[1], wrong), whole(t[2], wrong), whole(t[3], wrong), nb::cast<bool>(t[4]), nb::cast<int>(t[5])});
+    if (nb::len(t) > 6) {
+      inputs.push_back(nb::cast<Floats>(t[6]));
       asks.back().inputs = inputs.back().data();
       if (inputs.back().shape(0) != asks.back().parents.size() || inputs.back().shape(1) != size_t(engine.config().width))
         throw std::invalid_argument("there are not as many vectors of the model's width as rows");
@@ -71,7 +80,10 @@ nb::tuple score(Engine& engine, const nb::list& asked, const std::vector<int>& t
     const Away away;
     result = engine.score(asks, taps);
   }
-  return nb::make_tuple(result.best, view(result.logits, {result.logit_rows, size_t(engine.config().vocabulary)}),
+  const size_t wanted = result.best.size(), most = result.most;
+  return nb::make_tuple(result.best, array(std::move(result.top), {wanted, most}),
+                        array(std::move(result.top_logits), {wanted, most}),
+                        view(result.logits, {result.logit_rows, size_t(engine.config().vocabulary)}),
                         view(result.taps, {taps.size(), result.rows, size_t(engine.config().width)}));
 }
 
@@ -184,9 +196,10 @@ void bind_engine(nb::module_& module) {
            },
            "The same weights and threads with some of the layers, caches of its own.")
       .def("score", &score, nb::arg("asks"), nb::arg("taps"),
-           "One pass. asks: (cache, tokens, parents, rows wanted, their logits too) each, and instead of tokens a sixth, "
-           "[rows, width], that enters the first layer. -> (best token of each wanted row, logits, taps): views that the "
-           "next pass writes over. ValueError for what breaks the contract.")
+           "One pass. asks: (cache, tokens, parents, rows wanted, their logits too, how many of their best) each, and instead of "
+           "tokens a seventh, [rows, width], that enters the first layer. -> (best "
+           "token of each wanted row, best tokens and their logits, as many as any ask wants; logits, taps: views that "
+           "the next pass writes over). ValueError for what breaks the contract.")
       .def("embed",
            [](const Engine& e, nb::handle ids) {
              const std::vector<int> tokens = whole(ids, "a token lies outside the vocabulary");

@@ -70,12 +70,14 @@ void Engine::plan(const std::vector<Ask>& asks) {
   wanted_.clear();
   logits_at_.clear();
   logit_rows_ = 0;
+  most_ = 1;
   const int group = config().heads / config().kv_heads;
   int most_together = 1;
   int deepest = 0, furthest = 0;
   for (size_t a = 0; a < asks.size(); ++a) {
     const Ask& ask = asks[a];
     ask.cache->begin(ask.parents);
+    most_ = std::max(most_, size_t(std::min(ask.top, config().vocabulary)));
     const size_t first = rows_.size();
     for (size_t r = 0; r < ask.parents.size(); ++r) {
       const int depth = ask.cache->depths()[r];
@@ -118,7 +120,7 @@ void Engine::reserve(size_t taps) {
   mixed_tiles_.lay(rows, int64_t(queries), kinds_, values_, planes);
   hidden_tiles_.lay(rows, c.hidden, kinds_, values_, planes);
   head_tiles_.lay(wanted_.size(), c.width, kinds_, values_, planes);
-  for (auto& best : best_) best.assign(wanted_.size(), {0.0f, -1});
+  for (auto& best : best_) best.assign(wanted_.size() * most_, {0.0f, -1});
 }
 
 Result Engine::score(const std::vector<Ask>& asks, const std::vector<int>& taps) {
@@ -136,20 +138,31 @@ Result Engine::score(const std::vector<Ask>& asks, const std::vector<int>& taps)
     throw;
   }
   Result result;
-  for (size_t w = 0; w < wanted_.size(); ++w) {
-    Best top{0.0f, -1};
-    for (const auto& best : best_) {
-      const Best& mine = best[w];
-      if (mine.token >= 0 && (top.token < 0 || mine.value > top.value || (mine.value == top.value && mine.token < top.token)))
-        top = mine;
-    }
-    result.best.push_back(top.token < 0 || weights_->says.empty() ? top.token : weights_->says[size_t(top.token)]);
-  }
+  collect(result);
   result.rows = rows_.size();
   result.logit_rows = logit_rows_;
   result.logits = logits_;
   result.taps = taps_;
   return result;
+}
+
+// The best tokens of each row, of what the threads found in their parts of the head.
+void Engine::collect(Result& result) const {
+  const std::vector<int>& says = weights_->says;
+  std::vector<Best> all;
+  result.most = most_;
+  for (size_t w = 0; w < wanted_.size(); ++w) {
+    all.clear();
+    for (const auto& best : best_)
+      for (size_t at = w * most_; at < (w + 1) * most_ && best[at].token >= 0; ++at) all.push_back(best[at]);
+    std::sort(all.begin(), all.end(), [](const Best& a, const Best& b) { return a.before(b); });
+    all.resize(most_, {-std::numeric_limits<float>::infinity(), -1});
+    for (const Best& one : all) {
+      result.top.push_back(one.token < 0 || says.empty() ? one.token : says[size_t(one.token)]);
+      result.top_logits.push_back(one.value);
+    }
+    result.best.push_back(int(result.top[w * most_]));
+  }
 }
 
 // --- the pass, which all threads walk together ---
@@ -327,11 +340,16 @@ void Engine::vocabulary(Worker& worker, const float* hidden, const std::vector<i
       else
         for (int i = 0; i < count; ++i) logits[says[output + size_t(i)]] = out[i];
     }
-    Best& top = best[w];
-    if (top.token >= 0 && count == PANEL && !kernels_.reaches(out, top.value)) return;
-    for (int i = 0; i < count; ++i)
-      if (top.token < 0 ? out[i] == out[i] : out[i] > top.value || (out[i] == top.value && int(output) + i < top.token))
-        top = {out[i], int(output) + i};
+    Best* top = best.data() + w * most_;
+    Best& last = top[most_ - 1];
+    if (last.token >= 0 && count == PANEL && !kernels_.reaches(out, last.value)) return;
+    for (int i = 0; i < count; ++i) {
+      const Best one{out[i], int(output) + i};
+      if (out[i] != out[i] || !one.before(last)) continue;
+      Best* to = &last;
+      for (; to != top && one.before(to[-1]); --to) *to = to[-1];
+      *to = one;
+    }
   });
 }
 
@@ -352,6 +370,7 @@ void Engine::head(const float* hidden, size_t rows, float* logits) {
   logits_at_.resize(rows);
   for (size_t row = 0; row < rows; ++row) wanted_[row] = logits_at_[row] = int(row);
   logit_rows_ = rows;
+  most_ = 1;
   std::shared_ptr<Buffer> scores = std::exchange(logits_, nullptr);  // what the last pass said stays as it is
   reserve(0);
   pool_->run([&](Worker& worker) {

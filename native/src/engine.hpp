@@ -26,12 +26,16 @@ struct Ask {
   std::vector<int> tokens, parents;  // no tokens where rows come as vectors
   std::vector<int> wanted;  // rows whose best token is wanted,
   bool logits = true;       // and whether their logits are too
+  int top = 0;              // and so many of the best, with their logits, whether or not all logits are
   const float* inputs = nullptr;  // [rows][width], what enters the first layer instead of embeddings
 };
 
 // What a pass found. The memory is the engine's and is written over by its next pass.
 struct Result {
   std::vector<int> best;           // of each wanted row, in order; -1 where no logit is a number
+  size_t most = 0;                 // of the best tokens of a row that any ask wanted
+  std::vector<int64_t> top;        // [wanted rows][most]: best first, lower token among equals; -1 where there are no more
+  std::vector<float> top_logits;   // their logits, -inf where there are no more
   size_t logit_rows = 0, rows = 0;
   std::shared_ptr<Buffer> logits;  // [logit rows][vocabulary], of the asks that wanted logits, in order
   std::shared_ptr<Buffer> taps;    // [taps][rows][width]
@@ -65,10 +69,14 @@ class Engine {
   };
   struct Best {
     float value;
-    int token;  // row of the head
+    int token;  // row of the head, -1 for none
+    bool before(const Best& other) const {
+      return other.token < 0 || value > other.value || (value == other.value && token < other.token);
+    }
   };
 
   void plan(const std::vector<Ask>& asks);
+  void collect(Result& result) const;
   void reserve(size_t taps);
   void pass(Worker& worker, const std::vector<Ask>& asks, const std::vector<int>& taps);
   void run_layer(Worker& worker, size_t index, const std::vector<Ask>& asks, const std::vector<int>& taps);
@@ -97,7 +105,8 @@ class Engine {
   std::vector<int> wanted_;     // rows of the pass whose best token is wanted
   std::vector<int> logits_at_;  // where the logits of each of them go, or -1
   size_t logit_rows_ = 0;
-  std::vector<std::vector<Best>> best_;  // by thread
+  size_t most_ = 1;                      // of the best tokens of each that are
+  std::vector<std::vector<Best>> best_;  // by thread: [wanted][most], best first
   std::vector<AttentionScratch> scratch_;
   Tiles width_tiles_, mixed_tiles_, hidden_tiles_, head_tiles_;
   Buffer stream_, projected_, mixed_, sublayer_, rows_scratch_;

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import pytest
 
 from contract.drawing import totals
@@ -17,7 +18,7 @@ from foredraft.engine.stats import stats
 from foredraft.models.toy import Tables, ToyModel
 from foredraft.policy.constant import Constant
 from foredraft.testing.drafters import DrafterChecks, MakeDrafter, until
-from foredraft.testing.recompute import Recompute, assert_same
+from foredraft.testing.recompute import Recompute
 from foredraft.testing.watch import drive
 from foredraft.verify.match import Match
 from foredraft.verify.recursive import Recursive
@@ -28,16 +29,18 @@ WINDOW = 2
 
 @dataclass
 class Pool:
-    """follows: token -> what the target said after it, harvested from probes. read: (text, logits) of every probe."""
+    """follows: token -> what the target said after it, harvested from probes.
+
+    read: text, likeliest tokens and their logits of every probe."""
 
     follows: dict[int, int] = field(default_factory=dict)
-    read: list[tuple[tuple[int, ...], object]] = field(default_factory=list)
+    read: list[tuple[tuple[int, ...], list[int], list[float]]] = field(default_factory=list)
 
 
 class Window:
     """Spends part of its budget on probes, and drafts what they taught it."""
 
-    needs = Needs(top=1)  # so that there are logits in greedy rounds too
+    needs = Needs(top=2)
 
     def open(self, request: Request, parent: Pool | None = None) -> Pool:
         return Pool(dict(parent.follows)) if parent is not None else Pool()
@@ -69,7 +72,8 @@ class Window:
                     row = told.row(node)
                     path = tuple(told.tree.tokens[step] for step in told.tree.path(node))
                     told.state.follows[path[-1]] = told.scores.argmax(row)
-                    told.state.read.append(((*told.committed[:before], *path), told.scores.logits(row).copy()))
+                    ids, logits = told.scores.top(row)
+                    told.state.read.append(((*told.committed[:before], *path), ids.tolist(), logits.tolist()))
 
     def close(self, state: Pool) -> None:
         state.follows.clear()
@@ -94,8 +98,10 @@ def test_probes_are_scored_and_never_accepted(verifier: object) -> None:
     right = 0
     for sequence in sequences:
         assert sequence.state.read
-        for path, logits in sequence.state.read:
-            assert_same(logits, judge.logits(path), 0.0, f"the probe {list(path)}")
+        for path, ids, logits in sequence.state.read:
+            expected = judge.logits(path)
+            assert ids == np.argsort(-expected, kind="stable")[:2].tolist(), f"the probe {list(path)}"
+            assert logits == expected[ids].tolist()
         for step in sequence.steps:
             assert not any(step.tree.probes[node] for node in step.path)
             assert step.rows >= len(step.tree)

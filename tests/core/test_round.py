@@ -466,7 +466,7 @@ class Anything:
         (Rules((MinTokens(1, (2,)),)), {}, Needs(), False),
         (Rules(grammar=Anything()), {}, Needs(), False),
         (Rules(), {"logprobs": 0}, Needs(), False),
-        (Rules(), {}, Needs(top=1), False),
+        (Rules(), {}, Needs(top=1), True),
     ],
     ids=["greedy", "drawn", "ruled", "under a grammar", "with logprobs", "with the likeliest tokens"],
 )

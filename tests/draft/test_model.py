@@ -19,6 +19,7 @@ from foredraft.core.stream import KeyedStream, Purpose
 from foredraft.core.tree import EMPTY, ROOT, DraftTree, check
 from foredraft.draft.model import CHUNK, ModelDrafter
 from foredraft.draft.model_laws import fit
+from foredraft.draft.model_tree import KEPT
 from foredraft.engine.loop import generate
 from foredraft.engine.sequence import open_sequence
 from foredraft.engine.stats import stats
@@ -299,3 +300,46 @@ def test_a_text_too_long_for_the_draft_is_not_drafted_for() -> None:
     assert len(sequence.output) == 30
     assert stats(sequence.steps).drafts > 0
     assert sequence.steps[-1].drafted == 0
+
+
+# --- the end of a long text -----------------------------------------------------------------------------------------
+
+
+def wish(state: Any, text: Sequence[int], depth: int = 2) -> Ask[Any]:
+    return Ask(state, list(text), Rules(), Budget(depth, depth), "coupled", KeyedStream(0), VOCAB)
+
+
+def test_of_a_long_prompt_the_end_is_read() -> None:
+    """And its first tokens; what is drafted is what the model says after that text alone."""
+    text = [int(token) for token in np.random.default_rng(1).integers(0, VOCAB, 30)]
+    short = [*text[:KEPT], *text[-8:]]
+    model = Watched(DRAFT)
+    drafter = ModelDrafter(model, window=8)
+    state = drafter.open(Request(tuple(text), 0))
+    assert drafter.behind(state, text) == len(short)
+    (tree,) = drafter.propose([wish(state, text)])
+    assert model.fed[0] == [len(short)]
+    other = ModelDrafter(ToyModel(DRAFT, context=64))
+    assert [tree] == other.propose([wish(other.open(Request(tuple(short), 0)), short)])
+    said = [*text, tree.tokens[0], 3]
+    assert drafter.behind(state, said) == 1
+    drafter.propose([wish(state, said)])
+    assert model.fed[2] == [1], "the first draft came true, and is in the cache"
+    fork = drafter.open(Request(tuple(text), 0), state)
+    assert drafter.propose([wish(fork, said)]) == drafter.propose([wish(state, said)])
+
+
+def test_a_short_prompt_is_read_whole() -> None:
+    drafter, whole = (ModelDrafter(ToyModel(DRAFT, context=64), window=window) for window in (16, 0))
+    trees = [each.propose([wish(each.open(Request(PROMPT, 0)), PROMPT)]) for each in (drafter, whole)]
+    assert trees[0] == trees[1]
+    assert whole.behind(whole.open(Request(PROMPT, 0)), PROMPT) == len(PROMPT)
+
+
+def test_a_text_that_outgrows_the_draft_model_is_begun_again_at_its_end() -> None:
+    text = [int(token) for token in np.random.default_rng(2).integers(0, VOCAB, 60)]
+    drafter = ModelDrafter(ToyModel(DRAFT, context=24), window=8)
+    state = drafter.open(Request(tuple(text[:20]), 0))
+    for length in range(20, 60):
+        (tree,) = drafter.propose([wish(state, text[:length])])
+        assert len(tree) == 2

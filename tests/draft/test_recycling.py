@@ -21,8 +21,9 @@ from foredraft.core.rules import Rules
 from foredraft.core.stream import KeyedStream
 from foredraft.core.tree import EMPTY, ROOT, DraftTree, check
 from foredraft.draft import specify
+from foredraft.draft.native import TWINS
 from foredraft.draft.recycling import SAID, TENANTS, TRUSTS, Options, Recycled, Recycling
-from foredraft.draft.successors import CONTEXTS, Row, Successors, best_first, joined
+from foredraft.draft.successors import CONTEXTS, Context, Row, Successors, tree_of
 from foredraft.engine.sequence import open_sequence
 from foredraft.models.toy import Tables, ToyModel
 from foredraft.testing.drafters import DrafterChecks, MakeDrafter, until
@@ -81,13 +82,13 @@ def test_a_worked_example() -> None:
     }
     scores: Any = Told(rows, 2)
     drafter.update([News(state, [0, 1, 4], (1, 4), 0, (0, 2), scores, tree, Verdict((0,), 4), None, 2)])
-    assert {context: row.tokens for context, row in state.table.own.items()} == {
+    assert {context: row.tokens for context, row in rows_of(state.table).items()} == {
         (0,): (1, 2),
         (1,): (4, 5),
         (2,): (0, 1),
         (3,): (2, 3),
     }
-    assert state.table.own[0,].probs == pytest.approx((0.6 / 0.95, 0.35 / 0.95))
+    assert rows_of(state.table)[0,].probs == pytest.approx((0.6 / 0.95, 0.35 / 0.95))
     assert drafter.propose([ask(state, [0, 1, 4])]) == [EMPTY]
     (found,) = drafter.propose([ask(state, [0, 1])])
     assert (found.tokens, found.parents) == ((4, 5), (ROOT, ROOT))
@@ -105,7 +106,7 @@ def test_what_was_committed_has_the_last_word() -> None:
     tree = DraftTree.of((1, 2, 1), (-1, -1, 1), "any")
     scores: Any = Told({row: np.eye(VOCAB)[token] for row, token in ((1, 1), (2, 3), (3, 1), (4, 5))})
     drafter.update([News(state, [0, 1, 3], (1, 3), 0, (0, 2), scores, tree, Verdict((0,), 3), None, 2)])
-    assert state.table.own[1,].tokens == (3,)
+    assert rows_of(state.table)[1,].tokens == (3,)
 
 
 def test_probes_and_rows_of_no_numbers_teach_nothing() -> None:
@@ -114,8 +115,15 @@ def test_probes_and_rows_of_no_numbers_teach_nothing() -> None:
     tree = DraftTree.of((1, 2), (-1, -1), "any", probes=(True, False))
     scores: Any = Told({1: np.eye(VOCAB)[3], 2: np.eye(VOCAB)[3], 3: [math.nan] * VOCAB})
     drafter.update([News(state, [0, 3], (3,), 0, (0,), scores, tree, Verdict((), 3), None, 2)])
-    assert set(state.table.own) == {(0,)}
+    assert set(rows_of(state.table)) == {(0,)}
 
+
+def rows_of(table: Successors | None) -> dict[Context, Row]:
+    assert table is not None
+    return {context: Row(tokens, probs) for context, tokens, probs in table.rows()}
+
+
+TABLES = [Successors, TWINS.Successors]
 
 # --- the table ------------------------------------------------------------------------------------------------------
 
@@ -194,9 +202,10 @@ def test_a_thousand_trees_are_the_likeliest_paths() -> None:
     for table, _ in random_tables(1000):
         rows, depth = (int(each) for each in generator.integers((1, 1), (20, 4)))
         text = tuple(int(token) for token in generator.integers(0, VOCAB, size=generator.integers(1, 4)))
-        tree = best_first(table.follow, text, len(table.trusts), Budget(rows, depth), "recycling")
+        least = float(generator.choice([-math.inf, -3.0, -0.9]))
+        tree = tree_of(table.draft(text, rows, depth, least), "recycling")
         check(tree, VOCAB, rows, depth, needs_laws=False)
-        expected = paths(table, text, depth)
+        expected = {path: score for path, score in paths(table, text, depth).items() if score >= least}
         mine = {tuple(tree.tokens[step] for step in tree.path(node)): tree.score[node] for node in range(len(tree))}
         assert len(mine) == len(tree) == min(rows, len(expected))
         assert mine == pytest.approx({path: expected[path] for path in mine})
@@ -225,17 +234,17 @@ def test_every_row_of_real_rounds_is_taken_in() -> None:
                 text = (*said, *(step.tree.tokens[node] for node in nodes))
                 last[text[-1:]] = tuple(np.argsort(-judge.logits(text), kind="stable")[:3].tolist())
             said += step.tokens
-        assert {context: row.tokens for context, row in sequence.state.table.own.items()} == last
+        assert {context: row.tokens for context, row in rows_of(sequence.state.table).items()} == last
     assert rejected > 10
 
 
 def test_the_prompt_seeds_the_table() -> None:
     state = Recycling(Options()).open(Request((1, 2, 3, 1, 4), 0))
-    assert state.table.own[2,] == Row((3,), (SAID,))
-    assert state.table.own[1,] == Row((4, 2), (SAID / 2, SAID / 2))
-    assert state.table.own[1, 2] == Row((3,), (SAID,))
-    assert Recycling(Options(context=1)).open(Request((1, 2, 3), 0)).table.own.keys() == {(1,), (2,)}
-    assert not Recycling(PAPER).open(Request((1, 2, 3), 0)).table.own
+    assert rows_of(state.table)[2,] == Row((3,), (SAID,))
+    assert rows_of(state.table)[1,] == Row((4, 2), (SAID / 2, SAID / 2))
+    assert rows_of(state.table)[1, 2] == Row((3,), (SAID,))
+    assert rows_of(Recycling(Options(context=1)).open(Request((1, 2, 3), 0)).table).keys() == {(1,), (2,)}
+    assert not len(Recycling(PAPER).open(Request((1, 2, 3), 0)).table)
 
 
 def test_a_ratio_verifier_is_told_that_nothing_was_drawn_by_chance() -> None:
@@ -245,15 +254,25 @@ def test_a_ratio_verifier_is_told_that_nothing_was_drawn_by_chance() -> None:
     assert tree.laws == (Point(3, VOCAB), Point(2, VOCAB))
 
 
-def test_the_contexts_read_last_are_kept() -> None:
-    table = Successors(TRUSTS[:1], 1, 1.0)
+@pytest.mark.parametrize("make", TABLES)
+def test_the_contexts_read_last_are_kept(make: Any) -> None:
+    table = make(TRUSTS[:1], 1, 1.0)
     for token in range(CONTEXTS * 5 // 4 + 1):
         table.learn((token,), (0,), (1.0,))
-    assert len(table.own) == CONTEXTS
-    assert (CONTEXTS * 5 // 4,) in table.own
-    assert (0,) not in table.own
-    one, two = Row((1,), (1.0,)), Row((2,), (1.0,))
-    assert list(joined({(1,): one, (2,): one}, {(1,): two}).items()) == [((2,), one), ((1,), two)]
+    own = rows_of(table)
+    assert len(own) == len(table) == CONTEXTS
+    assert (CONTEXTS * 5 // 4,) in own
+    assert (0,) not in own
+
+
+@pytest.mark.parametrize("make", TABLES)
+def test_what_was_learnt_comes_over_what_was_known(make: Any) -> None:
+    known, learnt = make(TRUSTS[:1], 1, 1.0), make(TRUSTS[:1], 1, 1.0)
+    for token in (1, 2):
+        known.put((token,), (1,), (1.0,))
+    learnt.put((1,), (2,), (1.0,))
+    assert list(rows_of(learnt.over(known)).items()) == [((2,), Row((1,), (1.0,))), ((1,), Row((2,), (1.0,)))]
+    assert rows_of(learnt.over(None)) == rows_of(learnt)
 
 
 # --- what requests share --------------------------------------------------------------------------------------------
@@ -317,14 +336,17 @@ def saved(path: Path) -> Recycling:
 
 def test_a_saved_table_is_begun_with_again(tmp_path: Path) -> None:
     path = tmp_path / "table"
-    kept = saved(path).open(Request((1,), 0)).table.base
+    kept = rows_of(saved(path).open(Request((1,), 0)).table.base)
     for tenant in ("", "a"):
-        found = Recycling(Options(file=str(path)), Letters()).open(Request((1,), 0, tenant=tenant)).table.base
+        drafter = Recycling(Options(file=str(path)), Letters())
+        found = rows_of(drafter.open(Request((1,), 0, tenant=tenant)).table.base)
         assert {context: row.tokens for context, row in found.items()} == {
             context: row.tokens for context, row in kept.items()
         }
         assert all(row.probs == pytest.approx(kept[context].probs) for context, row in found.items())
-    narrow = Recycling(Options(file=str(path), context=1, width=1), Letters()).open(Request((1,), 0)).table.base
+    narrow = rows_of(
+        Recycling(Options(file=str(path), context=1, width=1), Letters()).open(Request((1,), 0)).table.base
+    )
     assert {context: row.tokens for context, row in narrow.items()} == {(2,): (3,), (3,): (1,), (1,): (4,)}
     again = Recycling(Options(file=str(path), prompt=False), Letters())
     again.close(again.open(Request((1,), 0)))

@@ -159,16 +159,16 @@ def test_vectors_enter_where_embeddings_would(files: Files) -> None:
     model = NativeModel.load(files("smollm", "Q4_K_M").path, threads=2)
     engine, parents = model._engine, tuple(range(-1, len(TEXT) - 1))
     wanted = (0, len(TEXT) - 1)
-    known = engine.score([(engine.open(), TEXT, parents, wanted, True)], [2])
-    known = [np.array(part) for part in known]
+    known = engine.score([(engine.open(), TEXT, parents, wanted, True, 0)], [2])
+    known = [np.array(part) for part in known[2:]]
     vectors = np.ascontiguousarray(model.embed(TEXT))
     cache = engine.open()
-    asks = [(engine.open(), TEXT, parents, wanted, True), (cache, (), parents, wanted, True, vectors)]
-    _, logits, taps = engine.score(asks, [2])
+    asks = [(engine.open(), TEXT, parents, wanted, True, 0), (cache, (), parents, wanted, True, 0, vectors)]
+    _, _, _, logits, taps = engine.score(asks, [2])
     assert np.array_equal(logits[2:], known[1])
     assert np.array_equal(taps[:, len(TEXT) :], known[2])
     with pytest.raises(ValueError, match="not as many vectors"):
-        engine.score([(cache, (), parents[1:], (), True, vectors)], [])
+        engine.score([(cache, (), parents[1:], (), True, 0, vectors)], [])
 
 
 def test_a_pass_that_nobody_reads_leaves_the_same_keys_and_values(files: Files) -> None:

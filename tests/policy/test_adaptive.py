@@ -220,3 +220,32 @@ def test_several_sequences_share_the_rows_of_a_pass() -> None:
     shared = policy.shape(states, [tree] * 8, Load(8))
     assert len(alone[0].tree) > 8
     assert sum(1 + len(plan.tree) for plan in shared) <= 16
+
+
+def asks_to_join(policy: Adaptive, load: Load, said: int = 0) -> bool:
+    state = policy.open(REQUEST)
+    policy.update(state, Step(0, (9,) * said, rows=1, seconds=Times(verify=1.0), wall=1.0 * max(said, 1)))
+    return policy.budget(state, "model", EMPTY, load).rows > 0
+
+
+def test_a_source_catches_up_only_where_the_text_to_come_pays_for_it() -> None:
+    """It takes 0.1 seconds a token to read; a plain pass takes 1."""
+    policy = Adaptive(FLAT, reading={"model": 0.1})
+    assert asks_to_join(policy, Load(1, behind=100))
+    assert not asks_to_join(policy, Load(1, behind=400))
+    assert asks_to_join(policy, Load(1, behind=400), said=200), "a text that is long already is likely to go on"
+    assert not asks_to_join(policy, Load(1, behind=100, remaining=10))
+    assert asks_to_join(policy, Load(1, behind=2, remaining=10)), "that is no catching up"
+
+
+def test_how_long_reading_takes_is_learnt_and_no_price_of_a_draft() -> None:
+    policy = Adaptive(FLAT)
+    for _ in range(8):
+        state = policy.open(REQUEST)
+        for behind, seconds in ((200, 10.0 + 0.2), (1, 0.2), (1, 0.2)):
+            policy.budget(state, "model", EMPTY, Load(1, behind=behind))
+            (plan,) = policy.shape([state], [DraftTree.chain([0], "model", score=[math.log(0.9)])], ONE)
+            step = Step(0, (0, 9), 1, plan.tree, rows=1 + len(plan.tree), seconds=Times(verify=1.0))
+            policy.update(state, replace(step, wall=1.0 + seconds, spent=(("model", seconds),)))
+    assert policy.reading["model"] == pytest.approx(0.05, rel=0.1)
+    assert policy.open(REQUEST).worth("model").seconds == pytest.approx(0.2, rel=0.05)

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from foredraft.core.events import Step
 from foredraft.core.law import Law
+from foredraft.core.needs import Needs as Needs
+from foredraft.core.needs import Thrift as Thrift
 from foredraft.core.rules import Logits, Rules
 from foredraft.core.stream import Stream
 from foredraft.core.tree import DraftTree
@@ -49,7 +51,7 @@ class Query:
     tokens: first the committed tokens the cache lacks, as a chain whose last is the root, then the nodes of a tree.
     parents: the row each row follows, -1 for the end of the cache. logits: the rows whose logits are wanted.
     top: how many of the largest logits of those rows are wanted. taps: the layers whose hidden states are wanted.
-    argmax_only: of those rows nothing but the argmax is wanted, so their logits need not be written.
+    argmax_only: of those rows nothing but the argmax and the `top` is wanted, so their logits need not be written.
     """
 
     cache: Cache
@@ -74,7 +76,10 @@ class Scores(Protocol):
         """The lowest id among the largest logits."""
 
     def top(self, row: int) -> tuple[NDArray[np.int64], Logits]:
-        """The `top` likeliest ids, best first (lower id among equals), and their logits."""
+        """The `top` likeliest ids, best first (lower id among equals), and their logits.
+
+        Those that are no numbers come first, or are left out where the argmax alone was asked for.
+        """
 
     def taps(self, layer: int) -> Vectors:
         """[rows, width]: hidden states after `layer` layers, for all rows; only for layers asked for."""
@@ -137,48 +142,6 @@ class Model(Protocol):
 
 
 # --- the drafter ----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Thrift:
-    """How a second model is loaded to cost less; what it says is then near what its file says, not the same.
-
-    quantize: int8 or int4, for its matrices. head: so many tokens, the commonest, are all that it may say; 0 for all.
-    head_text: a file whose tokens are counted to find them; without one they are guessed from the vocabulary.
-    """
-
-    quantize: str | None = None
-    head: int = 0
-    head_text: str | None = None
-
-
-@dataclass(frozen=True)
-class Needs:
-    """What a drafter asks of the engine, as data.
-
-    taps: target layers whose hidden states `update` must bring. ends: the target's embedding and head.
-    layers: a view of the target with these layers, or those chosen by how many it has. model: a second model, by name
-    or path. top: so many likeliest tokens of every verified row; who asks for none may find the argmax alone there, and
-    no logits. ahead: the drafter also works while the target scores. tokenizer: the vocabulary of the target, and of
-    the second model. other_vocabulary: the second model's may be another than the target's. thrift: how the second
-    model is loaded. head: a trained head of the target, by its file, "" for the one known for it, in the form of
-    `thrift`; it says which taps it reads.
-    """
-
-    taps: tuple[int, ...] = ()
-    ends: bool = False
-    layers: tuple[int, ...] | Callable[[int], tuple[int, ...]] = ()
-    model: str | None = None
-    head: str | None = None
-    top: int = 0
-    ahead: bool = False
-    tokenizer: bool = False
-    other_vocabulary: bool = False
-    thrift: Thrift = field(default_factory=Thrift)
-
-    def view(self, count: int) -> tuple[int, ...]:
-        """The layers wanted of a target that has `count`; a choice may raise UsageError."""
-        return self.layers(count) if callable(self.layers) else self.layers
 
 
 @dataclass(frozen=True)
@@ -309,6 +272,13 @@ class Ahead(Drafter[S], Protocol[S]):
     def ahead(self, asks: Sequence[Ask[S]], trees: Sequence[DraftTree]) -> None: ...
 
 
+class Reader(Drafter[S], Protocol[S]):
+    """A drafter with `needs.reads`: what it has not read yet it reads before it drafts, which takes time."""
+
+    def behind(self, state: S, committed: Sequence[int]) -> int:
+        """Tokens that it would have to read now, about."""
+
+
 # --- verifier and policy --------------------------------------------------------------------------------------------
 
 
@@ -336,9 +306,15 @@ class Verifier(Protocol):
 
 @dataclass(frozen=True)
 class Load:
-    """How busy the engine is: sequences in this round."""
+    """What a decision depends on beside the past. sequences: in this round, all in one pass.
+
+    behind: tokens that the source would have to read before it drafts. remaining: tokens that the text may still have;
+    None where nobody says.
+    """
 
     sequences: int
+    behind: int = 0
+    remaining: int | None = None
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from foredraft.core.protocols import (
     Model,
     News,
     Query,
+    Reader,
     Scores,
 )
 from foredraft.core.rules import pruned
@@ -113,30 +114,32 @@ def _propose(turns: Sequence[Turn], policy: AnyPolicy, load: Load, vocab_size: i
     """Fills in the trees, source after source, so that each is asked knowing what the cheaper ones found."""
     drafting = [turn for turn in turns if turn.room >= 1 and not turn.prefill]
     for place in range(max((len(turn.sequence.sources) for turn in drafting), default=0)):
-        asked: Group = []
+        begun, asked = time.perf_counter(), list[tuple[Turn, Source]]()
         for turn in drafting:
             source = turn.sequence.sources[place] if place < len(turn.sequence.sources) else None
             if source is not None and source.state is not None and _asks(turn, place, source, policy, load, vocab_size):
                 asked.append((turn, source))
         for drafter, group in _by_drafter(asked):
-            begun = time.perf_counter()
-            trees = _proposed(drafter, group, place)
-            seconds = (time.perf_counter() - begun) / len(group)
-            for (turn, source), proposed in zip(group, trees, strict=True):
-                turn.spent[source.name] = turn.spent.get(source.name, 0.0) + seconds
+            for (turn, _), proposed in zip(group, _proposed(drafter, group, place), strict=True):
                 _take(turn, turn.asks[place], proposed)
+            seconds, begun = time.perf_counter() - begun, time.perf_counter()  # to ask and to join is its cost too
+            for turn, source in group:
+                turn.spent[source.name] = turn.spent.get(source.name, 0.0) + seconds / len(group)
 
 
 def _asks(turn: Turn, place: int, source: Source, policy: AnyPolicy, load: Load, vocab_size: int) -> bool:
     """Whether the source is asked this round; notes what for."""
     sequence = turn.sequence
+    if source.drafter.needs.reads:
+        load = Load(load.sequences, _behind(turn, source), turn.room + 1)
     budget = policy.budget(sequence.pace, source.name, turn.tree, load)
     if budget.leave:
         source.close()
         return False
     if budget.rows < 1 or turn.tree.drawn:  # nothing may be added to a tree that was drawn by chance
         return False
-    budget = replace(budget, depth=min(budget.depth, turn.room))
+    if budget.depth > turn.room:
+        budget = replace(budget, depth=turn.room)
     stream = sequence.stream.at(turn.position)
     verifier = sequence.verifier
     turn.asks[place] = Ask(
@@ -150,6 +153,14 @@ def _asks(turn: Turn, place: int, source: Source, policy: AnyPolicy, load: Load,
         verifier.replacement,
     )
     return True
+
+
+def _behind(turn: Turn, source: Source) -> int:
+    try:
+        return cast("Reader[Any]", source.drafter).behind(source.state, Text(turn.sequence.committed))
+    except Exception as error:  # as in _propose
+        turn.faults.append(_fault(error))
+        return 0
 
 
 def _take(turn: Turn, ask: Ask[Any], proposed: DraftTree) -> None:
@@ -233,7 +244,7 @@ def _query(turn: Turn) -> Query:
     needs = [source.drafter.needs for source in turn.sources]
     top = max((need.top for need in needs), default=0)
     taps = tuple(sorted({layer for need in needs for layer in need.taps}))
-    argmax_only = turn.sequence.rules.argmax_only and turn.sequence.logprobs is None and not top
+    argmax_only = turn.sequence.rules.argmax_only and turn.sequence.logprobs is None
     return Query(turn.sequence.cache, chain + drafts.tokens, parents, rows, top, taps, argmax_only)
 
 

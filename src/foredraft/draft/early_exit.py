@@ -74,7 +74,7 @@ class EarlyExit(ModelDrafter):
 
     def __init__(self, options: Options, view: Model) -> None:
         super().__init__(view, options.widths)
-        self.needs = Needs(layers=options.chosen)
+        self.needs = Needs(layers=options.chosen, reads=True)
 
     def propose(self, asks: Sequence[Ask[DraftState]]) -> list[DraftTree]:
         return [replace(tree, sources=(NAME,) * len(tree)) for tree in super().propose(asks)]

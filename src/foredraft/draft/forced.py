@@ -28,7 +28,7 @@ class Options:
 class Forced:
     """Drafts what the grammar of the request forces; nothing for requests without one."""
 
-    needs = Needs()
+    needs = Needs(grammar=True)
 
     def open(self, request: Request, parent: Request | None = None) -> Request:
         return request
@@ -56,7 +56,7 @@ FAMILY = Family(
     name="forced",
     summary="tokens that the request's grammar forces; nothing without a grammar",
     options=Options,
-    needs=lambda options: Needs(),
+    needs=lambda options: Forced.needs,
     build=lambda options, provided: Forced(),
     requires="a grammar in the request",
 )

@@ -9,6 +9,7 @@ goes on with what it drafted itself, so a loop of any period is drafted to full 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -97,16 +98,21 @@ class Lookup:
             for place in reversed(ask.state.places[size - self.options.min].get(context, ())):
                 if len(chains) == self.options.branches:
                     break
-                tokens = _continue(text, place, min(budget.rows, budget.depth))
+                trust = math.log(TRUST[min(size, len(TRUST)) - 1])
+                tokens = _continue(text, place, min(budget.rows, budget.depth, _reach(trust, budget.min_gain)))
                 if tuple(tokens) not in seen:
                     seen.add(tuple(tokens))
-                    trust = math.log(TRUST[min(size, len(TRUST)) - 1])
                     score = [trust * depth for depth in range(1, len(tokens) + 1)]
                     chains.append(DraftTree.chain(tokens, "lookup", score=score))
         if not chains:
             return EMPTY
         tree = chains[0] if len(chains) == 1 else merge(chains, budget.rows, budget.depth)
         return tree.with_point_laws(ask.vocab_size) if ask.draw == "sampled" else tree
+
+
+def _reach(trust: float, least: float) -> int:
+    """How long a chain may get before its chance falls below `least`; at least 1."""
+    return max(1, int(math.log(least) / trust)) if least > 0 else sys.maxsize
 
 
 def _continue(text: Sequence[int], place: int, count: int) -> list[int]:

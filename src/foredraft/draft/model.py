@@ -18,10 +18,12 @@ from foredraft.core.protocols import Ask, Model, Needs, News, Query, Request, Th
 from foredraft.core.tree import EMPTY, ROOT, DraftTree
 from foredraft.draft.family import Family, Provided
 from foredraft.draft.model_laws import LANES
-from foredraft.draft.model_tree import Branch, DraftState, Growth, Shape
+from foredraft.draft.model_tree import KEPT, Branch, DraftState, Growth, Shape
 
 # Rows of a catch-up pass.
 CHUNK = 512
+# Tokens of a long prompt that are read by default.
+WINDOW = 1024
 WIDEST = 64  # nodes a level of a dynamic tree expands
 
 
@@ -35,6 +37,9 @@ class Options:
     quantize: str = field(default="", metadata={"help": "int8 or int4, for the draft model; as stored by default"})
     head: int = field(default=0, metadata={"help": "tokens the draft model may say, the commonest; 0 for all"})
     head_text: str = field(default="", metadata={"help": "a text file that shows which tokens are common"})
+    window: int = field(
+        default=WINDOW, metadata={"help": "tokens of a longer prompt that are read, its last; 0 for all"}
+    )
 
     def __post_init__(self) -> None:
         if self.tree and not all(width.isdecimal() and 0 < int(width) < LANES for width in self.tree.split("x")):
@@ -43,6 +48,8 @@ class Options:
             raise UsageError("drafter 'model' takes tree, a fixed shape, or dynamic, a growing one: give one of them")
         if self.dynamic > WIDEST:
             raise UsageError(f"dynamic of drafter 'model' must be at most {WIDEST}, not {self.dynamic}")
+        if self.window < 0:
+            raise UsageError(f"window of drafter 'model' must be a number of tokens, or 0 for all, not {self.window}")
         if not 0 <= self.threshold <= 1:
             raise UsageError(f"threshold of drafter 'model' must be from 0 to 1, not {self.threshold:g}")
         if self.quantize not in ("", "int8", "int4"):
@@ -63,21 +70,33 @@ class Options:
 class ModelDrafter:
     """Drafts with a model of its own; all sequences of a round share its passes."""
 
-    needs = Needs()
+    needs = Needs(reads=True)
 
     def __init__(
-        self, model: Model, widths: tuple[int, ...] = (), *, shape: Shape | None = None, says: Ids | None = None
+        self,
+        model: Model,
+        widths: tuple[int, ...] = (),
+        *,
+        shape: Shape | None = None,
+        says: Ids | None = None,
+        window: int = 0,
     ) -> None:
         """widths: children a node by depth, empty for a chain; or any shape. says: the tokens the model can say,
-        ascending, where they are not all (Provided.says)."""
+        ascending, where they are not all (Provided.says). window: tokens it reads of a longer text, 0 for all."""
         self.model = model
         self.shape = shape if shape is not None else Shape(widths)
         self.says = says
+        self.window = window
 
     def open(self, request: Request, parent: DraftState | None = None) -> DraftState:
         if parent is None:
             return DraftState([Branch(self.model.open(), [])])
-        return DraftState([branch.fork() for branch in parent.branches], parent.sure)
+        return DraftState([branch.fork() for branch in parent.branches], parent.sure, parent.skipped)
+
+    def behind(self, state: DraftState, committed: Sequence[int]) -> int:
+        if not state.held and self.window:
+            return min(len(committed), KEPT + self.window)
+        return max(0, len(committed) - state.skipped - state.held)
 
     def propose(self, asks: Sequence[Ask[DraftState]]) -> list[DraftTree]:
         growing = [growth for growth in map(self._start, asks) if growth is not None]
@@ -97,11 +116,15 @@ class ModelDrafter:
 
     def _start(self, ask: Ask[DraftState]) -> Growth | None:
         """Goes back to what was committed; None when the text does not fit the draft model."""
-        text, about = ask.committed, self.model.about
+        state, about = ask.state, self.model.about
+        text = state.seen(ask.committed)
+        if self.window and (not state.held or len(text) + ask.budget.depth > about.context):
+            state.skip(max(0, len(ask.committed) - KEPT - self.window))
+            text = state.seen(ask.committed)
         unknown = about.vocab_size < ask.vocab_size and max(text) >= about.vocab_size
         if unknown or len(text) + ask.budget.depth > about.context:
             return None
-        return Growth(ask, self.shape, {ROOT: ask.rules}, {ROOT: ask.state.resume(text)})
+        return Growth(ask, text, self.shape, {ROOT: ask.rules}, {ROOT: state.resume(text)})
 
     def _grows(self, growth: Growth, depth: int) -> bool:
         budget, full = growth.ask.budget, not self.shape.dynamic and len(growth.tokens) >= growth.ask.budget.rows
@@ -136,7 +159,7 @@ def _query(branch: Branch, tokens: tuple[int, ...]) -> Query:
 def _build(options: Options, provided: Provided) -> ModelDrafter:
     if provided.model is None:
         raise UsageError("drafter 'model' needs a draft model: write model:NAME")
-    return ModelDrafter(provided.model, shape=options.shape, says=provided.says)
+    return ModelDrafter(provided.model, shape=options.shape, says=provided.says, window=options.window)
 
 
 FAMILY = Family(

@@ -24,6 +24,9 @@ from foredraft.core.rules import Logits, Rules
 from foredraft.core.tree import ROOT, DraftTree
 from foredraft.draft.model_laws import Child, children
 
+# Tokens at the beginning of a text that are read even where only its end is: attention rests on them (2309.17453).
+KEPT = 4
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -81,10 +84,29 @@ class Branch:
 
 @dataclass
 class DraftState:
-    """The caches of the last draft, one of them at least; the first `sure` tokens of each are committed ones."""
+    """The caches of the last draft, one of them at least; the first `sure` tokens of each are committed ones.
+
+    skipped: tokens of the text that are not read, those after the first KEPT.
+    """
 
     branches: list[Branch]
     sure: int = 0
+    skipped: int = 0
+
+    @property
+    def held(self) -> int:
+        """Tokens of the text that the longest branch holds, about."""
+        return max(len(branch.held) for branch in self.branches)
+
+    def skip(self, count: int) -> None:
+        """Leaves out so many tokens from now on; what was read is forgotten."""
+        self.skipped, self.sure = count, 0
+        for branch in self.branches:
+            branch.trim(0)
+
+    def seen(self, text: Sequence[int]) -> Sequence[int]:
+        """What of a text is read."""
+        return (*text[:KEPT], *text[KEPT + self.skipped :]) if self.skipped else text
 
     def resume(self, text: Sequence[int]) -> Branch:
         """The branch that went the farthest along the text, cut to that; the others are closed."""
@@ -104,9 +126,11 @@ class DraftState:
 
 @dataclass
 class Growth:
-    """rules, branches: those at each node, ROOT included. frontier: nodes that the next level gives children."""
+    """text: what is read of the text. rules, branches: those at each node, ROOT included. frontier: nodes that the next
+    level gives children."""
 
     ask: Ask[DraftState]
+    text: Sequence[int]
     shape: Shape
     rules: dict[int, Rules]
     branches: dict[int, Branch]
@@ -120,7 +144,7 @@ class Growth:
         """For every frontier node, a branch that ends before it, and what is to be fed: the path up to the node."""
         if self.frontier == [ROOT]:
             branch = self.branches[ROOT]
-            return [(branch, tuple(self.ask.committed[len(branch.held) :]))]
+            return [(branch, tuple(self.text[len(branch.held) :]))]
         taken: set[int] = set()
         for node in self.frontier:
             parent = self.parents[node]

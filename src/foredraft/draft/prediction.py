@@ -180,7 +180,7 @@ def _read(name: str) -> str:
 
 
 def _needs(options: Options) -> Needs:
-    return Needs(tokenizer=bool(options.file))
+    return Needs(tokenizer=bool(options.file), prediction=not options.file)
 
 
 def _build(options: Options, provided: Provided) -> Prediction:

@@ -10,7 +10,6 @@ table.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,8 +19,9 @@ from foredraft.core.protocols import Ask, Needs, News, Request, Scores
 from foredraft.core.tokens import Tokens
 from foredraft.core.tree import ROOT, DraftTree
 from foredraft.draft.family import Family, Provided
+from foredraft.draft.native import TWINS
 from foredraft.draft.successor_file import fingerprint, load, save
-from foredraft.draft.successors import Context, Rows, Successors, Trust, best_first, joined
+from foredraft.draft.successors import Successors, Trust, least_score, tree_of
 
 # What a probability read after one token, and after two, is worth where these come again.
 TRUSTS = (Trust(0.4, 0.35), Trust(0.6, 0.1))
@@ -79,23 +79,22 @@ class Recycling:
         self.options = options
         self.needs = options.needs
         self._vocabulary = fingerprint(vocabulary) if vocabulary is not None else ""
-        self._start: Rows = {}
+        self._start: Successors | None = None
         if options.file and vocabulary is not None:
             file, size = Path(options.file), vocabulary.size
-            self._start = load(file, self._vocabulary, size, options.context, options.width)
+            self._start = self._table(None)
+            for context, row in load(file, self._vocabulary, size, options.context, options.width).items():
+                self._start.put(context, *row)
         if options.save and not Path(options.save).absolute().parent.is_dir():
             raise UsageError(f"recycling cannot save in {options.save}: name a file in a folder that exists")
-        self._learnt: dict[str, Rows] = {}
+        self._learnt: dict[str, Successors] = {}
 
     def open(self, request: Request, parent: Recycled | None = None) -> Recycled:
         if parent is not None:
             return Recycled(parent.table.copy(), parent.tenant)
-        base = self._learnt.get(request.tenant, self._start)
-        table = Successors(self.options.trusts, self.options.width, self.options.blend, base)
+        table = self._table(self._learnt.get(request.tenant, self._start))
         if self.options.prompt:
-            text, size = request.prompt, self.options.context
-            for end in range(1, len(text)):
-                table.learn(text[max(0, end - size) : end], text[end : end + 1], (SAID,))
+            table.said(request.prompt, SAID)
         return Recycled(table, request.tenant)
 
     def propose(self, asks: Sequence[Ask[Recycled]]) -> list[DraftTree]:
@@ -108,11 +107,10 @@ class Recycling:
 
     def close(self, state: Recycled) -> None:
         """Passes on what the sequence has learnt; a second time there is nothing left to pass on."""
-        learnt, state.table.own = state.table.own, {}
-        if not self.options.shared or not learnt:
+        learnt, state.table = state.table, self._table(None)
+        if not self.options.shared or not len(learnt):
             return
-        known = self._learnt.pop(state.tenant, self._start)
-        self._learnt[state.tenant] = joined(known, learnt)
+        self._learnt[state.tenant] = learnt.over(self._learnt.pop(state.tenant, self._start))
         if len(self._learnt) > TENANTS:
             del self._learnt[next(iter(self._learnt))]
         if self.options.save and state.tenant == "":
@@ -127,37 +125,28 @@ class Recycling:
         """Writes what the closed requests of `tenant` have learnt, to begin with by `file`. Raises UsageError."""
         if not self._vocabulary:
             raise UsageError("recycling does not know whose tokens it has learnt: name file or save when it is made")
-        save(Path(path), self._learnt.get(tenant, self._start), self._vocabulary)
+        table = self._learnt.get(tenant, self._start)
+        save(Path(path), table.rows() if table is not None else (), self._vocabulary)
+
+    def _table(self, base: Successors | None) -> Successors:
+        return TWINS.Successors(self.options.trusts, self.options.width, self.options.blend, base)
 
     def _propose(self, ask: Ask[Recycled]) -> DraftTree:
-        tree = best_first(ask.state.table.follow, ask.committed, self.options.context, ask.budget, "recycling")
+        text, budget = ask.committed[-self.options.context :], ask.budget
+        tree = tree_of(ask.state.table.draft(text, budget.rows, budget.depth, least_score(budget)), "recycling")
         return tree.with_point_laws(ask.vocab_size) if ask.draw == "sampled" else tree
 
     def _learn(self, told: News[Recycled], path: Sequence[int]) -> None:
         """Every row that was verified, rejected drafts first, so that what was committed has the last word."""
-        tree, size = told.tree, self.options.context
+        tree, width = told.tree, self.options.width
         before = len(told.committed) - len(told.tokens)
-        text = tuple(told.committed[max(0, before - size) : before])
-        contexts: dict[int, Context] = {ROOT: text}
-        for node, token in enumerate(tree.tokens):
-            contexts[node] = (*contexts[tree.parents[node]], token)[-size:]
+        text = told.committed[max(0, before - self.options.context) : before]
         accepted = {ROOT, *path}
         rejected = [node for node in range(len(tree)) if node not in accepted and not tree.probes[node]]
-        for node in (*rejected, ROOT, *path):
-            reading = _reading(told.scores, told.row(node), self.options.width)
-            if reading is not None:
-                told.state.table.learn(contexts[node], *reading)
-
-
-def _reading(scores: Scores, row: int, width: int) -> tuple[list[int], list[float]] | None:
-    """The likeliest tokens of a row and their probabilities among themselves; None where they are no numbers."""
-    ids, logits = scores.top(row)
-    tokens, values = ids[:width].tolist(), logits[:width].tolist()
-    if not math.isfinite(values[0]):
-        return None
-    weights = [math.exp(value - values[0]) for value in values]
-    total = sum(weights)
-    return tokens, [weight / total for weight in weights]
+        nodes = (*rejected, ROOT, *path)
+        tops = [told.scores.top(told.row(node)) for node in nodes]
+        readings = [(ids[:width].tolist(), logits[:width].tolist()) for ids, logits in tops]
+        told.state.table.read(text, tree.tokens, tree.parents, nodes, readings)
 
 
 def _build(options: Options, provided: Provided) -> Recycling:

@@ -47,7 +47,7 @@ class Options(Second):
     def __post_init__(self) -> None:
         super().__post_init__()
         needs = self.drafter.needs
-        if needs != Needs(top=needs.top):
+        if replace(needs, grammar=False, prediction=False) != Needs(top=needs.top):
             raise UsageError(
                 f"staged cannot speculate its model with {self.inner!r}, which needs more than the text: "
                 "choose one that needs nothing, such as lookup"

@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 
 from foredraft.core.errors import UsageError
 from foredraft.core.tokens import Tokens
-from foredraft.draft.successors import Context, Row, Rows
+from foredraft.draft.successors import Context, Row
 
 FORMAT = "foredraft successors 1"
 SHAPES = ("contexts", "tokens", "probs")
@@ -33,14 +33,14 @@ def fingerprint(tokens: Tokens) -> str:
     return found.hexdigest()
 
 
-def save(path: Path, rows: Rows, vocabulary: str) -> None:
+def save(path: Path, rows: Sequence[tuple[Context, tuple[int, ...], tuple[float, ...]]], vocabulary: str) -> None:
     """Writes a table whole or not at all. Raises UsageError where the file cannot be written."""
-    width = max((len(row.tokens) for row in rows.values()), default=1)
-    size = max(map(len, rows), default=1)
+    width = max((len(tokens) for _, tokens, _ in rows), default=1)
+    size = max((len(context) for context, _, _ in rows), default=1)
     arrays = {
-        "contexts": _padded([(NOTHING,) * (size - len(context)) + context for context in rows], size, np.int32),
-        "tokens": _padded([row.tokens for row in rows.values()], width, np.int32),
-        "probs": _padded([row.probs for row in rows.values()], width, np.float32),
+        "contexts": _padded([(NOTHING,) * (size - len(context)) + context for context, _, _ in rows], size, np.int32),
+        "tokens": _padded([tokens for _, tokens, _ in rows], width, np.int32),
+        "probs": _padded([probs for _, _, probs in rows], width, np.float32),
     }
     try:
         handle, part = tempfile.mkstemp(prefix=path.name, dir=path.parent)

@@ -1,4 +1,8 @@
-"""Which tokens may follow: rows of likely successors, by the one or two tokens before them."""
+"""Which tokens may follow: rows of likely successors, by the one or two tokens before them.
+
+`Successors` is the specification of a native twin that holds the rows in memory of its own; `draft/native.py` chooses.
+Both do the same operations in the same order, so they give the same bits.
+"""
 
 from __future__ import annotations
 
@@ -29,11 +33,13 @@ class Row(NamedTuple):
     probs: tuple[float, ...]
 
 
-Rows = Mapping[Context, Row]
+Reading = tuple[Sequence[int], Sequence[float]]
+"""Tokens that the target held likely, the likeliest first, and their logits."""
+Grown = tuple[list[int], list[int], list[float]]
+"""Tokens, parents and scores of a tree."""
 
 
-@dataclass(frozen=True)
-class Trust:
+class Trust(NamedTuple):
     """score = weight * log(prob) - doubt: what a probability read elsewhere is worth in the present text."""
 
     weight: float
@@ -58,56 +64,112 @@ def blend(old: Row, tokens: Sequence[int], probs: Sequence[float], share: float,
     return Row(tuple([token for _, token in pairs]), tuple([prob for prob, _ in pairs]))
 
 
-def newest(rows: Rows) -> dict[Context, Row]:
-    """The CONTEXTS rows that were read last."""
-    return dict(itertools.islice(rows.items(), max(0, len(rows) - CONTEXTS), None))
-
-
-def joined(known: Rows, learnt: Rows) -> dict[Context, Row]:
-    """What was known, and over it what was learnt since."""
-    return newest({context: row for context, row in known.items() if context not in learnt} | dict(learnt))
-
-
 @dataclass
 class Successors:
     """One sequence's table: what it has learnt itself, over what was known when it began (`base`, never written).
 
     trusts: one for each length of context, from 1 up. width: successors kept in a row. share: what a new reading weighs
-    against the row that is there; 1 overwrites. A row that was not read for longest comes first in `own`.
+    against the row that is there; 1 overwrites. own: the rows learnt, that not read for longest first.
     """
 
-    trusts: tuple[Trust, ...]
+    trusts: Sequence[Trust]
     width: int
     share: float
-    base: Rows = field(default_factory=dict)
+    base: Successors | None = None
     own: dict[Context, Row] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.own)
+
+    def rows(self) -> list[tuple[Context, tuple[int, ...], tuple[float, ...]]]:
+        """What was learnt, the row not read for longest first: context, tokens, probabilities."""
+        return [(context, row.tokens, row.probs) for context, row in self.own.items()]
 
     def copy(self) -> Successors:
         return Successors(self.trusts, self.width, self.share, self.base, self.own.copy())
 
+    def over(self, known: Successors | None) -> Successors:
+        """What was known, and over it what this one has learnt: a table without base, for others to begin with."""
+        before = known.own if known is not None else {}
+        rows = {context: row for context, row in before.items() if context not in self.own} | self.own
+        return Successors(self.trusts, self.width, self.share, None, newest(rows))
+
+    def put(self, context: Sequence[int], tokens: Sequence[int], probs: Sequence[float]) -> None:
+        """Writes a row."""
+        self.own.pop(tuple(context), None)
+        self.own[tuple(context)] = Row(tuple(tokens[: self.width]), tuple(probs[: self.width]))
+
     def learn(self, text: Sequence[int], tokens: Sequence[int], probs: Sequence[float]) -> None:
-        """Takes in a reading: `tokens`, likeliest first, may follow `text`, of which the last few count."""
-        own, share, width = self.own, self.share, self.width
+        """Takes in that `tokens`, likeliest first, may follow `text`, of which the last few count."""
         for size in range(1, min(len(self.trusts), len(text)) + 1):
             context = tuple(text[-size:])
-            old = own.pop(context, None) or self.base.get(context)
-            if old is None or share == 1.0:
-                own[context] = Row(tuple(tokens[:width]), tuple(probs[:width]))
-            else:
-                own[context] = blend(old, tokens, probs, share, width)
-        if len(own) > CONTEXTS * 5 // 4:
-            self.own = newest(own)
+            old = self._row(context)
+            new = Row(tuple(tokens), tuple(probs))
+            self.put(context, *(new if old is None or self.share == 1.0 else blend(old, *new, self.share, self.width)))
+        if len(self.own) > CONTEXTS * 5 // 4:
+            self.own = newest(self.own)
+
+    def said(self, text: Sequence[int], prob: float) -> None:
+        """Takes in a text that the target never scored: each token followed those before it, which `prob` says."""
+        for end in range(1, len(text)):
+            self.learn(text[max(0, end - len(self.trusts)) : end], text[end : end + 1], (prob,))
+
+    def read(
+        self,
+        text: Sequence[int],
+        tokens: Sequence[int],
+        parents: Sequence[int],
+        nodes: Sequence[int],
+        readings: Sequence[Reading],
+    ) -> None:
+        """Takes in rows of a draft tree below `text`, those of `nodes` in this order; one of no numbers is left out."""
+        size = len(self.trusts)
+        contexts: dict[int, Context] = {ROOT: tuple(text[-size:])}
+        for node, (token, parent) in enumerate(zip(tokens, parents, strict=True)):
+            contexts[node] = (*contexts[parent], token)[-size:]
+        for node, (ids, logits) in zip(nodes, readings, strict=True):
+            if len(ids) and math.isfinite(logits[0]):
+                weights = [math.exp(logit - logits[0]) for logit in logits]
+                total = sum(weights)
+                self.learn(contexts[node], ids, [weight / total for weight in weights])
+
+    def draft(self, text: Sequence[int], rows: int, depth: int, least: float) -> Grown:
+        """The likeliest tree below `text`: at most so many nodes, so deep, none with a score below `least`."""
+        return grown(self.follow, text, len(self.trusts), rows, depth, least)
 
     def follow(self, context: Context) -> tuple[Row, Trust] | None:
         """The row of the longest known end of `context`, and what it is worth."""
         for start in range(len(context)):
-            row = self.own.get(context[start:]) or self.base.get(context[start:])
+            row = self._row(context[start:])
             if row is not None:
                 return row, self.trusts[len(context) - start - 1]
         return None
 
+    def _row(self, context: Context) -> Row | None:
+        return self.own.get(context) or (self.base.own.get(context) if self.base is not None else None)
+
+
+def newest(rows: Mapping[Context, Row]) -> dict[Context, Row]:
+    """The CONTEXTS rows that were read last."""
+    return dict(itertools.islice(rows.items(), max(0, len(rows) - CONTEXTS), None))
+
 
 def best_first(follow: Follow, text: Sequence[int], size: int, budget: Budget, source: str) -> DraftTree:
+    """`grown` as a draft tree within a budget."""
+    return tree_of(grown(follow, text, size, budget.rows, budget.depth, least_score(budget)), source)
+
+
+def least_score(budget: Budget) -> float:
+    """The score of a node that is just worth its row."""
+    return math.log(budget.min_gain) if budget.min_gain > 0 else -math.inf
+
+
+def tree_of(found: Grown, source: str) -> DraftTree:
+    tokens, parents, score = found
+    return DraftTree.of(tokens, parents, source, score=score) if tokens else EMPTY
+
+
+def grown(follow: Follow, text: Sequence[int], size: int, rows: int, depth: int, least: float) -> Grown:
     """The likeliest nodes that rows span, best first, siblings in the order of their row.
 
     follow: a context of at most `size` tokens -> the row of what may follow it, and its trust. The score of a path is
@@ -126,11 +188,12 @@ def best_first(follow: Follow, text: Sequence[int], size: int, budget: Budget, s
         if found is not None and place < len(found[0].tokens):
             above = 0.0 if parent == ROOT else score[parent]
             lost = -above - found[1].score(found[0].probs[place])
-            heapq.heappush(heap, (lost, next(serial), parent, found, place))
+            if lost <= -least:
+                heapq.heappush(heap, (lost, next(serial), parent, found, place))
 
-    if budget.rows > 0 and budget.depth > 0:
+    if rows > 0 and depth > 0:
         offer(ROOT, follow(contexts[ROOT]), 0)
-    while heap and len(tokens) < budget.rows:
+    while heap and len(tokens) < rows:
         lost, _, parent, found, place = heapq.heappop(heap)
         node, token = len(tokens), found[0].tokens[place]
         tokens.append(token)
@@ -139,6 +202,6 @@ def best_first(follow: Follow, text: Sequence[int], size: int, budget: Budget, s
         contexts[node] = (*contexts[parent], token)[-size:]
         levels[node] = levels[parent] + 1
         offer(parent, found, place + 1)
-        if levels[node] < budget.depth:
+        if levels[node] < depth:
             offer(node, follow(contexts[node]), 0)
-    return DraftTree.of(tokens, parents, source, score=score) if tokens else EMPTY
+    return tokens, parents, score

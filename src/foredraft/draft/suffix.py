@@ -133,7 +133,7 @@ class Suffix:
             return ()
         own = () if self.kept is not None and not tenant else (self._past(tenant),)
         everyones = () if self.kept is None else (self.kept,)
-        return tuple((past, past.end) for past in (*own, *everyones))
+        return tuple((past, past.end) for past in (*own, *everyones) if past.end)
 
     def _past(self, tenant: str) -> Past:
         past = self.tenants.pop(tenant, None) or Past(self.options.limit)
@@ -153,7 +153,8 @@ class Suffix:
             rows = min(rows, int(options.factor * max(int(places[0, 1]) for _, _, places in found)))
         if not found or rows < 1:
             return EMPTY
-        tokens, parents, chances = TWINS.continuations(found, rows, budget.depth, options.min_prob, options.doubt)
+        least = max(options.min_prob, budget.min_gain)
+        tokens, parents, chances = TWINS.continuations(found, rows, budget.depth, least, options.doubt)
         if not tokens:
             return EMPTY
         tree = DraftTree.of(tokens, parents, "suffix", score=[math.log(chance) for chance in chances])

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from collections.abc import Sequence as Many
 from contextlib import ExitStack
 from copy import copy
+from functools import lru_cache, partial
 from numbers import Integral
 from types import TracebackType
 from typing import Any, overload
@@ -42,6 +43,7 @@ DEFAULT_DRAFTER = "auto"
 DEFAULT_VERIFIER = "match"
 DEFAULT_POLICY = ADAPTIVE
 DEFAULTS = SamplingParams()
+DECODED = 1 << 14  # windows of tokens whose text is remembered
 
 
 class LLM:
@@ -79,6 +81,10 @@ class LLM:
         self.allow_lossy = allow_lossy
         self.max_num_seqs = max_num_seqs
         self.tenant = ""
+        # A text is decoded by windows of one or two tokens, of which many come again.
+        self._decoders = {
+            skip: lru_cache(DECODED)(partial(self.tokenizer.decode, skip_special=skip)) for skip in (False, True)
+        }
         fixed = num_speculative_tokens
         self.grammars = GrammarsOf(loaded)
         if isinstance(drafter, str):
@@ -178,11 +184,7 @@ class LLM:
             grammar=self.grammars.first(params.structured_outputs),
         )
         room = model.about.context - len(prompt)
-        skip = params.skip_special_tokens
-
-        def decode(ids: Many[int]) -> str:
-            return tokenizer.decode(ids, skip_special=skip)
-
+        decode = self._decoders[params.skip_special_tokens]
         stop = stop_of(params, tokenizer.stop_ids, room, TextState.of(decode))
         expected = params.prediction
         prediction = tuple(tokenizer.encode(expected, add_bos=False)) if expected is not None else None

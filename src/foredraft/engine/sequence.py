@@ -42,7 +42,7 @@ def open_sequence(
         stop,
         stream if stream is not None else KeyedStream(request.seed, request.choice),
         verifier,
-        tuple(Source(name, one) for name, one in drafters.items()),
+        tuple(Source(name, one) for name, one in drafters.items() if one.needs.met(request)),
         logprobs=logprobs,
         keep_laws=keep_laws,
     )

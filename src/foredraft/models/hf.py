@@ -57,7 +57,7 @@ class HFScores:
         return int(self._logits(row).argmax())
 
     def top(self, row: int) -> tuple[NDArray[np.int64], Logits]:
-        logits = self.logits(row)
+        logits = self._logits(row)
         count = min(self._query.top, self.vocab_size)
         ids = TWINS.top(logits, count) if count else np.empty(0, dtype=np.int64)
         return ids, logits[ids]

@@ -64,10 +64,17 @@ class NativeScores:
     """The result of one query: views of the engine's memory, which its next pass writes over."""
 
     def __init__(
-        self, vocab_size: int, query: Query, best: list[int], logits: Logits, hidden: dict[int, Vectors]
+        self,
+        vocab_size: int,
+        query: Query,
+        best: list[int],
+        logits: Logits,
+        hidden: dict[int, Vectors],
+        top: tuple[NDArray[np.int64], Logits] | None = None,
     ) -> None:
+        """top: ids and logits of the likeliest, [wanted rows, the most any query wants]; -1 where there are no more."""
         self.vocab_size = vocab_size
-        self._query, self._best, self._logits, self._hidden = query, best, logits, hidden
+        self._query, self._best, self._logits, self._hidden, self._top = query, best, logits, hidden, top
         self._places = {row: place for place, row in enumerate(query.logits)}
 
     def _place(self, row: int) -> int:
@@ -89,6 +96,10 @@ class NativeScores:
         return best
 
     def top(self, row: int) -> tuple[NDArray[np.int64], Logits]:
+        if self._query.argmax_only and self._top is not None:
+            place, count = self._place(row), min(self._query.top, self.vocab_size)
+            ids, values = self._top[0][place, :count], self._top[1][place, :count]
+            return (ids, values) if not count or ids[-1] >= 0 else (ids[ids >= 0], values[ids >= 0])
         logits = self.logits(row)
         count = min(self._query.top, self.vocab_size)
         ids = TWINS.top(logits, count) if count else np.empty(0, dtype=np.int64)
@@ -203,17 +214,25 @@ class NativeModel:
             return []
         layers = sorted({layer for query in queries for layer in query.taps})
         asks = [
-            (self._native(query.cache), query.tokens, query.parents, query.logits, not query.argmax_only)
+            (
+                self._native(query.cache),
+                query.tokens,
+                query.parents,
+                query.logits,
+                not query.argmax_only,
+                query.top if query.argmax_only else 0,
+            )
             for query in queries
         ]
-        best, logits, hidden = engine.score(asks, layers)
+        best, ids, values, logits, hidden = engine.score(asks, layers)
         scores: list[Scores] = []
         row = place = written = 0
         for query in queries:
             rows, wanted = slice(row, row + len(query.tokens)), slice(place, place + len(query.logits))
             own = logits[written : written + (0 if query.argmax_only else len(query.logits))]
             taps = {layer: hidden[layers.index(layer), rows] for layer in query.taps}
-            scores.append(NativeScores(self.about.vocab_size, query, best[wanted], own, taps))
+            top = (ids[wanted], values[wanted]) if query.top else None
+            scores.append(NativeScores(self.about.vocab_size, query, best[wanted], own, taps, top))
             row, place, written = rows.stop, wanted.stop, written + len(own)
         return scores
 

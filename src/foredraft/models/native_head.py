@@ -128,9 +128,9 @@ class NativeHead:
             if more:
                 rows = np.concatenate([rows, rows[-1] + self._offsets])
             wanted = tuple(range(count - 1, count + more)) if feed.block else ()
-            asks.append((self._native(feed), (), tuple(range(-1, count + more - 1)), wanted, True, rows))
+            asks.append((self._native(feed), (), tuple(range(-1, count + more - 1)), wanted, True, 0, rows))
             begin += count
-        logits = self._engine.score(asks, ())[1]
+        logits = self._engine.score(asks, ())[3]
         found, place = [], 0
         for feed, ask in zip(feeds, asks, strict=True):
             feed.cache.keep(range(len(feed.tokens)))

@@ -238,7 +238,7 @@ class ToyScores:
         return int(np.argmax(self._logits(row)))
 
     def top(self, row: int) -> tuple[NDArray[np.int64], Array]:
-        logits = self.logits(row)
+        logits = self._logits(row)
         best = np.argsort(-logits, kind="stable")[: self.query.top]
         return best, logits[best]
 

@@ -29,6 +29,12 @@ UNTRIED = 0.7  # acceptance of a chain before anything was seen
 TENANTS = 256  # whose lessons are kept, those that asked last
 # A source that does not pay and takes FREE even when it is not asked is let go, once so many rounds have shown both.
 ENOUGH = 6
+# Nodes likelier than this share of what a row is worth at its cheapest are drafted: chances are estimates.
+BORDER = 0.5
+# The claims of sources are held against what came true in the first rounds, and in every so manieth after.
+FIRST_ROUNDS, EVERY = 16, 4
+# Tokens behind from which on a source has to catch up first, and tokens that a text is expected to have.
+BEHIND, TEXT = 16, 64
 # What a source may draft before it is known what that takes: a draft model would fill any depth.
 FIRST = Budget(8, 4)
 NEVER, LEAVE = Budget(0, 0), Budget(0, 0, leave=True)
@@ -44,13 +50,13 @@ class Tenant:
 
 @dataclass
 class Pace:
-    """One sequence's state. tokens, seconds: emitted and spent, the past forgotten. met, tried: sources that
-    drafted for it, and how often dear ones did.
+    """One sequence's state. tokens, seconds: emitted and spent, the past forgotten. rounds: in which anybody could
+    draft. said: tokens of it. met, tried: sources that drafted for it, and how often dear ones did.
 
     drawn: the verifier takes what a drafter drew only whole, so its length is settled before it is drawn.
     Of the round under way: drafted, traits: the tree before it was cut. alone: no other sequence is in its pass. asked:
     the sources, and how strong the others were. added: by dear sources, tokens beyond what their rows cost, and tokens
-    expected of them.
+    expected of them. joining: tokens that sources had to read first.
     """
 
     acceptance: Acceptance
@@ -58,6 +64,8 @@ class Pace:
     tokens: float
     seconds: float
     drawn: bool = False
+    rounds: int = 0
+    said: int = 0
     drafted: DraftTree = EMPTY
     alone: bool = True
     traits: list[Trait] = field(default_factory=list)
@@ -65,6 +73,7 @@ class Pace:
     tried: dict[str, int] = field(default_factory=dict)
     asked: dict[str, float] = field(default_factory=dict)
     added: dict[str, tuple[float, float]] = field(default_factory=dict)
+    joining: dict[str, int] = field(default_factory=dict)
 
     @property
     def rate(self) -> float:
@@ -77,10 +86,14 @@ class Pace:
 
 @dataclass(frozen=True)
 class Adaptive:
-    """costs: seconds of a pass by rows, measured. tenants: what was learnt, for its owner to clear or keep."""
+    """costs: seconds of a pass by rows, measured. tenants: what was learnt, for its owner to clear or keep.
+
+    reading: seconds in which a source reads a token, where it has a text to catch up with.
+    """
 
     costs: Costs
     tenants: dict[str, Tenant] = field(default_factory=dict)
+    reading: dict[str, float] = field(default_factory=dict)
     curve: Curve = field(init=False)
 
     def __post_init__(self) -> None:
@@ -96,16 +109,25 @@ class Adaptive:
 
     def budget(self, state: Pace, source: str, so_far: DraftTree, load: Load) -> Budget:
         worth = state.worth(source)
-        if self._free(worth):
+        joining = self._joining(source, load)
+        if joining:
+            state.joining[source] = load.behind
+            if not self._pays_to_join(state, worth, so_far, joining, load):
+                return NEVER
+        if self._free(worth) and not joining:
             state.asked[source] = 0.0
-            return Budget(MOST, DEPTH) if worth.rounds else FIRST
+            least = worth.claimed(min(1.0, BORDER * state.rate * self.curve.slope))
+            return Budget(MOST, DEPTH, least) if worth.rounds else FIRST
+        if worth.burden(FREE * self.curve(1)) and state.tried.get(source, 0) >= ENOUGH:
+            return LEAVE
         strength = self._strength(state, so_far)
-        if not worth.wanted(strength, self.curve(1)):
-            costly = worth.rest >= FREE * self.curve(1) and min(worth.rests, state.tried.get(source, 0)) >= ENOUGH
-            return LEAVE if costly else NEVER
+        if not worth.wanted(strength, self.curve(1), joining):
+            return NEVER
         state.tried[source] = state.tried.get(source, 0) + 1
         state.asked[source] = strength
         least = worth.claimed(min(1.0, state.rate * worth.step))
+        if not worth.rounds:
+            return FIRST
         if not state.drawn:
             return Budget(MOST, DEPTH, least)
         acceptance = worth.acceptance.estimate(UNTRIED)
@@ -127,7 +149,12 @@ class Adaptive:
         chances = [state.acceptance.paths(state.drafted, state.traits) for state in states]
         choice = self._choose(states, trees, chances, beside)
         for state, own in zip(states, chances, strict=True):
-            if dear := [source for source in state.asked if not self._free(state.worth(source))]:
+            state.rounds += 1
+            dear = [source for source in state.asked if not self._free(state.worth(source))]
+            if state.rounds <= FIRST_ROUNDS or state.rounds % EVERY == 0:
+                for source in state.asked:
+                    _correct(state, own, source)
+            if dear:
                 alone = choice if len(states) == 1 else self._choose([state], [state.drafted], [own])
                 self._judge(state, own, dear, alone.gain(state.rate))
         drafting = sum(state.worth(source).seconds for state in states for source in state.asked)
@@ -135,6 +162,7 @@ class Adaptive:
         return [Plan(tree.select(nodes), expected) for tree, nodes in zip(trees, choice.nodes, strict=True)]
 
     def update(self, state: Pace, step: Step) -> None:
+        state.said += len(step.tokens)
         if step.tokens:
             state.acceptance.learn(state.drafted, state.traits, step.tokens)
             self._learn_worths(state, step)
@@ -142,10 +170,24 @@ class Adaptive:
                 _learn_rate(state, step)
                 if state.alone:
                     self.curve.add(step.rows, step.seconds.verify)
-        state.drafted, state.traits, state.asked, state.added = EMPTY, [], {}, {}
+        state.drafted, state.traits, state.asked, state.added, state.joining = EMPTY, [], {}, {}, {}
 
     def _free(self, worth: Worth) -> bool:
         return worth.seconds < FREE * self.curve(1)
+
+    def _joining(self, source: str, load: Load) -> float:
+        """Seconds in which a source catches up with the text; until that was seen, no faster than the target would."""
+        if load.behind < BEHIND:
+            return 0.0
+        return load.behind * self.reading.get(source, self.curve(4 * MOST) / (4 * MOST))
+
+    def _pays_to_join(self, state: Pace, worth: Worth, so_far: DraftTree, joining: float, load: Load) -> bool:
+        """Whether the text still to come, expected to be as long again, makes up for catching up with it."""
+        strength = self._strength(state, so_far)
+        gain, to_come = worth.gain(strength), float(max(TEXT, state.said))
+        if load.remaining is not None:
+            to_come = min(to_come, load.remaining)
+        return gain * to_come / (1.0 + strength + max(gain, 0.0)) >= state.rate * joining
 
     def _choose(
         self, states: Sequence[Pace], trees: Sequence[DraftTree], chances: Sequence[Sequence[float]], beside: int = 0
@@ -161,30 +203,44 @@ class Adaptive:
         return self._choose([state], [so_far], [chances]).tokens - 1.0
 
     def _judge(self, state: Pace, chances: Sequence[float], dear: Sequence[str], whole: float) -> None:
-        """What each dear source adds: the gain of the best tree, `whole`, against that without its nodes."""
-        tree = state.drafted
-        for source in dear:
+        """What each dear source adds to those asked before it: the gain of the best tree of their nodes with its own,
+        against that of theirs alone. whole: the gain of the best tree of all."""
+        tree, before = state.drafted, set[str]()
+        last, gained = [*state.asked][-1], 1.0 - state.rate * self.curve(1)
+        for source in state.asked:
+            before.add(source)
             own = _nodes_of(tree, source)
-            claims, calibrated = [state.traits[node][1] for node in own], [_chance(tree, chances, node) for node in own]
-            state.worth(source).came_true(claims, calibrated)
-            others = _without(tree, source)
-            without = self._choose([state], [tree.select(others)], [[chances[node] for node in others]])
-            state.added[source] = whole - without.gain(state.rate), sum(chances[node] for node in own)
+            if source == last:
+                gain = whole
+            elif own:
+                nodes = _drafted_by(tree, before)
+                gain = self._choose([state], [tree.select(nodes)], [[chances[node] for node in nodes]]).gain(state.rate)
+            else:
+                gain = gained
+            if source in dear:
+                state.added[source] = gain - gained, sum(chances[node] for node in own)
+            gained = gain
 
     def _learn_worths(self, state: Pace, step: Step) -> None:
         tree, spent = state.drafted, dict(step.spent)
         for source in spent.keys() - state.asked.keys():
-            state.worth(source).rested(spent[source])
+            state.worth(source).rested(spent[source], state.rate)
         for source, strength in state.asked.items():
             worth, seconds = state.worth(source), spent.get(source, 0.0)
             own = _nodes_of(tree, source)
+            if source in state.joining:
+                sample = max(0.0, seconds - worth.seconds) / state.joining[source]
+                self.reading[source] = (self.reading.get(source, sample) + sample) / 2
+                state.met.add(source)
+                continue
             if source not in state.met and seconds >= FREE * self.curve(1):
                 state.met.add(source)  # it may have read the whole prompt: no measure of the rounds to come
                 continue
             seconds = worth.spent(seconds, max((tree.depths[node] for node in own), default=0))
             if source in state.added:
                 net, expected = state.added[source]
-                worth.earned(strength, net - state.rate * seconds, _come_true(tree, own, step.tokens) > expected)
+                surprising = _come_true(tree, own, step.tokens) > expected
+                worth.earned(strength, net - state.rate * seconds, surprising, state.rate)
             if tree.drawn and own:
                 for depth in range(1, min(len(own), step.accepted + 1) + 1):
                     worth.acceptance.add(depth <= step.accepted, ACCEPTANCE_MEMORY)
@@ -195,11 +251,18 @@ def _nodes_of(tree: DraftTree, source: str) -> list[int]:
     return [node for node, sources in enumerate(tree.sources) if source in sources.split("+")]
 
 
-def _without(tree: DraftTree, source: str) -> list[int]:
-    """What is left of the tree without the nodes that only this source drafted, and without what hangs below them."""
+def _correct(state: Pace, chances: Sequence[float], source: str) -> None:
+    """Holds what a source claims against what came true of such claims."""
+    own = _nodes_of(state.drafted, source)
+    claims = [state.traits[node][1] for node in own]
+    state.worth(source).came_true(claims, [_chance(state.drafted, chances, node) for node in own])
+
+
+def _drafted_by(tree: DraftTree, sources: set[str]) -> list[int]:
+    """The nodes that one of these drafted, below others that one did."""
     kept: set[int] = set()
-    for node, (sources, parent) in enumerate(zip(tree.sources, tree.parents, strict=True)):
-        if sources != source and (parent == ROOT or parent in kept):
+    for node, (names, parent) in enumerate(zip(tree.sources, tree.parents, strict=True)):
+        if (parent == ROOT or parent in kept) and not sources.isdisjoint(names.split("+")):
             kept.add(node)
     return sorted(kept)
 

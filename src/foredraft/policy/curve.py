@@ -26,19 +26,25 @@ class Curve:
     """t(n) for n = 0 … most. Its state is the machine's, so all sequences share it."""
 
     def __init__(self, costs: Costs, most: int) -> None:
-        self.measured = np.array(pass_seconds(costs, most))
+        self.measured = pass_seconds(costs, most)
         self._pace = 0.0  # log of how much slower passes are lately
-        self._bends = np.zeros(most + 1)  # mean of log(pass / measured) less the pace, by rows
-        self._counts = np.zeros(most + 1)
+        self._bends = [0.0] * (most + 1)  # mean of log(pass / measured) less the pace, by rows
+        self._counts = [0.0] * (most + 1)
         self._passes = 0
         self._slow = 1.0  # exp(pace)
-        self._table: list[float] = self.measured.tolist()
+        self._table = list(self.measured)
+        self._slope = _least_slope(self._table)
         apart = np.abs(np.subtract.outer(np.arange(most + 1), np.arange(most + 1)))
         self._near = np.where(apart > 0, np.exp(-apart / REACH), 0.0)
 
     def __call__(self, rows: int) -> float:
         """Seconds of a pass of so many rows now."""
         return self._slow * self._table[min(rows, len(self._table) - 1)]
+
+    @property
+    def slope(self) -> float:
+        """Seconds of one more row where rows are cheapest, on the mean from a single one on."""
+        return self._slow * self._slope
 
     def add(self, rows: int, seconds: float) -> None:
         """A pass of `rows` took `seconds`; one larger than the curve says nothing."""
@@ -53,10 +59,16 @@ class Curve:
         self._passes += 1
         if self._passes % EVERY == 0:
             self._table = self._bent()
+            self._slope = _least_slope(self._table)
 
     def _bent(self) -> list[float]:
         """The measured curve with what was learnt of each count and its neighbours; never falling."""
-        around = (self._near @ (self._counts * self._bends)) / (PRIOR + self._near @ self._counts)
-        bends = (self._counts * self._bends + PRIOR * around) / (self._counts + PRIOR)
+        counts, own = np.array(self._counts), np.multiply(self._counts, self._bends)
+        around = (self._near @ own) / (PRIOR + self._near @ counts)
+        bends = (own + PRIOR * around) / (counts + PRIOR)
         table: list[float] = np.maximum.accumulate(self.measured * np.exp(bends)).tolist()
         return table
+
+
+def _least_slope(table: list[float]) -> float:
+    return min(((table[rows] - table[1]) / (rows - 1) for rows in range(2, len(table))), default=0.0)

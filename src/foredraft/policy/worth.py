@@ -20,6 +20,11 @@ STRENGTHS = (0.3, 0.8, 1.6, 3.2)
 TRIALS = 4
 PATIENCE = 2
 TRYING = 0.005
+# Tokens a round that a source is hoped to add before anything was seen.
+HOPE = 0.5
+# Rounds that the balance reaches back, and rounds until it counts.
+ACCOUNT_MEMORY = 40.0
+TOLD = 12
 
 
 @dataclass
@@ -48,6 +53,7 @@ class Worth:
     """One source. seconds: of a round in which it is asked, beyond `rest`, those of one in which it is not (a drafter
     learns from every round). step: of one more level of its tree.
 
+    balance: tokens a round beyond what its seconds, all of them, bring otherwise; told: of how many rounds it tells.
     modesty: log of its chances as they come true / log of those it claims; below 1 for one that claims too little.
     """
 
@@ -58,16 +64,24 @@ class Worth:
     modesty: float = 1.0
     rounds: int = 0
     acceptance: Tally = field(default_factory=Tally)
+    balance: float = 0.0
+    told: int = 0
     verdicts: dict[int, Verdict] = field(default_factory=dict)
 
-    def wanted(self, strength: float, plain: float) -> bool:
+    def wanted(self, strength: float, plain: float, joining: float = 0.0) -> bool:
         """Whether to ask, given the tokens expected of what others drafted; now and then to find out.
 
-        plain: seconds of a pass of one row, which tell how often finding out is cheap.
+        plain: seconds of a pass of one row, which tell how often finding out is cheap. joining: seconds in which it
+        would have to catch up with the text first.
         """
-        verdict = self.verdicts.setdefault(bisect_left(STRENGTHS, strength), Verdict())
+        verdict = self._verdict(strength)
         verdict.idle += 1
-        return verdict.pays or verdict.idle > min(verdict.patience, self.seconds / (TRYING * plain))
+        return verdict.pays or verdict.idle > min(verdict.patience, (self.seconds + joining) / (TRYING * plain))
+
+    def gain(self, strength: float) -> float:
+        """Tokens a round that it adds, beyond what its seconds bring otherwise; a hope where little was seen."""
+        verdict = self._verdict(strength)
+        return verdict.net if verdict.asked >= TRIALS else max(HOPE, verdict.net)
 
     def claimed(self, chance: float) -> float:
         """What it claims of a path that has this chance."""
@@ -80,8 +94,13 @@ class Worth:
             ratio = min(max(calibrated / claimed, LEAST_MODESTY), 1.0 / LEAST_MODESTY)
             self.modesty += (ratio - self.modesty) / MEMORY
 
-    def rested(self, seconds: float) -> None:
-        """What a round took in which it was not asked."""
+    def burden(self, least: float) -> bool:
+        """Whether it takes `least` seconds of rounds in which it is not asked, and does not make up for them."""
+        return self.rest >= least and self.told >= TOLD and self.balance < 0
+
+    def rested(self, seconds: float, rate: float = 0.0) -> None:
+        """What a round took in which it was not asked, where `rate` tokens come in a second."""
+        self._account(-rate * seconds)
         self.rests += 1
         self.rest += (seconds - self.rest) / min(self.rests, MEMORY)
 
@@ -96,6 +115,14 @@ class Worth:
             self.step += (step - self.step) * (weight if self.step else 1.0)
         return asked
 
-    def earned(self, strength: float, net: float, surprising: bool = False) -> None:
-        """What a round in which it was asked brought, others being so strong."""
-        self.verdicts.setdefault(bisect_left(STRENGTHS, strength), Verdict()).add(net, surprising)
+    def earned(self, strength: float, net: float, surprising: bool = False, rate: float = 0.0) -> None:
+        """What a round in which it was asked brought, others being so strong, beyond its seconds for being asked."""
+        self._account(net - rate * self.rest)
+        self._verdict(strength).add(net, surprising)
+
+    def _verdict(self, strength: float) -> Verdict:
+        return self.verdicts.setdefault(bisect_left(STRENGTHS, strength), Verdict())
+
+    def _account(self, net: float) -> None:
+        self.told += 1
+        self.balance += (net - self.balance) / min(self.told, ACCOUNT_MEMORY)

@@ -99,6 +99,12 @@ class Watched:
         drafter: Any = self.drafter
         drafter.ahead([replace(ask, state=ask.state.state) for ask in asks], trees)
 
+    def behind(self, state: Watch, committed: Sequence[int]) -> int:
+        drafter: Any = self.drafter
+        behind = drafter.behind(state.state, committed)
+        assert 0 <= behind <= len(committed), f"{behind} tokens to read of a text of {len(committed)}"
+        return int(behind)
+
     def update(self, news: Sequence[News[Watch]]) -> None:
         before = [tuple(told.committed) for told in news]
         self.drafter.update([replace(told, state=told.state.state) for told in news])
