@@ -101,3 +101,11 @@ def test_a_near_tie_is_excused_where_rows_are_noisy_and_nowhere_else() -> None:
 def test_forbidden_tokens_make_no_noise() -> None:
     model = ToyModel(Tables.random(7, 2, seed=5, zeros=0.4))
     assert found(model, text_of(model, 1.0), 1.0) == Margins(TOKENS, 0.0, ())
+
+
+def test_a_long_prompt_is_fed_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = ToyModel(net(False))
+    text = text_of(model, 0.7)
+    for chunk in (1, 2, 3):
+        monkeypatch.setattr("foredraft.audit.margins.CHUNK", chunk)
+        assert found(model, text, 0.7) == Margins(TOKENS, 0.0, ())

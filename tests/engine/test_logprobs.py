@@ -16,16 +16,19 @@ from foredraft.core.protocols import Query
 from foredraft.draft import DRAFTERS, line_up
 from foredraft.engine.backends import Loaded, load_model
 from foredraft.engine.outputs import Completion
+from foredraft.heads.files import write_head
 from foredraft.verify import VERIFIERS
+from random_heads import random_head
 from tiny import write_model
 
 PROMPT = "abcabcabc xyz abcabc"
 COUNT = 3
 ROUNDING = 1e-4  # of an engine whose rows depend on their company
 
-# Drafters that need something beside their name; `{model}` and `{file}` are filled in.
+# Drafters that need something beside their name; what stands in braces is filled in.
 GIVEN = {
     "ahead": "ahead:{model}",
+    "block": "block:{head}",
     "corpus": "corpus:{file}",
     "model": "model:{model}",
     "staged": "staged:lookup,model={model}",
@@ -44,12 +47,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def loaded(folder: Path) -> Iterator[Loaded]:
     found = load_model(str(folder), threads=1)
+    write_head(folder.parent / "head.safetensors", *random_head(found.model.about))
     yield found
     found.model.close()
 
 
 def text_of(drafter: str, folder: Path) -> str:
-    return GIVEN.get(drafter, drafter).format(model=folder.parent / "draft", file=folder.parent / "texts.txt")
+    given = {"model": folder.parent / "draft", "file": folder.parent / "texts.txt"}
+    return GIVEN.get(drafter, drafter).format(**given, head=folder.parent / "head.safetensors")
 
 
 def params(verifier: str | None, temperature: float) -> SamplingParams:

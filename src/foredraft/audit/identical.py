@@ -133,6 +133,8 @@ def compare_texts(
     found: list[Compared] = []
     for place, prompt in enumerate(scope.prompts):
         others = [one for one in entrants[1:] if place < scope.few or one.name.split("+")[0] == AUTO]
+        if not others:
+            break
         ids: tuple[int, ...] = ()
         for temperature in scope.temperatures:
             case = done.get(case_id(prompt.id, temperature))

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from foredraft.core.protocols import Model, Query
+from foredraft.core.protocols import Cache, Model, Query
+from foredraft.core.round import CHUNK
 from foredraft.core.sampling import log, uniforms
 from foredraft.core.stream import Purpose
 from foredraft.models.toy import Array
@@ -79,23 +80,33 @@ def margins(
 
 
 def _together(model: Model, prompt: tuple[int, ...], output: tuple[int, ...]) -> Array:
-    """[tokens, vocab]: the logits that the tokens of `output` came from, all in one pass."""
-    text, first = (*prompt, *output[:-1]), len(prompt) - 1
-    rows = tuple(range(first, len(text)))
-    with closing(model.open()) as cache:
-        (scores,) = model.score([Query(cache, text, tuple(range(-1, len(text) - 1)), rows)])
-        return np.array([scores.logits(row) for row in rows], dtype=np.float64)
+    """[tokens, vocab]: the logits that the tokens of `output` came from, all in one pass behind the prompt."""
+    fed = (prompt[-1], *output[:-1])
+    with closing(_behind(model, prompt)) as cache:
+        return _scored(model, cache, fed, tuple(range(len(fed))))
 
 
 def _alone(model: Model, prompt: tuple[int, ...], output: tuple[int, ...]) -> Array:
-    """The same, a row at a time behind the prompt, as plain decoding has them."""
+    """The same, a row at a time, as plain decoding has them."""
     found = []
-    with closing(model.open()) as cache:
-        fed = prompt
-        for token in output:
-            rows = tuple(range(len(fed)))
-            (scores,) = model.score([Query(cache, fed, tuple(range(-1, len(fed) - 1)), rows[-1:])])
-            found.append(np.array(scores.logits(len(fed) - 1), dtype=np.float64))
-            cache.keep(rows)
-            fed = (token,)
+    with closing(_behind(model, prompt)) as cache:
+        for token in (prompt[-1], *output[:-1]):
+            found.append(_scored(model, cache, (token,), (0,))[0])
+            cache.keep((0,))
     return np.array(found)
+
+
+def _behind(model: Model, prompt: tuple[int, ...]) -> Cache:
+    """A cache that holds the prompt but for its last token, fed in the chunks in which rounds feed it."""
+    cache = model.open()
+    for start in range(0, len(prompt) - 1, CHUNK):
+        chunk = prompt[start : min(start + CHUNK, len(prompt) - 1)]
+        _scored(model, cache, chunk, ())
+        cache.keep(tuple(range(len(chunk))))
+    return cache
+
+
+def _scored(model: Model, cache: Cache, fed: tuple[int, ...], rows: tuple[int, ...]) -> Array:
+    """[rows, vocab]: logits of a chain's rows, copied."""
+    (scores,) = model.score([Query(cache, fed, tuple(range(-1, len(fed) - 1)), rows)])
+    return np.array([scores.logits(row) for row in rows], dtype=np.float64)
