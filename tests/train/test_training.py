@@ -1,4 +1,4 @@
-"""Training end to end on a tiny target: it answers, a head learns, a run that was cut short goes on as if it had not."""
+"""Training end to end on a tiny target: it answers, a head learns, a run that was cut short goes on unchanged."""
 
 from __future__ import annotations
 
@@ -144,9 +144,7 @@ def test_a_head_learns_and_drafts_in_the_engine(target: TorchTarget, texts: list
     assert [one.token_ids for one in drafted] == [one.token_ids for one in plain]
 
 
-def test_a_run_cut_short_goes_on_to_the_same_losses(
-    target: TorchTarget, texts: list[Text], tmp_path: Path
-) -> None:
+def test_a_run_cut_short_goes_on_to_the_same_losses(target: TorchTarget, texts: list[Text], tmp_path: Path) -> None:
     def losses(out: Path, stops: list[int]) -> list[float]:
         found: list[float] = []
         for stop in stops:

@@ -49,9 +49,7 @@ def data(
     if prompts is None and not invent:
         raise UsageError("there is nothing to answer: give --prompts FILE, --invent N, or both")
     warmth = tuple(float(one) for one in temperatures.split(","))
-    plan = Plan(
-        prompts, out, tuple(against or ()), invent, max_tokens, max_prompt, warmth, batch, limit, minutes, seed
-    )
+    plan = Plan(prompts, out, tuple(against or ()), invent, max_tokens, max_prompt, warmth, batch, limit, minutes, seed)
     print(f"{make(target, plan)} texts in {out}")
     return 0
 

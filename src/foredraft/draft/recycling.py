@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from foredraft.core.errors import UsageError
-from foredraft.core.protocols import Ask, Needs, News, Request, Scores
+from foredraft.core.protocols import Ask, Needs, News, Request
 from foredraft.core.tokens import Tokens
 from foredraft.core.tree import ROOT, DraftTree
 from foredraft.draft.family import Family, Provided

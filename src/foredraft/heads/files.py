@@ -104,7 +104,9 @@ def read_head(path: str | Path) -> tuple[HeadConfig, Arrays]:
     return config, found
 
 
-def write_head(path: str | Path, config: HeadConfig, tensors: Mapping[str, NDArray[Any]], *, int8: bool = False) -> None:
+def write_head(
+    path: str | Path, config: HeadConfig, tensors: Mapping[str, NDArray[Any]], *, int8: bool = False
+) -> None:
     """Writes beside the file and then puts it in place: killed at any moment, a whole file stands there.
 
     int8: matrices whose rows are multiples of 32 as codes and scales; else as they are.

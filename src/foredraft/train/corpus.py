@@ -48,7 +48,9 @@ def read(path: Path) -> list[Text]:
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"the texts in {path} cannot be read ({error}): make them by `foredraft train data`") from error
+        raise UsageError(
+            f"the texts in {path} cannot be read ({error}): make them by `foredraft train data`"
+        ) from error
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue

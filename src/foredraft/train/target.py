@@ -21,7 +21,6 @@ from foredraft.models.sources import Source, resolve
 from foredraft.models.tokenizer import Tokenizer
 from foredraft.train.corpus import Text
 
-
 GROUPED = "foredraft_grouped"
 
 
@@ -93,9 +92,7 @@ class TorchTarget:
         gemma = config.model_type.startswith("gemma")
         vector = (norm.weight.float() + 1 if gemma else norm.weight.float()).cpu().numpy().astype("<f4")
         print_ = hashlib.sha256(vector.tobytes()).hexdigest()
-        return files.Target(
-            self.name, config.hidden_size, config.num_hidden_layers, self.tokenizer.size, print_
-        )
+        return files.Target(self.name, config.hidden_size, config.num_hidden_layers, self.tokenizer.size, print_)
 
     @torch.inference_mode()
     def columns(self, texts: Sequence[Text], taps: Sequence[int]) -> Columns:

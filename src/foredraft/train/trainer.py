@@ -60,7 +60,9 @@ class Settings:
 
 
 class Trainer:
-    def __init__(self, recipe: Recipe, texts: Sequence[Text], out: Path, settings: Settings, tell: Tell = print) -> None:
+    def __init__(
+        self, recipe: Recipe, texts: Sequence[Text], out: Path, settings: Settings, tell: Tell = print
+    ) -> None:
         self.recipe, self.out, self.settings, self.tell = recipe, out, settings, tell
         self.texts = [text for text in texts if not text.held_out]
         self.held_out = [text for text in texts if text.held_out and text.temperature == 0][: settings.held_out]
