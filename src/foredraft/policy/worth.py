@@ -24,7 +24,7 @@ TRYING = 0.005
 HOPE = 0.5
 # Rounds that the balance reaches back, and rounds until it counts.
 ACCOUNT_MEMORY = 40.0
-TOLD = 12
+TOLD = 6
 
 
 @dataclass
