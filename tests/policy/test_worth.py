@@ -75,3 +75,22 @@ def test_what_it_takes_anyway_is_not_the_price_of_asking() -> None:
         worth.rested(0.3)
     assert worth.spent(0.5, 2) == pytest.approx(0.2)
     assert worth.seconds == pytest.approx(0.2)
+
+
+def test_one_that_does_not_pay_catches_up_to_be_tried_as_rarely_as_that_is_dear() -> None:
+    worth = Worth(seconds=0.1)
+    for _ in range(TRIALS):
+        worth.earned(0.0, -0.1)
+    assert not any(worth.wanted(0.0, PLAIN, joining=2.0) for _ in range(int(2.0 / TRYING)))
+    assert worth.wanted(0.0, PLAIN, joining=2.0)
+
+
+def test_a_burden_takes_time_at_rest_and_does_not_make_up_for_it() -> None:
+    worth = Worth()
+    for _ in range(20):
+        worth.rested(0.05, rate=1.0)
+    assert worth.burden(0.02)
+    assert not worth.burden(0.1)
+    for _ in range(20):
+        worth.earned(0.0, 0.5, rate=1.0)
+    assert not worth.burden(0.02)

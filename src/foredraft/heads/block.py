@@ -41,7 +41,7 @@ class Batch:
     previous: Tensor
 
 
-class Attention(nn.Module):
+class Attention(nn.Module):  # type: ignore[misc]
     """Grouped attention of the rows of one step: over the context, and over their own column's earlier steps."""
 
     def __init__(self, config: HeadConfig) -> None:
@@ -81,7 +81,7 @@ class Attention(nn.Module):
         return out
 
 
-class Layer(nn.Module):
+class Layer(nn.Module):  # type: ignore[misc]
     def __init__(self, config: HeadConfig) -> None:
         super().__init__()
         d = config.width
@@ -97,7 +97,7 @@ class Layer(nn.Module):
         return out
 
 
-class BlockHead(nn.Module):
+class BlockHead(nn.Module):  # type: ignore[misc]
     """vocabulary: [tokens] ids of the target that the head may say, ascending. head: the target's rows for them, which
     are neither trained nor stored."""
 

@@ -112,8 +112,6 @@ class Adaptive:
         joining = self._joining(source, load)
         if joining:
             state.joining[source] = load.behind
-            if not self._pays_to_join(state, worth, so_far, joining, load):
-                return NEVER
         if self._free(worth) and not joining:
             state.asked[source] = 0.0
             least = worth.claimed(min(1.0, BORDER * state.rate * self.curve.slope))
@@ -122,6 +120,8 @@ class Adaptive:
             return LEAVE
         strength = self._strength(state, so_far)
         if not worth.wanted(strength, self.curve(1), joining):
+            return NEVER
+        if joining and not _pays_to_join(state, worth.gain(strength), strength, joining, load):
             return NEVER
         state.tried[source] = state.tried.get(source, 0) + 1
         state.asked[source] = strength
@@ -181,14 +181,6 @@ class Adaptive:
             return 0.0
         return load.behind * self.reading.get(source, self.curve(4 * MOST) / (4 * MOST))
 
-    def _pays_to_join(self, state: Pace, worth: Worth, so_far: DraftTree, joining: float, load: Load) -> bool:
-        """Whether the text still to come, expected to be as long again, makes up for catching up with it."""
-        strength = self._strength(state, so_far)
-        gain, to_come = worth.gain(strength), float(max(TEXT, state.said))
-        if load.remaining is not None:
-            to_come = min(to_come, load.remaining)
-        return gain * to_come / (1.0 + strength + max(gain, 0.0)) >= state.rate * joining
-
     def _choose(
         self, states: Sequence[Pace], trees: Sequence[DraftTree], chances: Sequence[Sequence[float]], beside: int = 0
     ) -> Choice:
@@ -244,6 +236,15 @@ class Adaptive:
             if tree.drawn and own:
                 for depth in range(1, min(len(own), step.accepted + 1) + 1):
                     worth.acceptance.add(depth <= step.accepted, ACCEPTANCE_MEMORY)
+
+
+def _pays_to_join(state: Pace, gain: float, strength: float, joining: float, load: Load) -> bool:
+    """Whether `gain` tokens a round over the text still to come, expected to be as long again, make up for catching up
+    with it. A source that does not pay is only tried, and how often that may be is settled elsewhere."""
+    to_come = float(max(TEXT, state.said))
+    if load.remaining is not None:
+        to_come = min(to_come, load.remaining)
+    return gain <= 0 or gain * to_come / (1.0 + strength + gain) >= state.rate * joining
 
 
 def _nodes_of(tree: DraftTree, source: str) -> list[int]:

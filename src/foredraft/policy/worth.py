@@ -24,7 +24,7 @@ TRYING = 0.005
 HOPE = 0.5
 # Rounds that the balance reaches back, and rounds until it counts.
 ACCOUNT_MEMORY = 40.0
-TOLD = 12
+TOLD = 6
 
 
 @dataclass
@@ -76,7 +76,8 @@ class Worth:
         """
         verdict = self._verdict(strength)
         verdict.idle += 1
-        return verdict.pays or verdict.idle > min(verdict.patience, (self.seconds + joining) / (TRYING * plain))
+        patience = max(min(verdict.patience, self.seconds / (TRYING * plain)), joining / (TRYING * plain))
+        return verdict.pays or verdict.idle > patience
 
     def gain(self, strength: float) -> float:
         """Tokens a round that it adds, beyond what its seconds bring otherwise; a hope where little was seen."""

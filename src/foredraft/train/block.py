@@ -127,7 +127,7 @@ class BlockRecipe:
         hits = (logits.detach().argmax(-1) == wanted).float().mean()
         return self.hard * hard + (1 - self.hard) * soft, hits
 
-    @torch.no_grad()
+    @torch.no_grad()  # type: ignore[untyped-decorator]
     def accepted(self, texts: Sequence[Text]) -> tuple[int, int, np.ndarray]:
         """Tokens emitted, passes, and accepted drafts by position, of greedy chains on the responses as they stand."""
         columns, batch, places = self._read(texts)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from foredraft.core.errors import UsageError
 from foredraft.models.templates import chat_ids
@@ -126,20 +127,24 @@ def runs(text: str) -> Iterable[tuple[str, ...]]:
     return [tuple(words[at : at + OVERLAP]) for at in range(len(words) - OVERLAP + 1)]
 
 
-def _prompts(path: Path) -> list[dict[str, list[str]]]:
-    found = []
+def _prompts(path: Path) -> list[dict[str, Any]]:
+    """Raises UsageError, naming the line, for one that is no prompt."""
     try:
-        for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
-            if not line.strip():
-                continue
-            raw = json.loads(line)
-            if not isinstance(raw["turns"][0], str) or "id" not in raw and "question_id" not in raw:
-                raise ValueError("no turns")
-            found.append({"id": raw.get("id", raw.get("question_id")), "task": raw.get("task", ""), **raw})
+        lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"the prompts in {path} cannot be read ({error}): give a file of JSON lines") from error
-    except (ValueError, KeyError, TypeError, IndexError) as error:
-        raise UsageError(f"line {number} of {path} is no prompt ({error}): give lines of id, task and turns") from error
+    found = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            raw = json.loads(line)
+            if not isinstance(raw["turns"][0], str):
+                raise ValueError("turns are texts")
+            found.append({"id": raw["id"] if "id" in raw else raw["question_id"], "task": raw.get("task", ""), **raw})
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            remedy = "give lines of id, task and turns"
+            raise UsageError(f"line {number} of {path} is no prompt ({error}): {remedy}") from error
     return found
 
 

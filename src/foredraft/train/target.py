@@ -94,7 +94,7 @@ class TorchTarget:
         print_ = hashlib.sha256(vector.tobytes()).hexdigest()
         return files.Target(self.name, config.hidden_size, config.num_hidden_layers, self.tokenizer.size, print_)
 
-    @torch.inference_mode()
+    @torch.inference_mode()  # type: ignore[untyped-decorator]
     def columns(self, texts: Sequence[Text], taps: Sequence[int]) -> Columns:
         """One pass over whole texts."""
         before, after = max(len(text.prompt) for text in texts), max(len(text.response) for text in texts)
@@ -118,7 +118,7 @@ class TorchTarget:
         hidden = torch.stack([states[tap] for tap in taps], dim=2)
         return Columns(tokens, positions, mask, hidden, states[0], out.last_hidden_state, before - 1)
 
-    @torch.inference_mode()
+    @torch.inference_mode()  # type: ignore[untyped-decorator]
     def answer(
         self, prompts: Sequence[tuple[int, ...]], most: int, temperature: float, seed: int
     ) -> Iterator[tuple[int, ...]]:
