@@ -15,8 +15,7 @@ from foredraft.core.rules import Logits
 class Feed:
     """What one sequence gives a trained head, on a cache of the head's own.
 
-    tokens: new ones. taps: [tokens, layers tapped * width], hidden states of the target before each of them. block:
-    whether a block is wanted after the last.
+    tokens: new ones. taps: [tokens, layers tapped * width], the target's before each. block: is one wanted at the end?
     """
 
     cache: Cache
@@ -32,14 +31,9 @@ class Head(Protocol):
     a token's place is its index there.
     """
 
-    @property
-    def taps(self) -> tuple[int, ...]: ...
-
-    @property
-    def block(self) -> int: ...
-
-    @property
-    def says(self) -> Ids: ...
+    taps: tuple[int, ...]
+    block: int
+    says: Ids
 
     def open(self) -> Cache: ...
 

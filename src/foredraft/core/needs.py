@@ -57,5 +57,5 @@ class Needs:
 
     def met(self, request: Request) -> bool:
         """Whether the request has what the drafter lives on."""
-        lacks_grammar = self.grammar and request.rules.grammar is None
-        return not lacks_grammar and not (self.prediction and request.prediction is None)
+        grammar, prediction = request.rules.grammar, request.prediction
+        return not (self.grammar and grammar is None or self.prediction and prediction is None)

@@ -147,7 +147,7 @@ class Model(Protocol):
 @dataclass(frozen=True)
 class Request:
     """What stays the same for one generation. tenant: whose shared state may be used. choice: which of n it is.
-    draw: how its verifier wants drafts drawn, as every ask will say; filled in when the sequence is opened."""
+    draw: how its verifier wants drafts drawn; filled in when the sequence is opened."""
 
     prompt: tuple[int, ...]
     seed: int
@@ -306,11 +306,8 @@ class Verifier(Protocol):
 
 @dataclass(frozen=True)
 class Load:
-    """What a decision depends on beside the past. sequences: in this round, all in one pass.
-
-    behind: tokens that the source would have to read before it drafts. remaining: tokens that the text may still have;
-    None where nobody says.
-    """
+    """sequences: of this round. behind: tokens that the source has to read before it drafts. remaining: tokens that the
+    text may still have; None where nobody says."""
 
     sequences: int
     behind: int = 0

@@ -7,8 +7,8 @@
         def model(self):
             return MyModel(...)
 
-The judge is the model itself, scoring each path alone from an empty cache as a plain chain (`recompute`). The kit opens
-caches and never closes the model, so the fixture may be shared by all checks.
+The judge is the model itself, scoring each path alone from an empty cache as a plain chain (`recompute`). The kit never
+closes the model: checks may share it.
 """
 
 from __future__ import annotations
@@ -385,8 +385,6 @@ class ModelChecks:
         judge = Recompute(model)
         assert_rows(judge, score(model, second, rows), text, rows, self._tolerance(model))
         assert_rows(judge, score(model, other, rows), text[:2], rows, self._tolerance(model))
-
-    # --- helpers --------------------------------------------------------------------------------------------------
 
     def _tolerance(self, model: Model) -> float:
         return tolerance_of(model, self.tolerance)
