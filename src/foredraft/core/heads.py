@@ -15,14 +15,14 @@ from foredraft.core.rules import Logits
 class Feed:
     """What one sequence gives a trained head, on a cache of the head's own.
 
-    tokens: new ones. taps: [tokens, layers tapped * width], hidden states of the target before each of them. block:
-    whether a block is wanted after the last.
+    tokens: new ones. taps: [tokens, layers tapped * width], hidden states of the target before each of them. block: how
+    many tokens are to be drafted after the last.
     """
 
     cache: Cache
     tokens: tuple[int, ...]
     taps: Vectors
-    block: bool
+    block: int
 
 
 class Head(Protocol):
@@ -44,8 +44,8 @@ class Head(Protocol):
     def open(self) -> Cache: ...
 
     def score(self, feeds: Sequence[Feed]) -> list[Logits]:
-        """ONE pass, whose tokens the caches keep. [block, places] logits, no row where no block is wanted: row s is of
-        the token s + 1 after the last fed one, without what the drafted token before it adds (`bias`)."""
+        """ONE pass, whose tokens the caches keep. Logits [feed.block, places]: row s is of the token s + 1 after the
+        last fed one, without what the drafted token before it adds (`bias`)."""
 
     def bias(self, places: Sequence[int]) -> Logits:
         """What each drafted token adds to the logits after it, [tokens, places]."""
