@@ -1,5 +1,6 @@
-// Bindings of linear.hpp and block.hpp.
+// Bindings of fusion.hpp and block.hpp.
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
@@ -10,44 +11,44 @@
 
 #include "bindings.hpp"
 #include "block.hpp"
+#include "fusion.hpp"
 #include "views.hpp"
 
 namespace nb = nanobind;
 using namespace nb::literals;
 using namespace foredraft;
 
-namespace {
-
-// The binding's own pool: a matrix multiplies nothing without threads.
-struct Multiplier {
-  Linear linear;
-  std::shared_ptr<Pool> pool;
-};
-
-}  // namespace
-
 void bind_block(nb::module_& module) {
-  nb::class_<Multiplier>(module, "Linear", "A matrix that rows are multiplied with.")
+  nb::class_<Fusion>(module, "Fusion", "What enters a trained head.")
       .def("__init__",
-           [](Multiplier* self, Matrix matrix, std::shared_ptr<Pool> pool, const std::string& isa,
-              const std::string& activations) {
-             new (self) Multiplier{Linear(std::move(matrix), isa_or_best(isa), activations_named(activations)), std::move(pool)};
+           [](Fusion* self, Matrix matrix, std::vector<float> offsets, float epsilon, std::shared_ptr<Pool> pool,
+              const std::string& isa, const std::string& activations) {
+             new (self) Fusion(std::move(matrix), std::move(offsets), epsilon, std::move(pool), isa_or_best(isa),
+                               activations_named(activations));
            },
-           "matrix"_a, "pool"_a, "isa"_a, "activations"_a)
+           "matrix"_a, "offsets"_a, "epsilon"_a, "pool"_a, "isa"_a, "activations"_a)
       .def(
-          "multiply",
-          [](Multiplier& self, Floats rows) {
-            const Packed& matrix = self.linear.matrix();
-            if (rows.shape(1) != matrix.inputs) throw std::invalid_argument("rows are not as long as the matrix is wide");
-            const size_t count = rows.shape(0);
-            auto out = std::make_shared<Buffer>(std::max<size_t>(1, count) * matrix.outputs * 4);
-            if (count) {
-              const Away away;
-              self.linear.apply(*self.pool, rows.data(), count, out->as<float>());
+          "rows",
+          [](Fusion& self, Floats taps, Floats embedded, const std::vector<std::pair<int, int>>& feeds) {
+            const size_t width = self.width();
+            size_t own = 0, all = 0;
+            for (const auto& [rows, more] : feeds) {
+              if (rows < 1 || more < 0 || size_t(more) >= self.block()) throw std::invalid_argument("a head has no such rows");
+              own += size_t(rows), all += size_t(rows + more);
             }
-            return view(out, {count, matrix.outputs});
+            if (taps.shape(0) != own || embedded.shape(0) != own) throw std::invalid_argument("rows lack a token or its taps");
+            if (taps.shape(1) != (self.parts() - 1) * width || embedded.shape(1) != width)
+              throw std::invalid_argument("taps or embeddings are not of the head's width");
+            auto out = std::make_shared<Buffer>(std::max<size_t>(1, all) * width * 4);
+            if (own) {
+              const Away away;
+              self.apply(taps.data(), embedded.data(), feeds, out->as<float>());
+            }
+            return view(out, {all, width});
           },
-          "rows"_a, "[rows, inputs] -> [rows, outputs]. ValueError for rows of another length.");
+          "taps"_a, "embedded"_a, "feeds"_a,
+          "taps [rows, taps * width] and embeddings [rows, width] of texts, each so many rows and so many of a block after "
+          "them -> all those rows, [rows, width].");
 
   nb::class_<BlockTree>(module, "BlockTree", "What a token makes likelier after it, and the draft tree of a block.")
       .def("__init__",

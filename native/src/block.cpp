@@ -14,7 +14,16 @@
 namespace foredraft {
 namespace {
 
+constexpr size_t BATCH = 4;  // nodes that get children at a time
 constexpr float NOTHING = -std::numeric_limits<float>::infinity();
+
+// The largest of 16 floats that is a number, in four lanes, for one after another would wait for each other.
+float largest_of(const float* x) {
+  float lanes[4] = {NOTHING, NOTHING, NOTHING, NOTHING};
+  for (int i = 0; i < PANEL; i += 4)
+    for (int lane = 0; lane < 4; ++lane) lanes[lane] = lanes[lane] < x[i + lane] ? x[i + lane] : lanes[lane];
+  return std::max(std::max(lanes[0], lanes[1]), std::max(lanes[2], lanes[3]));
+}
 
 }  // namespace
 
@@ -39,8 +48,8 @@ void BlockTree::bias(const std::vector<int>& places, float* out) {
   bias_.apply(*pool_, before_.as<float>(), places.size(), out);
 }
 
-void BlockTree::laws(const float* base, const std::vector<int>& places) {
-  const size_t rows = std::max<size_t>(1, places.size()), rank = previous_->inputs, panels = width_ / PANEL;
+void BlockTree::laws(const std::vector<const float*>& bases, const std::vector<int>& places) {
+  const size_t rows = bases.size(), rank = previous_->inputs, panels = width_ / PANEL;
   logits_.reserve(rows * width_ * 4);
   peaks_.reserve(rows * panels * 4);
   largest_.resize(rows);
@@ -49,12 +58,10 @@ void BlockTree::laws(const float* base, const std::vector<int>& places) {
   auto put = [&](size_t output, size_t row, const float* more) {
     float* to = logits_.as<float>() + row * width_ + output;
     const size_t count = output < tokens() ? std::min<size_t>(PANEL, tokens() - output) : 0;
-    float peak = NOTHING;
-    for (size_t i = 0; i < PANEL; ++i) {
-      to[i] = i >= count ? NOTHING : more ? base[output + i] + more[i] : base[output + i];
-      peak = std::max(peak, to[i]);
-    }
-    peaks_.as<float>()[row * panels + output / PANEL] = peak;
+    if (count < PANEL) std::fill_n(to, PANEL, NOTHING);
+    const float* base = bases[row] + output;
+    for (size_t i = 0; i < count; ++i) to[i] = more ? base[i] + more[i] : base[i];
+    peaks_.as<float>()[row * panels + output / PANEL] = largest_of(to);
   };
   pool_->run([&](Worker& worker) {
     const Kernels& kernels = bias_.kernels();
@@ -67,7 +74,9 @@ void BlockTree::laws(const float* base, const std::vector<int>& places) {
     worker.each((panels - first) * rows, 32, [&](size_t i) { put((first + i / rows) * PANEL, i % rows, nullptr); });
     worker.each(rows, 1, [&](size_t row) {
       const float* own = peaks_.as<float>() + row * panels;
-      largest_[row] = *std::max_element(own, own + panels);
+      float largest = NOTHING;  // whole blocks are whole panels of panels
+      for (size_t panel = 0; panel < panels; panel += PANEL) largest = std::max(largest, largest_of(own + panel));
+      largest_[row] = largest;
     });
     worker.each(rows * blocks_, 1, [&](size_t job) {
       sums_[job] = sum_of_exps(logits_.as<float>() + job * SUM_BLOCK, largest_[job / blocks_]);
@@ -78,6 +87,7 @@ void BlockTree::laws(const float* base, const std::vector<int>& places) {
 // Adds the likeliest children of a row's node, best first, `rows` at most, none below the bound.
 void BlockTree::extend(size_t row, int parent, size_t rows, double bound, std::vector<Node>& found) const {
   const double largest = double(largest_[row]), before = parent < 0 ? 0.0 : found[size_t(parent)].score;
+  const int depth = parent < 0 ? 1 : found[size_t(parent)].depth + 1;
   const float* sums = sums_.data() + row * blocks_;
   const double total = std::accumulate(sums, sums + blocks_, 0.0);
   if (!std::isfinite(largest) || !std::isfinite(total)) return;  // logits that are no numbers: the target decides
@@ -103,32 +113,39 @@ void BlockTree::extend(size_t row, int parent, size_t rows, double bound, std::v
     }
   }
   std::sort_heap(best.begin(), best.end(), better);
-  for (const Child& child : best) found.push_back({child.second, parent, score(child.first)});
+  for (const Child& child : best) found.push_back({child.second, parent, depth, score(child.first)});
 }
 
 Drafts BlockTree::grow(const float* base, int levels, int rows, int depth, double least) {
+  constexpr double LOWEST = -std::numeric_limits<double>::infinity();
+  levels = rows > 0 ? std::min(levels, depth) : 0;
+  const double floor = least > 0 ? log_of(least) : LOWEST;
   std::vector<Node> found;
-  std::vector<int> best, frontier{-1}, places;  // best: the likeliest nodes so far, no more than `rows`
-  const double floor = least > 0 ? log_of(least) : -std::numeric_limits<double>::infinity();
+  std::vector<int> best, batch(levels > 0 ? 1 : 0, -1), places;  // best: the likeliest nodes so far, at most `rows`
+  std::vector<const float*> bases(batch.size(), base);
+  double bound = LOWEST;
   auto better = [&](int a, int b) {
     const double one = found[size_t(a)].score, two = found[size_t(b)].score;
     return one > two || (one == two && a < b);
   };
-  for (int level = 0; rows > 0 && level < std::min(levels, depth) && !frontier.empty(); ++level) {
-    laws(base + size_t(level) * tokens(), places);
-    const int before = int(found.size());
-    const double bound = best.size() == size_t(rows) ? std::max(floor, found[size_t(best.back())].score) : floor;
-    for (size_t row = 0; row < frontier.size(); ++row) extend(row, frontier[row], size_t(rows), bound, found);
+  while (!batch.empty()) {
+    laws(bases, places);
+    for (size_t row = 0; row < batch.size(); ++row) extend(row, batch[row], size_t(rows), std::max(floor, bound), found);
     best.resize(found.size());
     std::iota(best.begin(), best.end(), 0);
     const size_t kept = std::min(best.size(), size_t(rows));
     std::partial_sort(best.begin(), best.begin() + std::ptrdiff_t(kept), best.end(), better);
     best.resize(kept);
-    frontier.clear();
-    std::copy_if(best.begin(), best.end(), std::back_inserter(frontier), [&](int node) { return node >= before; });
-    std::sort(frontier.begin(), frontier.end());
-    places.clear();
-    for (int node : frontier) places.push_back(found[size_t(node)].place);
+    bound = kept == size_t(rows) ? found[size_t(best.back())].score : LOWEST;
+    batch.clear(), bases.clear(), places.clear();
+    for (int place : best) {
+      Node& node = found[size_t(place)];
+      if (node.grown || node.depth >= levels || node.score <= bound || batch.size() == BATCH) continue;
+      node.grown = true;
+      batch.push_back(place);
+      bases.push_back(base + size_t(node.depth) * tokens());
+      places.push_back(node.place);
+    }
   }
   std::sort(best.begin(), best.end());
   std::vector<int> at(found.size(), -1);  // no node is likelier than its parent, so parents are among the best

@@ -34,11 +34,13 @@ class BlockTree {
 
  private:
   struct Node {
-    int place, parent;
+    int place, parent, depth;
     double score;
+    bool grown = false;  // has it been given children
   };
-  // A level's rows: their logits, and of each of them the largest and the sum of e^(logit - largest).
-  void laws(const float* base, const std::vector<int>& places);
+  // Rows: their logits, and of each of them the largest and the sum of e^(logit - largest). bases: before any bias;
+  // places: the tokens whose biases are added, none for the root alone.
+  void laws(const std::vector<const float*>& bases, const std::vector<int>& places);
   void extend(size_t row, int parent, size_t rows, double bound, std::vector<Node>& found) const;
   void gather(const std::vector<int>& places);
 

@@ -93,7 +93,7 @@ def test_rows_are_those_of_the_text(target: ToyModel, chunk: int, held: int) -> 
         text = sequence.committed[: sequence.cache.length + 1]  # every token that has hidden states before it
         assert state.end == len(text)
         other = state.fork()
-        logits = head.score([other.feed(text, other.waiting, True)])[0]
+        logits = head.score([other.feed(text, other.waiting, head.block)])[0]
         known = taps_of(target, text, head.taps)[held:]
         wanted = logits_of(target, (head.config, head._tensors), text[held:], known)
         np.testing.assert_allclose(logits, wanted, atol=1e-10)

@@ -62,7 +62,7 @@ def test_a_file_becomes_the_head_that_it_says(loaded: Loaded, written: Callable[
     assert isinstance(head, NativeHead)
     assert (head.taps, head.block, head.says.tolist()) == ((0, 1), 4, list(SAYS))
     taps = taps_of(target, TEXT, head.taps)
-    found = head.score([Feed(head.open(), TEXT[1:], taps[:-1], True)])[0]
+    found = head.score([Feed(head.open(), TEXT[1:], taps[:-1], 4)])[0]
     wanted = logits_of(target, random_head(target.about, says=SAYS, block=4), TEXT, taps)
     assert np.abs(found - wanted).mean() < 0.1 * wanted.std()
 

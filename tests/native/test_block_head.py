@@ -45,7 +45,7 @@ def made(target: NativeModel, kind: str, **changes: Any) -> tuple[Any, Head]:
 
 def fed(head: Head, cache: Any, taps: Any, begin: int, end: int, *, block: bool) -> Any:
     """Rows of positions begin … end - 1."""
-    feed = Feed(cache, TEXT[begin:end], taps[begin - 1 : end - 1], block)
+    feed = Feed(cache, TEXT[begin:end], taps[begin - 1 : end - 1], head.block if block else 0)
     return head.score([feed])[0].copy()
 
 
@@ -77,7 +77,7 @@ def test_packed_heads_are_close(target: NativeModel, kind: str, off: float) -> N
 
 @pytest.mark.parametrize("kind", ["plain", "int8"])
 def test_rows_depend_on_their_own_text_alone(target: NativeModel, kind: str) -> None:
-    """Forks, trims and batch mates change no bit."""
+    """Forks, trims, batch mates and how long the block is change no bit."""
     _, head = made(target, kind)
     taps = taps_of(target, TEXT, head.taps)
     first = head.open()
@@ -87,10 +87,12 @@ def test_rows_depend_on_their_own_text_alone(target: NativeModel, kind: str) -> 
     fed(head, second, taps, 9, 21, block=True)
     second.trim(8)
     other = head.open()
-    feeds = [Feed(other, TEXT[1:4], taps[:3], True), Feed(second, TEXT[9:15], taps[8:14], True)]
+    feeds = [Feed(other, TEXT[1:4], taps[:3], 4), Feed(second, TEXT[9:15], taps[8:14], 4)]
     alone, found = (rows.copy() for rows in head.score(feeds))
     assert np.array_equal(found, wanted)
     assert np.array_equal(alone, fed(head, head.open(), taps, 1, 4, block=True))
+    (short,) = head.score([Feed(head.open(), TEXT[1:4], taps[:3], 2)])
+    assert np.array_equal(short, alone[:2])
     first.close()
     assert np.array_equal(fed(head, second, taps, 15, 16, block=False), np.empty((0, len(SAYS))))
 
@@ -141,14 +143,14 @@ def test_what_a_head_refuses(target: NativeModel) -> None:
     _, other = made(target, "int8")
     taps = taps_of(target, TEXT, head.taps)
     with pytest.raises(ValueError, match="its own caches"):
-        head.score([Feed(other.open(), TEXT[1:2], taps[:1], True)])
-    with pytest.raises(ValueError, match="not as long as the matrix is wide"):
-        head.score([Feed(head.open(), TEXT[1:2], taps[:1, :-64], True)])
+        head.score([Feed(other.open(), TEXT[1:2], taps[:1], 4)])
+    with pytest.raises(ValueError, match="not of the head.s width"):
+        head.score([Feed(head.open(), TEXT[1:2], taps[:1, :-64], 4)])
     with pytest.raises(UsageError, match="does not compute this head"):
         made(target, "int8", head_size=8)
     head.close()
     with pytest.raises(UsageError, match="closed"):
-        head.score([Feed(other.open(), TEXT[1:2], taps[:1], True)])
+        head.score([Feed(other.open(), TEXT[1:2], taps[:1], 4)])
 
 
 # --- the engine beneath -------------------------------------------------------------------------------------------

@@ -15,13 +15,13 @@ from foredraft.core.rules import Logits
 class Feed:
     """What one sequence gives a trained head, on a cache of the head's own.
 
-    tokens: new ones. taps: [tokens, layers tapped * width], the target's before each. block: is one wanted at the end?
+    tokens: new ones. taps: [tokens, layers tapped * width], the target's before each. block: tokens wanted after them.
     """
 
     cache: Cache
     tokens: tuple[int, ...]
     taps: Vectors
-    block: bool
+    block: int
 
 
 class Head(Protocol):
@@ -38,8 +38,8 @@ class Head(Protocol):
     def open(self) -> Cache: ...
 
     def score(self, feeds: Sequence[Feed]) -> list[Logits]:
-        """ONE pass, whose tokens the caches keep. [block, places] logits, no row where no block is wanted: row s is of
-        the token s + 1 after the last fed one, without what the drafted token before it adds (`bias`)."""
+        """ONE pass, whose tokens the caches keep. Logits [feed.block, places]: row s is of the token s + 1 after the
+        last fed one, without what the drafted token before it adds (`bias`)."""
 
     def bias(self, places: Sequence[int]) -> Logits:
         """What each drafted token adds to the logits after it, [tokens, places]."""

@@ -73,8 +73,8 @@ class BlockState:
             self.first, self.taps, self.last = start + 1, [], None
         self.taps.append(taps)
 
-    def feed(self, text: Sequence[int], count: int, block: bool) -> Feed:
-        """The next `count` rows; the last one again where none is left."""
+    def feed(self, text: Sequence[int], count: int, block: int) -> Feed:
+        """The next `count` rows, `block` tokens to be drafted after them; the last one again where none is left."""
         if not count and self.last is not None:
             self.cache.trim(self.cache.length - 1)
             self.taps = [self.last]
@@ -93,7 +93,7 @@ class BlockDrafter:
 
     def __init__(self, head: Head, depth: int = 0) -> None:
         """depth: levels of a tree at most, 0 for as many as the head drafts."""
-        self.head = head
+        self.head, self._says = head, head.says.tolist()
         self.depth = min(depth or head.block, head.block)
         self.needs = Needs(taps=head.taps, ends=True)
 
@@ -102,7 +102,7 @@ class BlockDrafter:
 
     def propose(self, asks: Sequence[Ask[BlockState]]) -> list[DraftTree]:
         ready = [ask for ask in asks if self._ready(ask)]
-        feeds = [ask.state.feed(ask.committed, ask.state.waiting, True) for ask in ready]
+        feeds = [ask.state.feed(ask.committed, ask.state.waiting, self._levels(ask)) for ask in ready]
         drafted = {id(ask): self._tree(ask, logits) for ask, logits in zip(ready, self.head.score(feeds), strict=True)}
         return [drafted.get(id(ask), EMPTY) for ask in asks]
 
@@ -111,7 +111,7 @@ class BlockDrafter:
         for told in news:
             told.state.take(told.start, np.concatenate([told.taps(layer) for layer in self.head.taps], axis=1))
         long = [told for told in news if told.state.waiting > WAITING]
-        self.head.score([told.state.feed(told.committed, told.state.waiting - 1, False) for told in long])
+        self.head.score([told.state.feed(told.committed, told.state.waiting - 1, 0) for told in long])
 
     def close(self, state: BlockState) -> None:
         state.cache.close()
@@ -123,13 +123,15 @@ class BlockDrafter:
         known = state.waiting or state.last is not None
         return budget.rows > 0 and budget.depth > 0 and bool(known) and state.end == len(ask.committed)
 
+    def _levels(self, ask: Ask[BlockState]) -> int:
+        return min(ask.budget.rows, ask.budget.depth, self.depth)
+
     def _tree(self, ask: Ask[BlockState], logits: Logits) -> DraftTree:
-        rules, budget = ask.rules, ask.budget
-        depth = min(budget.depth, self.depth)
+        rules, budget, depth = ask.rules, ask.budget, len(logits)
         if rules.steps or rules.grammar is not None or (rules.temperature > 0 and ask.draw != "point"):
             return Growth(ask, self.head, logits).tree(depth, NAME)
         places, parents, scores = self.head.tree(logits, budget.rows, depth, budget.min_gain)
-        tree = DraftTree.of(self.head.says[places].tolist(), parents, NAME, score=scores)
+        tree = DraftTree.of([self._says[place] for place in places], parents, NAME, score=scores)
         return tree.with_point_laws(ask.vocab_size) if ask.draw == "sampled" else tree
 
 

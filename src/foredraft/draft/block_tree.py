@@ -1,8 +1,8 @@
 """The likeliest draft tree of a block: the specification of `foredraft._native.BlockTree.grow` (native/src/block.cpp).
 
 Row s of a block is a law of the token s + 1 after the root that does not know which tokens stand between; what the one
-before it makes likelier is added (`bias`). So every node of a level shares a row, and only the nodes that are among the
-best so far get children: no path is likelier than what it begins with, so no other could ever be among them.
+before it makes likelier is added (`bias`). The likeliest nodes get children first, a few at a time, and only those that
+are likelier than the worst that would be kept: no path is likelier than what it begins with.
 
 Everything is written out in IEEE operations in a stated order, in single precision where it is many: both twins give
 the same trees and scores, bit for bit, where they are given the same biases.
@@ -14,6 +14,7 @@ import heapq
 import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import reduce
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,7 @@ Floats = NDArray[np.float32]
 Bias = Callable[[Sequence[int]], Logits]
 Paths = tuple[list[int], list[int], list[float]]
 
+BATCH = 4  # nodes that get children at a time, so that they share a product
 SUM_BLOCK = 1024  # numbers that are added up at a time
 LANES = 16
 # ln 2 in two parts: the product of the first with an exponent is exact.
@@ -42,23 +44,30 @@ def best_first(logits: Logits, bias: Bias, rows: int, depth: int, least: float) 
     levels at most. least: the probability of a path below which it is left out.
     """
     floor = float(log(np.array(least))) if least > 0 else -math.inf
+    levels = min(depth, len(logits)) if rows > 0 else 0
     places: list[int] = []
     parents: list[int] = []
     scores: list[float] = []
-    best, frontier = list[int](), [ROOT]
-    for level in range(min(depth, len(logits)) if rows > 0 else 0):
-        laws = logits[level] + bias([places[node] for node in frontier]) if level else logits[:1]
-        before = len(places)
-        for node, law in zip(frontier, laws, strict=True):
-            for place, score in _children(law, rows, scores[node] if level else 0.0):
-                if score >= floor:
+    depths: list[int] = []
+    best, grown = list[int](), set[int]()
+    batch = [ROOT] if levels else []
+    while batch:
+        grown.update(batch)
+        before = [(0.0, 0) if node == ROOT else (scores[node], depths[node]) for node in batch]
+        laws = np.stack([logits[reached] for _, reached in before])
+        if batch != [ROOT]:
+            laws = laws + bias([places[node] for node in batch])
+        for node, (score, reached), law in zip(batch, before, laws, strict=True):
+            for place, own in _children(law, rows, score):
+                if own >= floor:
                     places.append(place)
                     parents.append(node)
-                    scores.append(score)
+                    scores.append(own)
+                    depths.append(reached + 1)
         best = heapq.nsmallest(rows, range(len(places)), key=lambda node: (-scores[node], node))
-        frontier = sorted(node for node in best if node >= before)
-        if not frontier:
-            break
+        bound = scores[best[-1]] if len(best) == rows else -math.inf
+        worth = (node for node in best if node not in grown and depths[node] < levels and scores[node] > bound)
+        batch = list(islice(worth, BATCH))
     kept = sorted(best)
     index = {node: place for place, node in enumerate(kept)} | {ROOT: ROOT}
     return [places[node] for node in kept], [index[parents[node]] for node in kept], [scores[node] for node in kept]

@@ -95,9 +95,7 @@ class PlainHead:
         embedded = self._target.embed(feed.tokens)
         parts = np.concatenate([feed.taps, embedded], axis=1).astype(self.dtype).reshape(len(embedded), -1, width)
         fused = [self._apply("fuse", row) for row in self._unit(parts).reshape(len(embedded), -1)]
-        inputs = [*fused]
-        if feed.block:
-            inputs += [fused[-1] + offset for offset in self._tensors["offsets"]]
+        inputs = [*fused, *(fused[-1] + offset for offset in self._tensors["offsets"][: max(0, feed.block - 1)])]
         hidden = [self._row(row, cache, start + place) for place, row in enumerate(inputs)]
         cache.trim(start + len(fused))
         if not feed.block:

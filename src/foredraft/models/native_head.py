@@ -72,11 +72,10 @@ class NativeHead:
 
         Raises UsageError for sizes that the engine does not compute.
         """
-        self.taps, self.block, self._sizes = sizes.taps, sizes.block, sizes
+        self.taps, self.block = sizes.taps, sizes.block
         self.says: Ids = tensors["vocabulary"].astype(np.int64)
         self._pool = pool if pool is not None else _native.Pool(threads)
         self._pack = Packing(self._pool, FORMS[quantize] if quantize is not None else "F32")
-        self._offsets = np.ascontiguousarray(tensors["offsets"], dtype=np.float32)
         self._target: Model | None = target
         try:
             self._engine = _native.Engine(
@@ -84,7 +83,8 @@ class NativeHead:
                 activations != "f32",
             )  # fmt: skip
             how = (self._pool, isa, activations)
-            self._fuse = _native.Linear(self._pack(tensors["fuse.weight"]), *how)
+            offsets = tensors["offsets"].astype(np.float32).reshape(-1).tolist()
+            self._fusion = _native.Fusion(self._pack(tensors["fuse.weight"]), offsets, sizes.epsilon, *how)
             tables = (self._pack(padded(tensors[name])) for name in ("previous.weight", "bias.weight"))
             self._tree = _native.BlockTree(*tables, *how)
         except ValueError as error:
@@ -120,22 +120,23 @@ class NativeHead:
             return []
         if self._target is None:
             raise UsageError("this head is closed: make its drafter again")
-        fused = self._fuse.multiply(self._inputs(self._target, feeds))
+        embedded = self._target.embed([token for feed in feeds for token in feed.tokens])
+        taps = feeds[0].taps if len(feeds) == 1 else np.concatenate([feed.taps for feed in feeds])
+        counts = [(len(feed.tokens), max(0, feed.block - 1)) for feed in feeds]
+        rows = self._fusion.rows(_single(taps), _single(embedded), counts)
         asks, begin = [], 0
-        for feed in feeds:
-            count, more = len(feed.tokens), self.block - 1 if feed.block else 0
-            rows = fused[begin : begin + count]
-            if more:
-                rows = np.concatenate([rows, rows[-1] + self._offsets])
-            wanted = tuple(range(count - 1, count + more)) if feed.block else ()
-            asks.append((self._native(feed), (), tuple(range(-1, count + more - 1)), wanted, True, 0, rows))
-            begin += count
+        for feed, (own, more) in zip(feeds, counts, strict=True):
+            end = own + more
+            wanted = tuple(range(own - 1, end)) if feed.block else ()
+            vectors = rows[begin : begin + end]
+            asks.append((self._native(feed), (), tuple(range(-1, end - 1)), wanted, True, 0, vectors))
+            begin += end
         logits = self._engine.score(asks, ())[3]
         found, place = [], 0
-        for feed, ask in zip(feeds, asks, strict=True):
+        for feed in feeds:
             feed.cache.keep(range(len(feed.tokens)))
-            found.append(logits[place : place + len(ask[3])])
-            place += len(ask[3])
+            found.append(logits[place : place + feed.block])
+            place += feed.block
         return found
 
     def bias(self, places: Sequence[int]) -> Logits:
@@ -148,21 +149,16 @@ class NativeHead:
 
     def close(self) -> None:
         """Lets go of the weights and of the target."""
-        self._engine = self._fuse = self._tree = self._target = None
-
-    def _inputs(self, target: Model, feeds: Sequence[Feed]) -> Floats:
-        """[rows, (taps + 1) * width]: each part divided by the root of its mean square."""
-        embedded = target.embed([token for feed in feeds for token in feed.tokens])
-        taps = feeds[0].taps if len(feeds) == 1 else np.concatenate([feed.taps for feed in feeds])
-        parts = np.concatenate([taps, embedded], axis=1, dtype=np.float32).reshape(len(embedded), -1, embedded.shape[1])
-        squares = np.einsum("rpw,rpw->rp", parts, parts) / np.float32(embedded.shape[1])
-        parts /= np.sqrt(squares + np.float32(self._sizes.epsilon))[:, :, None]
-        return parts.reshape(len(embedded), -1)
+        self._engine = self._fusion = self._tree = self._target = None
 
     def _native(self, feed: Feed) -> Any:
         if not isinstance(feed.cache, NativeCache) or feed.cache.owner is not self._own:
             raise ValueError("a head scores its own caches only: open one with its open()")
         return feed.cache.native
+
+
+def _single(values: NDArray[Any]) -> Floats:
+    return np.ascontiguousarray(values, dtype=np.float32)
 
 
 class Packing:
