@@ -27,14 +27,14 @@ class Thrift:
 class Needs:
     """What a drafter asks of the engine, as data.
 
-    taps: target layers whose hidden states `update` must bring. ends: the target's embedding and head.
-    layers: a view of the target with these layers, or those chosen by how many it has. model: a second model, by name
-    or path. top: so many likeliest tokens of every verified row, which may be all that there is of it: no logits.
-    ahead: the drafter also works while the target scores. tokenizer: the vocabulary of the target, and of the second
-    model. other_vocabulary: the second model's may be another than the target's. thrift: how the second model is
-    loaded. grammar, prediction: requests without one have no use for the drafter, and it is not opened for them.
-    head: a trained head of the target, by its file, "" for the one known for it, in the form of `thrift`; it says which
-    taps it reads. reads: the drafter reads the text with a model of its own, and tells how far behind it is (`Reader`).
+    taps: target layers whose hidden states `update` must bring. ends: the target's embedding and head. layers: a view
+    of the target with these layers, or those chosen by how many it has. model: a second model, by name or path. top: so
+    many likeliest tokens of every verified row, which may be all that there is of it: no logits. ahead: the drafter
+    also works while the target scores. tokenizer: the vocabulary of the target, and of the second model, which with
+    other_vocabulary may be another. thrift: how the second model is loaded. head: a trained head of the target, by its
+    file, "" for the one known for it, in the form of `thrift`; it says which taps it reads. grammar, prediction:
+    requests without one have no use for the drafter, and it is not opened for them. reads: the drafter reads the text
+    with a model of its own, and tells how far behind it is (`Reader`).
     """
 
     taps: tuple[int, ...] = ()
