@@ -173,9 +173,7 @@ class Budget:
     """How much to draft at most: nodes, and the length of a path.
 
     min_gain: less likely nodes are not worth their row; advice, and only to drafters that choose without chance. stop:
-    when to stop before, for drafters that go token by token. leave: the source is let go for the rest of the text, for
-    what it takes only to keep up is too much.
-    """
+    when to stop before, for drafters that go token by token. leave: the source is let go for the rest of the text."""
 
     rows: int
     depth: int
