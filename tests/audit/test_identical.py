@@ -57,7 +57,6 @@ def test_every_prompt_meets_auto_and_a_few_meet_the_others(loaded: Loaded) -> No
     found = compared(loaded, ["auto", "lookup"])
     assert (found.prompts, found.drafters, found.temperatures) == (3, ["auto", "lookup"], [0.0, 0.7, 1.0])
     assert [len(case.runs) for case in found.compared] == [2, 2, 2, 1, 1, 1, 1, 1, 1]
-    assert compared(loaded, ["lookup"]).prompts == 1  # nobody is left to meet the others
     assert found.passed
     assert found.counted() > 0
     assert found.counted() == found.counted("auto") + found.counted("lookup")

@@ -109,12 +109,12 @@ def test_a_folder_is_gone_on_with_and_keeps_the_result(base: list[str], tmp_path
     assert audit(base, "--drafters", "early_exit", "--out", str(out), "--json") == 0
     first = json.loads(capsys.readouterr().out)
     lines = (out / "cases.jsonl").read_text().splitlines()
-    assert len(lines) == 6
+    assert len(lines) == 3  # one prompt, for nobody meets the others
     assert json.loads((out / "result.json").read_text()) == first
-    (out / "cases.jsonl").write_text("\n".join(lines[:4]) + "\n" + lines[4][:20])
+    (out / "cases.jsonl").write_text("\n".join(lines[:2]) + "\n" + lines[2][:20])
     assert audit(base, "--drafters", "early_exit", "--out", str(out), "--json") == 0
     captured = capsys.readouterr()
-    assert "4 of 6 cases were compared before" in captured.err
+    assert "2 of 3 cases were compared before" in captured.err
     assert json.loads(captured.out)["identical"] == first["identical"]
     assert (out / "cases.jsonl").read_text().splitlines() == lines
     assert audit(base, "--drafters", "suffix", "--out", str(out)) == 2

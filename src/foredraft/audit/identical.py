@@ -113,8 +113,13 @@ def entrants_of(
     return admit(loaded, variants, strict=strict)
 
 
-def _says_itself(text: str) -> bool:
-    return text.split("+")[0] == AUTO or line_up(text).fixed is not None
+def meets_all(drafter: str) -> bool:
+    """Whether it is compared on all prompts, not on a few: what users get who say nothing."""
+    return drafter.split("+")[0] == AUTO
+
+
+def _says_itself(drafter: str) -> bool:
+    return meets_all(drafter) or line_up(drafter).fixed is not None
 
 
 NONE_DONE: Mapping[str, Compared] = MappingProxyType({})
@@ -132,9 +137,7 @@ def compare_texts(
     plain = entrants[0].llm
     found: list[Compared] = []
     for place, prompt in enumerate(scope.prompts):
-        others = [one for one in entrants[1:] if place < scope.few or one.name.split("+")[0] == AUTO]
-        if not others:
-            break
+        others = [one for one in entrants[1:] if place < scope.few or meets_all(one.name)]
         ids: tuple[int, ...] = ()
         for temperature in scope.temperatures:
             case = done.get(case_id(prompt.id, temperature))

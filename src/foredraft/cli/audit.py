@@ -19,6 +19,7 @@ from foredraft.audit.identical import (
     compared_of,
     entrants_of,
     fitting,
+    meets_all,
     spread,
 )
 from foredraft.audit.mutants import MUTANTS, try_mutant
@@ -89,7 +90,8 @@ class Job:
                 stack.callback(entrant.close)
             for reason in unable.values():
                 print(f"left out: {reason}", file=sys.stderr)
-            chosen = spread(fitting(entrants[0].llm, prompts, size.max_tokens, self.raw), size.prompts)
+            most = size.prompts if any(map(meets_all, drafters)) else size.few
+            chosen = spread(fitting(entrants[0].llm, prompts, size.max_tokens, self.raw), most)
             if not chosen:
                 raise UsageError("no prompt of the suite fits into the model's context: give --suite shorter ones")
             setup = self._setup(loaded, [entrant.name for entrant in entrants[1:]], chosen, size)
