@@ -20,6 +20,7 @@ from foredraft.draft.family import Provided
 from foredraft.draft.plain_head import PlainHead
 from foredraft.engine.sequence import open_sequence
 from foredraft.models.toy import Tables, ToyModel
+from foredraft.policy.constant import Constant
 from foredraft.testing.drafters import DrafterChecks, MakeDrafter, until
 from foredraft.testing.watch import Varied, drive
 from foredraft.verify.match import Match
@@ -97,6 +98,37 @@ def test_rows_are_those_of_the_text(target: ToyModel, chunk: int, held: int) -> 
         known = taps_of(target, text, head.taps)[held:]
         wanted = logits_of(target, (head.config, head._tensors), text[held:], known)
         np.testing.assert_allclose(logits, wanted, atol=1e-10)
+
+
+class Failing(Noting):
+    """Fails once, at its `failing`th pass."""
+
+    failing: int
+
+    def score(self, feeds: Sequence[Feed]) -> list[Logits]:
+        if feeds and self.passes == self.failing:
+            self.failing = -1
+            raise RuntimeError("once")
+        return super().score(feeds)
+
+
+@pytest.mark.parametrize("failing", [0, 1, 3])
+def test_a_pass_that_failed_loses_no_context(target: ToyModel, failing: int) -> None:
+    """What was fed waits again: the same ask, made once more, gives the tree that it would have given."""
+
+    def run(fails: int) -> list[DraftTree]:
+        head = Failing(target, *random_head(target.about, **(SMALL | {"block": 3})), dtype=np.float64)
+        head.fed, head.passes, head.failing = [], 0, fails
+        drafter = BlockDrafter(head)
+        sequences = [
+            open_sequence(target, {"block": drafter}, Match(), Request((1, 2, 3, 4), seed), until(20))
+            for seed in (1, 2)
+        ]
+        drive(target, Constant(3), sequences)  # two share a pass; where it fails, each is asked alone
+        assert head.failing == -1
+        return [step.tree for sequence in sequences for step in sequence.steps]
+
+    assert run(failing) == run(-1)
 
 
 def test_a_long_prompt_goes_through_the_head_before_the_first_draft(target: ToyModel) -> None:

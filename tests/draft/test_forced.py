@@ -104,14 +104,6 @@ class TestLookupUnderAGrammar(UnderAGrammar):
         return lambda: Lookup(Options(n=2, branches=2))
 
 
-class TestForcedWithoutAGrammar(DrafterChecks):
-    drafts = False
-
-    @pytest.fixture
-    def make_drafter(self) -> MakeDrafter:
-        return Forced
-
-
 # --- exact laws -----------------------------------------------------------------------------------------------------
 
 

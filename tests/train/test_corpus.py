@@ -43,6 +43,14 @@ def test_a_line_that_is_no_text_is_named(tmp_path: Path, line: str) -> None:
         corpus.read(path)
 
 
+def test_a_file_of_another_kind_is_not_taken_for_one_cut_short(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.json"
+    path.write_text('{"prompts": ["precious"]}')
+    with pytest.raises(UsageError, match="line 1 of"):
+        corpus.read(path)
+    assert path.read_text() == '{"prompts": ["precious"]}'
+
+
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="train data"):
         corpus.read(tmp_path / "none.jsonl")

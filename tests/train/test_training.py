@@ -93,6 +93,8 @@ def test_invented_prompts_stand_where_a_user_speaks(target: TorchTarget, tmp_pat
     whole = chat_ids(target.tokenizer, [{"role": "user", "content": "hello"}])
     assert whole == [*before, *target.tokenizer.encode("hello", add_bos=False), *after]
     made = data.make(target, data.Plan(None, tmp_path / "out.jsonl", invented=30, most=3), lambda _: None)
+    whole_plan = data.Plan(None, tmp_path / "out.jsonl", invented=30, most=3)
+    assert data.make(target, whole_plan, lambda _: None) == made  # nothing is invented twice
     for text in corpus.read(tmp_path / "out.jsonl"):
         assert text.task == "invented"
         assert text.prompt[: len(before)] == before
@@ -118,7 +120,8 @@ def test_what_would_be_accepted_is_counted_as_a_loop_would(target: TorchTarget, 
                 if int(logits.argmax()) != int(places[0, at + 1 + run]):
                     break
                 run += 1
-            tokens, passes, at = tokens + run + 1, passes + 1, at + run + 1
+            more = min(run + 1, len(whole) - 1 - at)
+            tokens, passes, at = tokens + more, passes + 1, at + more
     found = [made.accepted(list(texts[first : first + 5])) for first in range(0, 20, 5)]
     assert (sum(one[0] for one in found), sum(one[1] for one in found)) == (tokens, passes)
 
@@ -165,12 +168,74 @@ def test_a_run_cut_short_goes_on_to_the_same_losses(target: TorchTarget, texts: 
     np.testing.assert_allclose(pieces, whole, rtol=1e-6)
 
 
-def test_another_shape_does_not_go_on(target: TorchTarget, texts: list[Text], tmp_path: Path) -> None:
-    first = Trainer(recipe(target, texts), texts, tmp_path, Loop(steps=2, tokens=256), lambda _: None)
-    first.run()
-    wider = BlockRecipe(target, texts, dataclasses.replace(SHAPE, hidden=96))
-    with pytest.raises(UsageError, match="other settings"):
-        Trainer(wider, texts, tmp_path, Loop(steps=2, tokens=256), lambda _: None).run()
+def test_another_run_does_not_go_on(target: TorchTarget, texts: list[Text], tmp_path: Path) -> None:
+    """Another shape, other layers read, other texts, a damaged file: never silently another head."""
+
+    def run(made: BlockRecipe, on: list[Text]) -> None:
+        Trainer(made, on, tmp_path, Loop(steps=2, tokens=256), lambda _: None).run()
+
+    run(recipe(target, texts), texts)
+    others = [Text("new", "t", (1, 2, 3), (4, 5, 6, 7)), *texts]
+    for made, on in (
+        (BlockRecipe(target, texts, dataclasses.replace(SHAPE, hidden=96)), texts),
+        (BlockRecipe(target, texts, dataclasses.replace(SHAPE, taps=(0, 2, 4))), texts),
+        (BlockRecipe(target, others, SHAPE), others),
+    ):
+        with pytest.raises(UsageError, match="other settings or texts"):
+            run(made, on)
+    (tmp_path / "state.pt").write_bytes(b"PK not a checkpoint")
+    with pytest.raises(UsageError, match="is damaged"):
+        run(recipe(target, texts), texts)
+
+
+@pytest.mark.parametrize("length", [1, 2, 3])
+def test_short_responses_are_learnt_and_counted(target: TorchTarget, texts: list[Text], length: int) -> None:
+    """Later steps have nothing to predict there, and must not make the loss no number."""
+    short = [dataclasses.replace(text, response=text.response[:length]) for text in texts[:4]]
+    made = recipe(target, texts)
+    loss, _ = made.loss(short)
+    assert bool(torch.isfinite(loss))
+    loss.backward()
+    tokens, passes, _ = made.accepted(short)
+    assert tokens == 4 * (length - 1)
+    assert passes <= tokens
+
+
+def test_responses_that_the_head_cannot_say_teach_nothing(target: TorchTarget, texts: list[Text]) -> None:
+    made = BlockRecipe(target, texts, dataclasses.replace(SHAPE, vocabulary=1))
+    strange = next(token for token in range(100, 250) if token not in made.says)
+    loss, _ = made.loss([Text("s", "t", (1, 2, 3), (strange,) * 6)])
+    loss.backward()
+    assert float(loss) == 0.0
+
+
+def test_a_seed_repeats_where_a_head_begins(target: TorchTarget, texts: list[Text]) -> None:
+    one, same, other = (BlockRecipe(target, texts, SHAPE, seed).head.fuse.weight for seed in (1, 1, 2))
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+
+
+def test_the_fingerprint_is_of_the_norm_as_stored(target: TorchTarget) -> None:
+    """Not of one rounded to the type that training computes in: the engine would refuse the head."""
+    with load(str(target.source.path), "none", engine="hf") as llm:
+        stored = dict(llm.loaded.model.about.details)["fingerprint"]
+    assert target.about.fingerprint == stored
+    assert TorchTarget(str(target.source.path), "cpu", "bfloat16").about.fingerprint == stored
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [({"layers": 0}, "layers"), ({"block": 1}, "block"), ({"hidden": 100}, "hidden"), ({"hard": 2.0}, "hard")],
+)
+def test_shapes_that_cannot_be(changes: dict[str, Any], named: str) -> None:
+    with pytest.raises(UsageError, match=named):
+        dataclasses.replace(SHAPE, **changes)
+
+
+@pytest.mark.parametrize("changes", [{"steps": 0}, {"minutes": 0.0}, {"tokens": 0}])
+def test_runs_that_cannot_be(changes: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="more than 0"):
+        Loop(**changes)
 
 
 @pytest.mark.parametrize("taps", [(5,), (-1, 2)])

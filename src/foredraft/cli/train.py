@@ -21,7 +21,7 @@ app = typer.Typer(
 Model = Annotated[str, typer.Option("-m", "--model", help="the target: known name, GGUF file, directory or hub id")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, or auto for cuda where there is one")]
 Dtype = Annotated[str, typer.Option(help="of the target's weights: float32 or bfloat16")]
-Minutes = Annotated[float | None, typer.Option(help="stop after so many; run again to go on")]
+Minutes = Annotated[float | None, typer.Option(help="so many in all; data goes on when run again")]
 Seed = Annotated[int, typer.Option(help="repeats a run")]
 
 
@@ -43,14 +43,14 @@ def data(
     dtype: Dtype = "bfloat16",
 ) -> int:
     """The target answers prompts, its own too; what it says is what a drafter learns."""
-    target = _target(model, device, dtype)
+    _installed()
     from foredraft.train.data import Plan, make
 
     if prompts is None and not invent:
         raise UsageError("there is nothing to answer: give --prompts FILE, --invent N, or both")
-    warmth = tuple(float(one) for one in temperatures.split(","))
+    warmth = tuple(_numbers(temperatures, "temperatures"))
     plan = Plan(prompts, out, tuple(against or ()), invent, max_tokens, max_prompt, warmth, batch, limit, minutes, seed)
-    print(f"{make(target, plan)} texts in {out}")
+    print(f"{make(_target(model, device, dtype), plan)} texts in {out}")
     return 0
 
 
@@ -83,12 +83,15 @@ def block(
     from foredraft.train.trainer import Trainer
 
     found = corpus.read(texts)
-    chosen = tuple(int(tap) for tap in taps.split(",") if tap)
+    if not any(not text.held_out for text in found):
+        raise UsageError(f"there are no texts in {texts}: make some by `foredraft train data`")
+    chosen = tuple(int(tap) for tap in _numbers(taps, "taps"))
     settings = Settings(chosen, layers, hidden, size, rank, vocabulary, hard)
-    recipe = BlockRecipe(target, [text for text in found if not text.held_out], settings)
+    loop = Loop(steps=steps, tokens=tokens, rate=rate, minutes=minutes, evaluate=evaluate, seed=seed)
+    target = _target(model, device, dtype)
+    recipe = BlockRecipe(target, [text for text in found if not text.held_out], settings, seed)
     covered = corpus.coverage((text for text in found if text.held_out), recipe.says)
     print(f"{len(found)} texts; {recipe.parameters / 1e6:.1f} M parameters; {covered:.1%} of responses can be said")
-    loop = Loop(steps=steps, tokens=tokens, rate=rate, minutes=minutes, evaluate=evaluate, seed=seed)
     best = Trainer(recipe, found, out, loop).run()
     print(f"mean acceptance length {best:.3f} on held-out prompts: {out / 'head.safetensors'}")
     return 0
@@ -108,9 +111,20 @@ def pack(
     return 0
 
 
-def _target(model: str, device: str, dtype: str) -> Any:
+def _numbers(text: str, option: str) -> list[float]:
+    try:
+        return [float(one) for one in text.split(",") if one.strip()]
+    except ValueError:
+        raise UsageError(f"{option} are numbers joined by commas, not {text!r}") from None
+
+
+def _installed() -> None:
     if not find_spec("torch") or not find_spec("transformers"):
         raise MissingExtra("training", "train")
+
+
+def _target(model: str, device: str, dtype: str) -> Any:
+    _installed()
     from foredraft.train.target import TorchTarget
 
     return TorchTarget(model, device, dtype)

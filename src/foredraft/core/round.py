@@ -132,11 +132,12 @@ def _asks(turn: Turn, place: int, source: Source, policy: AnyPolicy, load: Load,
     sequence = turn.sequence
     if source.drafter.needs.reads:
         load = Load(load.sequences, _behind(turn, source), turn.room + 1)
+    if turn.tree.drawn:  # nothing may be added to a tree that was drawn by chance
+        return False
     budget = policy.budget(sequence.pace, source.name, turn.tree, load)
     if budget.leave:
         source.close()
-        return False
-    if budget.rows < 1 or turn.tree.drawn:  # nothing may be added to a tree that was drawn by chance
+    if budget.leave or budget.rows < 1:
         return False
     if budget.depth > turn.room:
         budget = replace(budget, depth=turn.room)

@@ -84,6 +84,10 @@ class BlockState:
         begin = self.first + self.cache.length
         return Feed(self.cache, tuple(text[begin : begin + count]), taps[:count], block)
 
+    def unfeed(self, feed: Feed) -> None:
+        """Takes back what was fed, after a pass that failed."""
+        self.taps, self.last = [feed.taps, *self.taps], None
+
     def fork(self) -> BlockState:
         return BlockState(self.cache.fork(), self.first, list(self.taps), self.last)
 
@@ -102,8 +106,8 @@ class BlockDrafter:
 
     def propose(self, asks: Sequence[Ask[BlockState]]) -> list[DraftTree]:
         ready = [ask for ask in asks if self._ready(ask)]
-        feeds = [ask.state.feed(ask.committed, ask.state.waiting, self._levels(ask)) for ask in ready]
-        drafted = {id(ask): self._tree(ask, logits) for ask, logits in zip(ready, self.head.score(feeds), strict=True)}
+        fed = [(ask.state, ask.state.feed(ask.committed, ask.state.waiting, self._levels(ask))) for ask in ready]
+        drafted = {id(ask): self._tree(ask, logits) for ask, logits in zip(ready, self._score(fed), strict=True)}
         return [drafted.get(id(ask), EMPTY) for ask in asks]
 
     def update(self, news: Sequence[News[BlockState]]) -> None:
@@ -111,11 +115,20 @@ class BlockDrafter:
         for told in news:
             told.state.take(told.start, np.concatenate([told.taps(layer) for layer in self.head.taps], axis=1))
         long = [told for told in news if told.state.waiting > WAITING]
-        self.head.score([told.state.feed(told.committed, told.state.waiting - 1, 0) for told in long])
+        self._score([(told.state, told.state.feed(told.committed, told.state.waiting - 1, 0)) for told in long])
 
     def close(self, state: BlockState) -> None:
         state.cache.close()
         state.taps, state.last = [], None
+
+    def _score(self, fed: Sequence[tuple[BlockState, Feed]]) -> list[Logits]:
+        """The head's pass. Where it fails, what was fed waits again: the same asks may come once more."""
+        try:
+            return self.head.score([feed for _, feed in fed])
+        except BaseException:
+            for state, feed in fed:
+                state.unfeed(feed)
+            raise
 
     def _ready(self, ask: Ask[BlockState]) -> bool:
         """Whether the head can have a row for the root: the token before it has been through the target."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from foredraft import heads
+from foredraft.core.native import module
 from foredraft.core.protocols import Model
+from foredraft.heads.files import read_config
 
 SHIPPED = Path(heads.__file__).parent / "shipped"
 
@@ -16,6 +18,15 @@ HEADS: dict[str, str] = {
 
 
 def shipped_head(target: Model) -> Path | None:
-    """The file of the head that was trained for this model; None where there is none."""
-    name = HEADS.get(dict(target.about.details).get("fingerprint", ""))
-    return SHIPPED / name if name is not None else None
+    """The file of the head that was trained for this model; None where there is none.
+
+    A model that was trained further may keep the norm that it is known by; with another vocabulary it is another model.
+    Without the native module heads are too slow to be used unasked.
+    """
+    about = target.about
+    name = HEADS.get(dict(about.details).get("fingerprint", ""))
+    if name is None or module(None) is None or not (SHIPPED / name).is_file():
+        return None
+    own = read_config(SHIPPED / name).target
+    fits = (own.width, own.layers, own.vocab_size) == (about.width, about.layers, about.vocab_size)
+    return SHIPPED / name if fits else None

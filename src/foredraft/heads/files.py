@@ -73,8 +73,12 @@ def parse_config(text: str, name: str) -> HeadConfig:
         target = Target(**raw.pop("target"))
         config = HeadConfig(target=target, taps=tuple(map(int, raw.pop("taps"))), **raw)
         sizes = (config.layers, config.heads, config.kv_heads, config.head_size, config.hidden, config.block)
-        if config.version != VERSION or not all(type(size) is int and size > 0 for size in sizes):
+        if config.version != VERSION:
             raise ValueError(f"version {config.version}")
+        if not all(type(size) is int and size > 0 for size in (*sizes, config.rank)) or not config.taps:
+            raise ValueError("its sizes are no sizes")
+        if not (float(config.rope_base) > 0 and float(config.epsilon) > 0):
+            raise ValueError("its constants are not positive")
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise WeightsError(
             f"{name} is no trained head that this version reads ({error}): train or fetch it again"
@@ -99,7 +103,10 @@ def read_head(path: str | Path) -> tuple[HeadConfig, Arrays]:
     for name, values in raw.items():
         if name.endswith(SCALES) and name.removesuffix(SCALES) in raw:
             continue
-        found[name] = values if name == VOCABULARY else expand(values, raw.get(name + SCALES))
+        try:
+            found[name] = values if name == VOCABULARY else expand(values, raw.get(name + SCALES))
+        except ValueError as error:
+            raise WeightsError(f"{path.name} has scales that do not fit {name}: train or fetch it again") from error
     _check(config, found, path.name)
     return config, found
 
@@ -120,6 +127,13 @@ def write_head(
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(path.name + ".part")
     save_file(stored, beside, metadata={KEY: config.json()})
+    os.replace(beside, path)
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Writes beside the file and then puts it in place."""
+    beside = path.with_name(path.name + ".part")
+    beside.write_bytes(content)
     os.replace(beside, path)
 
 

@@ -58,8 +58,15 @@ def load(path: Path, kind: Literal["gguf", "hf"], *, device: str, dtype: str, th
         raise WeightsError(f"{path.name} lacks {len(lost)} tensors, such as {lost[0]}: fetch it again, whole")
     if dropped := _dropped(model, info["unexpected_keys"]):
         raise WeightsError(f"{path.name} has a tensor {dropped[0]} that its settings leave out: check its config.json")
+    return placed(model, device, dtype)
+
+
+def placed(model: Any, device: str, dtype: str) -> Any:
+    """The model on `device`, its weights in `dtype`. Raises UsageError for a device that is not there."""
+    if dtype not in DTYPES:
+        raise UnknownName("dtype", dtype, DTYPES)
     try:
-        return model.to(_device(device)).eval()
+        return model.to(_device(device), DTYPES[dtype]).eval()
     except (RuntimeError, AssertionError) as error:  # torch without CUDA fails an assertion
         reason = str(error).splitlines()[0].rstrip(".")
         raise UsageError(f"the model cannot be put on device {device!r} ({reason}): choose cpu") from error

@@ -88,12 +88,15 @@ class Acceptance:
             node = follows
 
 
+LEAST = -60.0  # log of the least chance that a claim stands for: what is called impossible may be drafted all the same
+
+
 def traits_of(tree: DraftTree) -> list[Trait]:
     """Every node's bin and what its drafter claims: P(node | its parent is accepted)."""
     found = []
     for node, (source, depth, parent) in enumerate(zip(tree.sources, tree.depths, tree.parents, strict=True)):
         above = 0.0 if parent == ROOT else tree.score[parent]
-        claimed = math.exp(min(0.0, tree.score[node] - above))
+        claimed = math.exp(max(LEAST, min(0.0, tree.score[node] - above)))
         found.append(((source, min(depth, DEPTHS), bisect_left(EDGES, claimed)), claimed))
     return found
 

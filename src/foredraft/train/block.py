@@ -40,13 +40,23 @@ class Settings:
     hard: float = 0.5
     heads: tuple[int, int, int] | None = None
 
+    def __post_init__(self) -> None:
+        least = {"layers": 1, "block": 2, "rank": 1, "vocabulary": 1, "hidden": 0}
+        for name, bound in least.items():
+            if getattr(self, name) < bound:
+                raise UsageError(f"{name} of a head must be at least {bound}, not {getattr(self, name)}")
+        if self.hidden % 32:
+            raise UsageError(f"hidden of a head must be a multiple of 32, not {self.hidden}: no other is computed fast")
+        if not 0 <= self.hard <= 1:
+            raise UsageError(f"hard is a share of the loss, from 0 to 1, not {self.hard}")
+
 
 class BlockRecipe:
     """method: its name. head: what is trained."""
 
     method = "block"
 
-    def __init__(self, target: TorchTarget, texts: Sequence[Text], settings: Settings) -> None:
+    def __init__(self, target: TorchTarget, texts: Sequence[Text], settings: Settings, seed: int = 0) -> None:
         self.target, self.hard = target, settings.hard
         config, about = target.model.config, target.about
         layers = about.layers
@@ -56,6 +66,7 @@ class BlockRecipe:
         size = getattr(config, "head_dim", None) or about.width // config.num_attention_heads
         own = (config.num_attention_heads, config.num_key_value_heads, size)
         heads, kv_heads, head_size = settings.heads or own
+        rope = config.rope_parameters
         self.config = HeadConfig(
             method=self.method,
             target=about,
@@ -67,9 +78,10 @@ class BlockRecipe:
             hidden=settings.hidden or 2 * about.width,
             block=settings.block,
             rank=settings.rank,
-            rope_base=float(config.rope_parameters["rope_theta"]),
+            rope_base=float(rope.get("full_attention", rope)["rope_theta"]),  # Gemma has two, by kind of layer
             epsilon=1e-6,
         )
+        torch.manual_seed(seed)
         vocabulary = torch.tensor(common(texts, settings.vocabulary))
         rows = target.head[vocabulary.to(target.device)].detach().clone()
         self.head = BlockHead(self.config, vocabulary, rows).to(target.device)
@@ -106,10 +118,12 @@ class BlockRecipe:
             laws = F.linear(columns.last[:, start:].to(self.head.head.dtype), self.head.head).float().softmax(-1)
             laws = laws.to(torch.bfloat16)
         total, weights, right = torch.zeros((), device=places.device), 0.0, dict[str, float]()
-        for step, rows in enumerate(self.head(batch)):
+        for step, rows in enumerate(self.head(batch)[: last - start]):  # short responses have no later steps
             ends = last - start - step  # columns whose target is a column
             wanted = places[:, start + 1 + step :]
             counts = columns.real[:, start + 1 + step :] & (wanted >= 0)
+            if not counts.any():
+                continue
             drafted = batch.previous[:, start + step : start + step + ends][counts]
             value, hits = checkpoint(
                 self._step, rows[:, :ends][counts], laws[:, step : step + ends][counts], wanted[counts], drafted, step,
@@ -117,6 +131,8 @@ class BlockRecipe:
             )  # fmt: skip
             total, weights = total + DECAY**step * value, weights + DECAY**step
             right[f"right_{step + 1}"] = hits
+        if not weights:  # nothing that the head can say
+            return sum(rows.sum() for rows in self.head.parameters()) * 0.0, {}
         return total / weights, {name: float(hits) for name, hits in right.items()}
 
     def _step(self, rows: Tensor, laws: Tensor, wanted: Tensor, drafted: Tensor, step: int) -> tuple[Tensor, Tensor]:
@@ -133,7 +149,7 @@ class BlockRecipe:
         columns, batch, places = self._read(texts)
         start, width = columns.start, columns.ids.shape[1]
         agree = torch.zeros((self.config.block, *columns.ids.shape), dtype=torch.bool, device=places.device)
-        for step, rows in enumerate(self.head(batch)):
+        for step, rows in enumerate(self.head(batch)[: width - 1 - start]):
             ends = width - 1 - start - step
             for row in range(len(texts)):
                 drafted = batch.previous[row, start + step : start + step + ends]
@@ -148,5 +164,6 @@ class BlockRecipe:
                 while run < self.config.block and at + run < end and found[run, row, at]:
                     run += 1
                 by_position[:run] += 1
-                tokens, passes, at = tokens + run + 1, passes + 1, at + run + 1
+                more = min(run + 1, end - at)  # the text ends there
+                tokens, passes, at = tokens + more, passes + 1, at + more
         return tokens, passes, by_position

@@ -60,7 +60,7 @@ def read(path: Path) -> list[Text]:
                 Text(raw["id"], raw["task"], tuple(raw["prompt"]), tuple(raw["response"]), float(raw["temperature"]))
             )
         except (ValueError, KeyError, TypeError) as error:
-            if number == len(lines):
+            if number == len(lines) and line.startswith('{"id":'):  # as it is written here, and cut short
                 break
             raise UsageError(f"line {number} of {path} is no text to train on ({error}): remove it") from error
     return texts

@@ -8,6 +8,7 @@ it writes one (Magpie, 2406.08464).
 from __future__ import annotations
 
 import json
+import math
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from foredraft.core.errors import UsageError
+from foredraft.heads.files import replace
 from foredraft.models.templates import chat_ids
 from foredraft.train import corpus
 from foredraft.train.corpus import Text
@@ -43,6 +45,12 @@ class Plan:
     minutes: float | None = None
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if self.batch < 1 or self.most < 1 or not self.temperatures:
+            raise UsageError("a batch, a response and the temperatures must be at least one")
+        if not all(0 <= warmth < math.inf for warmth in self.temperatures):
+            raise UsageError(f"temperatures are 0 or more, not {', '.join(map(str, self.temperatures))}")
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -57,7 +65,7 @@ def make(target: TorchTarget, plan: Plan, tell: Tell = print) -> int:
     done = corpus.read(plan.out) if plan.out.exists() else []
     corpus.repair(plan.out, done)
     have = {(text.id, text.temperature) for text in done}
-    wanted = [one for one in _wanted(target, plan, done, tell) if (one.id, one.temperature) not in have]
+    wanted = [one for one in _wanted(target, plan, tell) if (one.id, one.temperature) not in have]
     began, count = time.monotonic(), 0
     for group in _groups(wanted, plan.batch, plan.seed):
         answers = target.answer([one.prompt for one in group], plan.most, group[0].temperature, plan.seed + count)
@@ -72,9 +80,9 @@ def make(target: TorchTarget, plan: Plan, tell: Tell = print) -> int:
     return len(done) + count
 
 
-def _wanted(target: TorchTarget, plan: Plan, done: Sequence[Text], tell: Tell) -> list[Wanted]:
+def _wanted(target: TorchTarget, plan: Plan, tell: Tell) -> list[Wanted]:
     prompts = list(_from_file(target, plan)) if plan.prompts is not None else []
-    prompts += _invented(target, plan, done, tell)
+    prompts += _invented(target, plan, tell)
     kept, seen = list[tuple[str, str, tuple[int, ...]]](), set[tuple[int, ...]]()
     for name, task, ids in prompts:
         if ids not in seen and len(ids) <= plan.longest:
@@ -85,7 +93,7 @@ def _wanted(target: TorchTarget, plan: Plan, done: Sequence[Text], tell: Tell) -
 
 def _from_file(target: TorchTarget, plan: Plan) -> Iterator[tuple[str, str, tuple[int, ...]]]:
     assert plan.prompts is not None
-    forbidden = frozenset(run for path in plan.against for text in _prompts(path) for run in runs(text["turns"][0]))
+    forbidden = _forbidden(plan)
     for count, raw in enumerate(_prompts(plan.prompts)):
         if plan.limit is not None and count >= plan.limit:
             return
@@ -95,22 +103,35 @@ def _from_file(target: TorchTarget, plan: Plan) -> Iterator[tuple[str, str, tupl
         yield str(raw["id"]), str(raw["task"]), ids
 
 
-def _invented(
-    target: TorchTarget, plan: Plan, done: Sequence[Text], tell: Tell
-) -> Iterator[tuple[str, str, tuple[int, ...]]]:
-    """Prompts that the target writes where a user would."""
-    old = {text.id: text.prompt for text in done if text.task == "invented"}
-    yield from ((name, "invented", prompt) for name, prompt in old.items())
+def _invented(target: TorchTarget, plan: Plan, tell: Tell) -> Iterator[tuple[str, str, tuple[int, ...]]]:
+    """Prompts that the target writes where a user would, kept beside plan.out as they come."""
+    path = plan.out.with_name(plan.out.name + ".invented")
+    kept = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
     before, after = frame(target)
-    forbidden = frozenset(run for path in plan.against for text in _prompts(path) for run in runs(text["turns"][0]))
-    for start in range(len(old), plan.invented, plan.batch):
-        count = min(plan.batch, plan.invented - start)
-        tell(f"{start} of {plan.invented} prompts invented")
-        for place, found in enumerate(target.answer([before] * count, LONGEST_INVENTED, 1.0, plan.seed + start)):
-            said = tuple(token for token in found if token not in target.tokenizer.stop_ids)
-            text = target.tokenizer.decode(said)
-            if len(said) < len(found) and text.strip() and forbidden.isdisjoint(runs(text)):
-                yield f"invented-{start + place}", "invented", (*before, *said, *after)
+    forbidden = _forbidden(plan)
+    asked = sum(one["asked"] for one in kept)
+    while asked < plan.invented:
+        count = min(plan.batch, plan.invented - asked)
+        tell(f"{asked} of {plan.invented} prompts invented")
+        said = [
+            tuple(token for token in found if token not in target.tokenizer.stop_ids)
+            for found in target.answer([before] * count, LONGEST_INVENTED, 1.0, plan.seed + asked)
+            if found[-1] in target.tokenizer.stop_ids  # what was cut off is no prompt
+        ]
+        texts = [(ids, target.tokenizer.decode(ids)) for ids in said]
+        good = [ids for ids, text in texts if text.strip() and forbidden.isdisjoint(runs(text))]
+        kept.append({"asked": count, "prompts": good})
+        replace(path, "".join(json.dumps(one) + "\n" for one in kept).encode())
+        asked += count
+    prompts = [tuple(ids) for one in kept for ids in one["prompts"]]
+    for number, ids in enumerate(prompts):
+        yield f"invented-{number}", "invented", (*before, *ids, *after)
+
+
+def _forbidden(plan: Plan) -> frozenset[tuple[str, ...]]:
+    """Every run of ten words of the prompts that must not be met, all turns."""
+    turns = (turn for path in plan.against for text in _prompts(path) for turn in text["turns"])
+    return frozenset(run for turn in turns for run in runs(turn))
 
 
 def frame(target: TorchTarget) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -139,7 +160,7 @@ def _prompts(path: Path) -> list[dict[str, Any]]:
             continue
         try:
             raw = json.loads(line)
-            if not isinstance(raw["turns"][0], str):
+            if not raw["turns"] or not all(isinstance(turn, str) for turn in raw["turns"]):
                 raise ValueError("turns are texts")
             found.append({"id": raw["id"] if "id" in raw else raw["question_id"], "task": raw.get("task", ""), **raw})
         except (ValueError, KeyError, TypeError, IndexError) as error:

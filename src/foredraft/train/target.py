@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,8 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from foredraft.heads import files
 from foredraft.models import hf_load
+from foredraft.models.fingerprint import fingerprint_of
+from foredraft.models.hf_modules import Body
 from foredraft.models.known import KNOWN
 from foredraft.models.sources import Source, resolve
 from foredraft.models.tokenizer import Tokenizer
@@ -69,7 +70,10 @@ class TorchTarget:
     def __init__(self, name: str, device: str, dtype: str) -> None:
         self.source: Source = resolve(name)
         self.tokenizer = Tokenizer.from_source(self.source)
-        self.model: Any = hf_load.load(self.source.path, self.source.kind, device=device, dtype=dtype, threads=None)
+        # In float32 first: the fingerprint is of the norm as stored.
+        model: Any = hf_load.load(self.source.path, self.source.kind, device="cpu", dtype="float32", threads=None)
+        self._fingerprint = fingerprint_of(Body.of(model).norm_weight().cpu().numpy())
+        self.model: Any = hf_load.placed(model, device, dtype)
         self.model.requires_grad_(False)
         self.model.set_attn_implementation(GROUPED)
         self.device = torch.device(self.model.device)
@@ -88,11 +92,9 @@ class TorchTarget:
     @property
     def about(self) -> files.Target:
         config = self.model.config
-        norm = self.model.model.norm
-        gemma = config.model_type.startswith("gemma")
-        vector = (norm.weight.float() + 1 if gemma else norm.weight.float()).cpu().numpy().astype("<f4")
-        print_ = hashlib.sha256(vector.tobytes()).hexdigest()
-        return files.Target(self.name, config.hidden_size, config.num_hidden_layers, self.tokenizer.size, print_)
+        return files.Target(
+            self.name, config.hidden_size, config.num_hidden_layers, self.tokenizer.size, self._fingerprint
+        )
 
     @torch.inference_mode()  # type: ignore[untyped-decorator]
     def columns(self, texts: Sequence[Text], taps: Sequence[int]) -> Columns:

@@ -6,6 +6,7 @@ A run is a directory: `head.safetensors`, the best so far by held-out acceptance
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -58,6 +59,10 @@ class Settings:
     held_out: int = 200
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.tokens < 1 or (self.minutes is not None and not self.minutes > 0):
+            raise UsageError("steps, tokens and minutes of a run must be more than 0")
+
 
 class Trainer:
     def __init__(
@@ -66,8 +71,12 @@ class Trainer:
         self.recipe, self.out, self.settings, self.tell = recipe, out, settings, tell
         self.texts = [text for text in texts if not text.held_out]
         self.held_out = [text for text in texts if text.held_out and text.temperature == 0][: settings.held_out]
-        if not self.texts or not self.held_out:
-            raise UsageError("there are too few texts to train on and to hold some out: make more by `train data`")
+        if not self.texts:
+            raise UsageError("there are no texts to train on: make some by `foredraft train data`")
+        if not self.held_out:
+            raise UsageError(
+                "no text of temperature 0 is held out, by which training is judged: make more by `foredraft train data`"
+            )
         self.trained = [one for one in recipe.head.parameters() if one.requires_grad]
         self.optimizer = torch.optim.AdamW(
             self.trained, lr=settings.rate, betas=(0.9, 0.95), weight_decay=settings.decay
@@ -116,6 +125,8 @@ class Trainer:
             group["lr"] = rate
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             loss, _ = self.recipe.loss(batch)
+        if not torch.isfinite(loss):
+            raise UsageError(f"the loss is no number at step {self.step}: go on with a lower --rate, in another --out")
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.trained, self.settings.clip)
         self.optimizer.step()
@@ -141,8 +152,9 @@ class Trainer:
             "acceptance_length": round(length, 4),
             "accepted_by_position": [round(float(count) / max(passes, 1), 4) for count in by_position],
         }
-        with (self.out / "log.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(found) + "\n")
+        log = self.out / "log.jsonl"
+        lines = log.read_text(encoding="utf-8").split("\n")[:-1] if log.exists() else []  # a line cut short goes
+        files.replace(log, "".join(f"{line}\n" for line in [*lines, json.dumps(found)]).encode())
         left = self.spent / max(self.progress, 1e-6) - self.spent
         self.tell(f"{json.dumps(found)}, {left:.0f} s to go")
         if length >= self.best:
@@ -167,6 +179,7 @@ class Trainer:
 
     def _save(self) -> None:
         state = {
+            "for": self._sort(),
             "head": self.recipe.head.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "counts": [self.step, self.epoch, self.within, self.best, self.spent],
@@ -175,18 +188,25 @@ class Trainer:
         torch.save(state, beside)
         os.replace(beside, self.out / "state.pt")
 
+    def _sort(self) -> str:
+        """What a run must have in common with one that it goes on with: the head, its vocabulary, the texts."""
+        head: Any = self.recipe.head
+        says = head.state_dict().get(files.VOCABULARY)
+        texts = hashlib.sha256(repr([(text.id, text.temperature) for text in self.texts]).encode()).hexdigest()
+        return json.dumps([self.recipe.describe({}).json(), None if says is None else says.tolist(), texts])
+
     def _resume(self) -> None:
         path = self.out / "state.pt"
         if not path.exists():
             return
         try:
             state = torch.load(path, map_location=self.device, weights_only=True)
-            self.recipe.head.load_state_dict(state["head"])
-            self.optimizer.load_state_dict(state["optimizer"])
-        except (RuntimeError, ValueError, KeyError, EOFError) as error:
-            reason = str(error).splitlines()[0]
-            raise UsageError(
-                f"{path} belongs to a run with other settings ({reason}): give another --out, or those settings"
-            ) from error
-        self.step, self.epoch, self.within, self.best, self.spent = state["counts"]
+            same, counts = state["for"] == self._sort(), state["counts"]
+        except Exception as error:  # whatever a damaged file makes torch raise
+            raise UsageError(f"{path} is damaged: remove it, to begin again, or give another --out") from error
+        if not same:
+            raise UsageError(f"{path} belongs to a run with other settings or texts: give another --out, or those")
+        self.recipe.head.load_state_dict(state["head"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.epoch, self.within, self.best, self.spent = counts
         self.tell(f"goes on at step {self.step}")
