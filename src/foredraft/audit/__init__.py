@@ -6,7 +6,7 @@ Five ways to look, each with known-bad twins that it must reject (`mutants`, and
     sampled    the user's model cut to a few tokens: counts of texts against their law
     identical  the user's model as it is: the same tokens as plain decoding, at any temperature
     margins    for engines whose rows depend on their company: a difference must be a near tie
-    parity     a trained drafter in the engine against its training: comes with trained drafters, in `parity.py`
+    parity     a trained head in the engine against its definition
 
 `certificate` puts together what they find.
 """

@@ -9,6 +9,7 @@ from typing import Any
 from foredraft.audit.exact import NO_LESS_THAN, Exact
 from foredraft.audit.identical import Compared, Identical, Run
 from foredraft.audit.mutants import Caught
+from foredraft.audit.parity import Parity
 from foredraft.audit.sampled import Counted, Sampled
 
 Json = dict[str, Any]
@@ -24,6 +25,11 @@ class Audit:
     mutants: tuple[Caught, ...]
     sampled: Sampled
     identical: Identical
+    parity: tuple[Parity, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        return self.lossless and all(head.passed for head in self.parity)
 
     @property
     def lossless(self) -> bool:
@@ -43,6 +49,8 @@ def as_json(audit: Audit) -> Json:
         },
         "sampled": _sampled(audit.sampled),
         "identical": _identical(audit.identical),
+        "parity": [{**asdict(head), "passed": head.passed} for head in audit.parity],
+        "passed": audit.passed,
         "lossless": audit.lossless,
     }
 
@@ -145,6 +153,7 @@ def page(found: Mapping[str, Any]) -> list[str]:
         *_mutant_lines(found["mutants"]),
         *_sampled_lines(found["sampled"]),
         *_identical_lines(found["identical"]),
+        *_parity_lines(found["parity"]),
         "",
         _verdict(found),
     ]
@@ -211,6 +220,17 @@ def _identical_lines(identical: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def _parity_lines(heads: Sequence[Json]) -> list[str]:
+    def floats(one: Json) -> str:
+        return f"{one['floats']:.1e} in float32, " if one["floats"] is not None else ""
+
+    return [
+        f"[{_mark(one['passed'])}] parity: {one['head']}, {one['laws']} laws: {floats(one)}mean divergence "
+        f"{one['divergence']:.1e}; mean acceptance length {one['engine']:.3f}, by definition {one['defined']:.3f}"
+        for one in heads
+    ]
+
+
 def _first(found: Sequence[Json]) -> Sequence[Json]:
     return found[:SHOWN]
 
@@ -220,6 +240,8 @@ def _where(one: Mapping[str, Any]) -> str:
 
 
 def _verdict(found: Mapping[str, Any]) -> str:
+    if found["lossless"] and not found["passed"]:
+        return "LOSSLESS, but a trained head does not draft as it was trained: see above, and train it again."
     if found["lossless"]:
         return "LOSSLESS: speculation changes nothing that this model says."
     return "NOT PROVEN: see what failed above; please report it with the output of --json."

@@ -23,6 +23,7 @@ from foredraft.audit.identical import (
     spread,
 )
 from foredraft.audit.mutants import MUTANTS, try_mutant
+from foredraft.audit.parity import Parity, heads_of, parity
 from foredraft.audit.sampled import count_texts
 from foredraft.bench.entrants import ALL, Entrant, every, listed
 from foredraft.bench.journal import Records
@@ -97,7 +98,7 @@ class Job:
             setup = self._setup(loaded, [entrant.name for entrant in entrants[1:]], chosen, size)
             found = as_json(self._audit(loaded, entrants, chosen, size, setup))
         print(jsonlib.dumps(found) if self.json else "\n".join(page(found)))
-        return 0 if found["lossless"] else 1
+        return 0 if found["passed"] else 1
 
     def _drafters(self) -> tuple[list[str], bool]:
         """Who takes part, and whether one that the model cannot serve is an error."""
@@ -123,10 +124,22 @@ class Job:
             opening = tuple(loaded.tokenizer.encode(OPENING))
             sampled = count_texts(loaded.model, opening, size.texts, each)
         identical = self._compare(entrants, Scope(prompts, size.few, size.max_tokens, raw=self.raw), journal)
-        audit = Audit(setup, exact, tuple(mutants), sampled, identical)
+        audit = Audit(setup, exact, tuple(mutants), sampled, identical, self._parity(loaded, entrants, prompts, size))
         if journal is not None:
             journal.finish(as_json(audit))
         return audit
+
+    def _parity(
+        self, loaded: Loaded, entrants: Sequence[Entrant], prompts: tuple[Prompt, ...], size: Size
+    ) -> tuple[Parity, ...]:
+        """Every trained head that took part."""
+        paths = {path: None for entrant in entrants[1:] for path in heads_of(entrant.name, loaded.model)}
+        with counting("heads") as each:
+            found = []
+            for place, path in enumerate(paths):
+                each(place, len(paths))
+                found.append(parity(entrants[0].llm, path, prompts[: size.few], size.max_tokens, raw=self.raw))
+        return tuple(found)
 
     def _compare(self, entrants: Sequence[Entrant], scope: Scope, journal: Journal | None) -> Identical:
         done: Mapping[str, Compared] = journal.done if journal is not None else {}

@@ -1,0 +1,152 @@
+"""Parity: a trained head drafts in the engine what it would by its definition, so that training tells the truth.
+
+The definition is the head in numpy, on the hidden states of the engine's own pass; the tests hold the torch module that
+is trained to the same. On the same texts are compared: the laws, with floats (nothing but rounding) and as the engine
+computes them (int8); and the mean acceptance length, of trees walked by the definition along the texts, and of the
+engine at work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foredraft.bench.suites import Prompt
+from foredraft.core.heads import Feed, Head
+from foredraft.core.params import SamplingParams
+from foredraft.core.protocols import Cache, Model, Query
+from foredraft.core.rules import Logits
+from foredraft.draft import line_up
+from foredraft.draft.block import BlockDrafter
+from foredraft.draft.plain_head import PlainHead
+from foredraft.engine.heads import load_head
+from foredraft.engine.llm import LLM
+from foredraft.engine.shipped import shipped_head
+from foredraft.heads.files import read_head
+from foredraft.models.native import NativeModel
+from foredraft.models.native_head import NativeHead
+
+ROWS = 5  # nodes of a tree
+DIVERGENCE = 0.01  # nats
+FLOATS = 1e-3  # of a log probability, some thousand float32 sums apart
+LENGTH = 0.02  # share of the mean acceptance length
+LIKELY = np.log(1e-4)
+
+
+@dataclass(frozen=True)
+class Parity:
+    """One head. laws: compared. divergence: mean KL of the engine's laws from those of the definition, in nats. floats:
+    the largest difference of a log probability above LIKELY where the engine computes in float32, None where it cannot.
+    defined, engine: mean acceptance lengths."""
+
+    head: str
+    laws: int
+    tokens: int
+    divergence: float
+    floats: float | None
+    defined: float
+    engine: float
+
+    @property
+    def passed(self) -> bool:
+        near = abs(self.engine - self.defined) <= LENGTH * self.defined
+        return near and self.divergence <= DIVERGENCE and (self.floats is None or self.floats <= FLOATS)
+
+
+def heads_of(drafter: str, target: Model) -> list[Path]:
+    """The files of the trained heads that a drafter, as written, drafts with."""
+    lineup, shipped = line_up(drafter), shipped_head(target)
+    if shipped is not None:
+        lineup = lineup.with_trained()
+    named = [spec.needs.head for spec in lineup.specs if spec.needs.head is not None]
+    found = [Path(name).expanduser() if name else shipped for name in named]
+    return [path for path in found if path is not None]
+
+
+def parity(llm: LLM, path: Path, prompts: Sequence[Prompt], max_tokens: int, *, raw: bool = False) -> Parity:
+    """llm: any of the target. Its own texts at temperature 0 are drafted again, by the head at `path`."""
+    target, threads = llm.loaded.model, llm.loaded.threads
+    config, tensors = read_head(path)
+    heads: list[Head] = [PlainHead(target, config, tensors), load_head(str(path), target, threads=threads)]
+    if isinstance(target, NativeModel):
+        heads.append(NativeHead(target, config, tensors, threads=threads, quantize=None, activations="f32"))
+    sums, worst = np.zeros(6), 0.0  # laws, KL, tokens and rounds by definition, and in the engine
+    engine = LLM(llm.loaded, BlockDrafter(heads[1]), num_speculative_tokens=ROWS)  # not closed: the target is llm's
+    for prompt in prompts:
+        said = prompt.turns[0]
+        ids = engine.encode(said) if raw else engine.encode_chat([{"role": "user", "content": said}])
+        output = engine.generate(ids, SamplingParams(temperature=0, max_tokens=max_tokens))
+        walked, off = _walk(target, heads, (*ids, *output.token_ids), len(ids))
+        sums += (*walked, len(output.token_ids), sum(bool(step.tokens) for step in output.outputs[0].steps))
+        worst = max(worst, off)
+    for head in heads:
+        head.close()
+    laws, divergence, walked_tokens, walked_rounds, tokens, rounds = np.maximum(sums, 1e-9).tolist()
+    floats = worst if len(heads) > 2 else None
+    return Parity(
+        path.name, round(laws), round(tokens), divergence / laws, floats, walked_tokens / walked_rounds, tokens / rounds
+    )
+
+
+def _walk(
+    target: Model, heads: Sequence[Head], text: tuple[int, ...], begin: int
+) -> tuple[tuple[int, float, int, int], float]:
+    """Trees of the first head along a text whose prompt ends before `begin`, as rounds of the engine would go.
+
+    -> (laws, sum of KL of the second head, tokens, rounds), the largest difference of the third.
+    """
+    definition, taps = heads[0], _taps(target, text, heads[0].taps)
+    caches = [head.open() for head in heads]
+    laws, divergence, worst, rounds, root = 0, 0.0, 0.0, 0, begin - 1
+    while root < len(text) - 1:
+        depth = min(definition.block, len(text) - 2 - root)
+        found = [_block(head, cache, text, taps, root) for head, cache in zip(heads, caches, strict=True)]
+        logs = [log_softmax(logits) for logits in found]
+        divergence += float((np.exp(logs[0]) * (logs[0] - logs[1])).sum())
+        laws += len(logs[0])
+        if len(logs) > 2:
+            worst = max(worst, float(np.abs(logs[0] - logs[2])[logs[0] > LIKELY].max(initial=0.0)))
+        root += 1 + _accepted(definition, found[0], text[root + 1 :], depth)
+        rounds += 1
+    return (laws, divergence, len(text) - begin, rounds), worst
+
+
+def _accepted(head: Head, logits: Logits, follows: Sequence[int], depth: int) -> int:
+    """How far a tree goes along what follows."""
+    if depth < 1:
+        return 0
+    places, parents, _ = head.tree(logits[:depth], ROWS, depth, 0.0)
+    node, length = -1, 0
+    for token in follows:
+        children = [at for at, parent in enumerate(parents) if parent == node and head.says[places[at]] == token]
+        if not children:
+            break
+        node, length = children[0], length + 1
+    return length
+
+
+def _block(head: Head, cache: Cache, text: Sequence[int], taps: NDArray[Any], root: int) -> Logits:
+    """[block, places]: the logits after the root; the rows up to it are fed and kept."""
+    first = cache.length + 1  # the first token has no row
+    found: Logits = head.score([Feed(cache, tuple(text[first : root + 1]), taps[first - 1 : root], head.block)])[0]
+    return found.astype(np.float64)
+
+
+def _taps(target: Model, text: Sequence[int], layers: tuple[int, ...]) -> NDArray[Any]:
+    """[tokens, layers * width], of one plain pass."""
+    with closing(target.open()) as cache:
+        query = Query(cache, tuple(text), tuple(range(-1, len(text) - 1)), taps=tuple(sorted(set(layers))))
+        scores = target.score([query])[0]
+        return np.concatenate([scores.taps(layer) for layer in layers], axis=1)
+
+
+def log_softmax(logits: Logits) -> Logits:
+    top = logits - logits.max(axis=-1, keepdims=True)
+    found: Logits = top - np.log(np.exp(top).sum(axis=-1, keepdims=True))
+    return found

@@ -1,0 +1,64 @@
+"""Parity of a trained head with its definition: a sound one passes, and one that the engine gets wrong does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from foredraft.audit import parity as checked
+from foredraft.audit.parity import heads_of, parity
+from foredraft.bench.suites import Prompt
+from foredraft.core.heads import Head
+from foredraft.engine.llm import LLM, load
+from foredraft.heads.files import write_head
+from gguf_cases import write_gguf
+from random_heads import random_head
+
+PROMPTS = (Prompt("a", "t", ("abcabcabd",)), Prompt("b", "t", ("xyzw xyz",)))
+
+
+@pytest.fixture(scope="module")
+def llm(tmp_path_factory: pytest.TempPathFactory) -> LLM:
+    return load(
+        str(write_gguf(tmp_path_factory.mktemp("target") / "tiny.gguf", "smollm", "Q8_0").path), "none", threads=2
+    )
+
+
+@pytest.fixture
+def head(llm: LLM, tmp_path: Path) -> Path:
+    config, tensors = random_head(llm.loaded.model.about, says=range(0, 459, 2), block=4, gain=0.1)
+    write_head(tmp_path / "head.safetensors", config, tensors, int8=True)
+    return tmp_path / "head.safetensors"
+
+
+def test_a_head_drafts_what_its_definition_says(llm: LLM, head: Path) -> None:
+    found = parity(llm, head, PROMPTS, 24, raw=True)
+    assert found.laws >= 8
+    assert found.tokens == 48
+    assert found.floats is not None
+    assert found.floats < 1e-3
+    assert found.divergence < 0.01
+    assert found.defined >= 1.0
+    assert found.engine >= 1.0
+
+
+def test_a_head_that_the_engine_gets_wrong_fails(llm: LLM, head: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The known-bad twin: the same head with the rows of its block the other way round."""
+    right = checked.load_head
+
+    def wrong(path: str, *rest: object, **more: object) -> Head:
+        made: Head = right(path, *rest, **more)  # type: ignore[arg-type]
+        score = made.score
+        made.score = lambda feeds: [np.ascontiguousarray(found[::-1]) for found in score(feeds)]  # type: ignore[method-assign]
+        return made
+
+    monkeypatch.setattr(checked, "load_head", wrong)
+    assert not parity(llm, head, PROMPTS, 24, raw=True).passed
+
+
+def test_whose_heads_take_part(llm: LLM) -> None:
+    target = llm.loaded.model
+    assert heads_of("suffix", target) == heads_of("auto", target) == []
+    assert heads_of("auto+block:some/head.safetensors,depth=3", target) == [Path("some/head.safetensors")]
