@@ -137,12 +137,11 @@ def _asks(turn: Turn, place: int, source: Source, policy: AnyPolicy, load: Load,
     budget = policy.budget(sequence.pace, source.name, turn.tree, load)
     if budget.leave:
         source.close()
-    if budget.leave or budget.rows < 1:
+    if budget.rows < 1 or source.state is None:
         return False
     if budget.depth > turn.room:
         budget = replace(budget, depth=turn.room)
-    stream = sequence.stream.at(turn.position)
-    verifier = sequence.verifier
+    stream, verifier = sequence.stream.at(turn.position), sequence.verifier
     turn.asks[place] = Ask(
         source.state,
         Text(sequence.committed),

@@ -3,7 +3,7 @@
 Kin to Medusa (2401.10774), EAGLE-3 (2503.01840), P-EAGLE (2602.01469) and DFlash (2602.06036). What the target thought
 at each position, joined with the token that followed, is a context row of the head; rows for the tokens that are not
 there yet stand behind the last one. Their laws become the tree of the likeliest paths (`draft/block_tree.py`), or one
-drawn as the verifier wants it (`draft/block_growth.py`).
+drawn by chance or by rules (`draft/block_growth.py`).
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ class BlockDrafter:
 
     def _tree(self, ask: Ask[BlockState], logits: Logits) -> DraftTree:
         rules, budget, depth = ask.rules, ask.budget, len(logits)
-        if rules.steps or rules.grammar is not None or (rules.temperature > 0 and ask.draw != "point"):
+        if rules.steps or rules.grammar is not None or (rules.temperature > 0 and ask.draw == "sampled"):
             return Growth(ask, self.head, logits).tree(depth, NAME)
         places, parents, scores = self.head.tree(logits, budget.rows, depth, budget.min_gain)
         tree = DraftTree.of([self._says[place] for place in places], parents, NAME, score=scores)
