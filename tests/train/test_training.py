@@ -193,7 +193,7 @@ def test_short_responses_are_learnt_and_counted(target: TorchTarget, texts: list
     """Later steps have nothing to predict there, and must not make the loss no number."""
     short = [dataclasses.replace(text, response=text.response[:length]) for text in texts[:4]]
     made = recipe(target, texts)
-    loss, _ = made.loss(short)
+    loss = made.loss(short)
     assert bool(torch.isfinite(loss))
     loss.backward()
     tokens, passes, _ = made.accepted(short)
@@ -204,7 +204,7 @@ def test_short_responses_are_learnt_and_counted(target: TorchTarget, texts: list
 def test_responses_that_the_head_cannot_say_teach_nothing(target: TorchTarget, texts: list[Text]) -> None:
     made = BlockRecipe(target, texts, dataclasses.replace(SHAPE, vocabulary=1))
     strange = next(token for token in range(100, 250) if token not in made.says)
-    loss, _ = made.loss([Text("s", "t", (1, 2, 3), (strange,) * 6)])
+    loss = made.loss([Text("s", "t", (1, 2, 3), (strange,) * 6)])
     loss.backward()
     assert float(loss.detach()) == 0.0
 

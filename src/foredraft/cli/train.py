@@ -76,7 +76,7 @@ def block(
     dtype: Dtype = "bfloat16",
 ) -> int:
     """A block head: a whole block of drafts in one pass (docs/algorithms/block_drafter.md)."""
-    target = _target(model, device, dtype)
+    _installed()
     from foredraft.train import corpus
     from foredraft.train.block import BlockRecipe, Settings
     from foredraft.train.trainer import Settings as Loop

@@ -110,14 +110,14 @@ class BlockRecipe:
         )
         return columns, batch, places
 
-    def loss(self, texts: Sequence[Text]) -> tuple[Tensor, dict[str, float]]:
-        """The loss of a batch, and the share of right guesses by step."""
+    def loss(self, texts: Sequence[Text]) -> Tensor:
+        """The loss of a batch; 0 where it holds nothing that the head can say."""
         columns, batch, places = self._read(texts)
         start, last = columns.start, columns.ids.shape[1] - 1
         with torch.no_grad():
             laws = F.linear(columns.last[:, start:].to(self.head.head.dtype), self.head.head).float().softmax(-1)
             laws = laws.to(torch.bfloat16)
-        total, weights, right = torch.zeros((), device=places.device), 0.0, dict[str, float]()
+        total, weights = torch.zeros((), device=places.device), 0.0
         for step, rows in enumerate(self.head(batch)[: last - start]):  # short responses have no later steps
             ends = last - start - step  # columns whose target is a column
             wanted = places[:, start + 1 + step :]
@@ -125,23 +125,21 @@ class BlockRecipe:
             if not counts.any():
                 continue
             drafted = batch.previous[:, start + step : start + step + ends][counts]
-            value, hits = checkpoint(
+            value = checkpoint(
                 self._step, rows[:, :ends][counts], laws[:, step : step + ends][counts], wanted[counts], drafted, step,
                 use_reentrant=False,
             )  # fmt: skip
             total, weights = total + DECAY**step * value, weights + DECAY**step
-            right[f"right_{step + 1}"] = hits
-        if not weights:  # nothing that the head can say
-            return sum(rows.sum() for rows in self.head.parameters()) * 0.0, {}
-        return total / weights, {name: float(hits) for name, hits in right.items()}
+        if not weights:
+            nothing: Tensor = sum(one.sum() for one in self.head.parameters()) * 0.0  # which can be learnt from
+            return nothing
+        return total / weights
 
-    def _step(self, rows: Tensor, laws: Tensor, wanted: Tensor, drafted: Tensor, step: int) -> tuple[Tensor, Tensor]:
-        logits = self.head.logits(rows, step, drafted).float()
-        logs = logits.log_softmax(-1)
+    def _step(self, rows: Tensor, laws: Tensor, wanted: Tensor, drafted: Tensor, step: int) -> Tensor:
+        logs = self.head.logits(rows, step, drafted).float().log_softmax(-1)
         hard = F.nll_loss(logs, wanted)
         soft = -(laws.float() * logs).sum(-1).mean()
-        hits = (logits.detach().argmax(-1) == wanted).float().mean()
-        return self.hard * hard + (1 - self.hard) * soft, hits
+        return self.hard * hard + (1 - self.hard) * soft
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def accepted(self, texts: Sequence[Text]) -> tuple[int, int, np.ndarray]:

@@ -39,7 +39,7 @@ class Recipe(Protocol):
 
     def describe(self, provenance: dict[str, Any]) -> files.HeadConfig: ...
 
-    def loss(self, texts: Sequence[Text]) -> tuple[Tensor, Mapping[str, float]]: ...
+    def loss(self, texts: Sequence[Text]) -> Tensor: ...
 
     def accepted(self, texts: Sequence[Text]) -> tuple[int, int, np.ndarray]: ...
 
@@ -124,7 +124,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            loss, _ = self.recipe.loss(batch)
+            loss = self.recipe.loss(batch)
         if not torch.isfinite(loss):
             raise UsageError(f"the loss is no number at step {self.step}: go on with a lower --rate, in another --out")
         loss.backward()
