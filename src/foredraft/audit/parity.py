@@ -22,6 +22,7 @@ from foredraft.core.heads import Feed, Head
 from foredraft.core.params import SamplingParams
 from foredraft.core.protocols import Cache, Model, Query
 from foredraft.core.rules import Logits
+from foredraft.core.sampling import log_softmax
 from foredraft.draft import line_up
 from foredraft.draft.block import BlockDrafter
 from foredraft.draft.plain_head import PlainHead
@@ -34,7 +35,7 @@ from foredraft.models.native_head import NativeHead
 
 ROWS = 5  # nodes of a tree
 DIVERGENCE = 0.01  # nats
-FLOATS = 1e-3  # of a log probability, some thousand float32 sums apart
+FLOATS = 1e-4  # of a log probability
 LENGTH = 0.02  # share of the mean acceptance length
 LIKELY = np.log(1e-4)
 
@@ -107,7 +108,7 @@ def _walk(
     while root < len(text) - 1:
         depth = min(definition.block, len(text) - 2 - root)
         found = [_block(head, cache, text, taps, root) for head, cache in zip(heads, caches, strict=True)]
-        logs = [log_softmax(logits) for logits in found]
+        logs = [np.stack([log_softmax(row) for row in logits]) for logits in found]
         divergence += float((np.exp(logs[0]) * (logs[0] - logs[1])).sum())
         laws += len(logs[0])
         if len(logs) > 2:
@@ -144,9 +145,3 @@ def _taps(target: Model, text: Sequence[int], layers: tuple[int, ...]) -> NDArra
         query = Query(cache, tuple(text), tuple(range(-1, len(text) - 1)), taps=tuple(sorted(set(layers))))
         scores = target.score([query])[0]
         return np.concatenate([scores.taps(layer) for layer in layers], axis=1)
-
-
-def log_softmax(logits: Logits) -> Logits:
-    top = logits - logits.max(axis=-1, keepdims=True)
-    found: Logits = top - np.log(np.exp(top).sum(axis=-1, keepdims=True))
-    return found
