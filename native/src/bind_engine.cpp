@@ -1,3 +1,4 @@
+// Bindings of cache.hpp and engine.hpp: passes and what they leave behind.
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
@@ -16,8 +17,6 @@ using namespace foredraft;
 
 namespace {
 
-using Bytes = nb::ndarray<const uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-
 // A numpy array of what was found.
 template <class T>
 nb::ndarray<nb::numpy, T> array(std::vector<T> found, std::initializer_list<size_t> shape) {
@@ -26,12 +25,19 @@ nb::ndarray<nb::numpy, T> array(std::vector<T> found, std::initializer_list<size
   return nb::ndarray<nb::numpy, T>(kept->data(), shape, owner);
 }
 
+// A cache that no pass is at work on: what another thread then does to it would tear its pages away.
+Cache& idle(Cache& cache) {
+  if (cache.passing()) throw std::invalid_argument("a pass of another thread is at work on this cache: wait until it has ended");
+  return cache;
+}
+
 void check_ask(const Engine& engine, const Ask& ask) {
   const size_t rows = ask.parents.size();
   if (!ask.cache || ask.cache->closed() || !(ask.cache->shape() == engine.shape()))
     throw std::invalid_argument("a model scores its own open caches only");
-  if (!rows || (!ask.inputs && rows != ask.tokens.size()))
-    throw std::invalid_argument("tokens and parents of a query differ in number");
+  idle(*ask.cache);
+  if (!rows) throw std::invalid_argument("a query has at least one row");
+  if (!ask.inputs && rows != ask.tokens.size()) throw std::invalid_argument("tokens and parents of a query differ in number");
   std::vector<int> depths(rows);
   for (size_t row = 0; row < rows; ++row) {
     const int parent = ask.parents[row], token = ask.inputs ? 0 : ask.tokens[row];
@@ -56,11 +62,28 @@ std::vector<int> whole(nb::handle numbers, const char* what) {
   }
 }
 
+// While it lives the caches of a pass are its own. It begins and ends with the interpreter's lock.
+class Taken {
+ public:
+  explicit Taken(const std::vector<Ask>& asks) : asks_(asks) {
+    for (const Ask& ask : asks_) ask.cache->set_passing(true);
+  }
+  ~Taken() {
+    for (const Ask& ask : asks_) ask.cache->set_passing(false);
+  }
+  Taken(const Taken&) = delete;
+  Taken& operator=(const Taken&) = delete;
+
+ private:
+  const std::vector<Ask>& asks_;
+};
+
 nb::tuple score(Engine& engine, const nb::list& asked, const std::vector<int>& taps) {
   std::vector<Ask> asks;
-  std::vector<Floats> inputs;  // kept for the pass
+  std::vector<nb::tuple> kept;  // for the pass, with the caches in them
+  std::vector<Floats> inputs;   // kept too
   for (nb::handle one : asked) {
-    const nb::tuple t = nb::cast<nb::tuple>(one);
+    const nb::tuple& t = kept.emplace_back(nb::cast<nb::tuple>(one));
     constexpr const char* wrong = "tokens, parents and rows are whole numbers of 32 bits";
     asks.push_back({nb::cast<Cache*>(t[0]), whole(t[1], wrong), whole(t[2], wrong), whole(t[3], wrong), nb::cast<bool>(t[4]), nb::cast<int>(t[5])});
     if (nb::len(t) > 6) {
@@ -77,6 +100,7 @@ nb::tuple score(Engine& engine, const nb::list& asked, const std::vector<int>& t
     if (tap < 0 || size_t(tap) > engine.layers().size()) throw std::invalid_argument("there is no such layer to tap");
   Result result;
   {
+    const Taken taken(asks);
     const Away away;
     result = engine.score(asks, taps);
   }
@@ -90,91 +114,19 @@ nb::tuple score(Engine& engine, const nb::list& asked, const std::vector<int>& t
 }  // namespace
 
 void bind_engine(nb::module_& module) {
-  nb::class_<Pool>(module, "Pool", "Threads of the engine's own.")
-      .def(nb::init<int>(), nb::arg("threads"))
-      .def_prop_ro("threads", &Pool::threads);
-
-  nb::class_<Packed>(module, "Packed", "A matrix as the kernels read it.")
-      .def_static(
-          "of",
-          [](const std::string& kind, size_t outputs, size_t inputs, Bytes stored, Pool& pool) {
-            const Kind named = kind_named(kind);
-            try {
-              const Away away;
-              return pack(named, outputs, inputs, stored.data(), stored.size(), pool);
-            } catch (const std::domain_error& error) {
-              PyErr_SetString(PyExc_ArithmeticError, error.what());
-              throw nb::python_error();
-            }
-          },
-          nb::arg("kind"), nb::arg("outputs"), nb::arg("inputs"), nb::arg("stored"), nb::arg("pool"),
-          "Packs a tensor as a GGUF file stores it. ValueError for what does not fit, ArithmeticError for a scale that is "
-          "not a finite number.")
-      .def_prop_ro("nbytes", [](const Packed& p) { return p.data.size(); })
-      .def_prop_ro("kind", [](const Packed& p) { return std::string(layout_of(p.kind).name); })
-      .def(
-          "expand",
-          [](const Packed& p) {
-            auto out = std::make_shared<Buffer>(p.outputs * p.inputs * 4);
-            for (size_t o = 0; o < p.outputs; ++o) p.row(o, out->as<float>() + o * p.inputs);
-            return view(out, {p.outputs, p.inputs});
-          },
-          "The weights as f32, [outputs, inputs]: exactly what the file's format says they are.")
-      .def(
-          "rows",
-          [](const Packed& p, const std::vector<int>& outputs) {
-            auto out = std::make_shared<Buffer>(std::max<size_t>(1, outputs.size()) * p.inputs * 4);
-            for (size_t i = 0; i < outputs.size(); ++i) {
-              if (outputs[i] < 0 || size_t(outputs[i]) >= p.outputs) throw std::invalid_argument("there is no such row");
-              p.row(size_t(outputs[i]), out->as<float>() + i * p.inputs);
-            }
-            return view(out, {outputs.size(), p.inputs});
-          },
-          "The same of some outputs.");
-
-  nb::class_<Layer>(module, "Layer", "The tensors of one layer; parts a model does not have stay empty.")
-      .def(nb::init<>())
-#define PART(name) .def_rw(#name, &Layer::name)
-      PART(query) PART(key) PART(value) PART(out) PART(gate) PART(up) PART(down) PART(attention_norm) PART(hidden_norm)
-      PART(query_norm) PART(key_norm) PART(after_attention_norm) PART(after_hidden_norm) PART(query_bias) PART(key_bias)
-      PART(value_bias) PART(out_bias) PART(frequencies) PART(window);
-#undef PART
-
-  nb::class_<Config>(module, "Config", "Sizes and choices of an architecture.")
-      .def(nb::init<>())
-#define PART(name) .def_rw(#name, &Config::name)
-      PART(width) PART(heads) PART(kv_heads) PART(head_size) PART(hidden) PART(vocabulary) PART(context) PART(epsilon)
-      PART(embedding_scale) PART(score_scale) PART(gelu) PART(halves) PART(rotated);
-#undef PART
-
-  nb::class_<Weights>(module, "Weights", "A model's packed tensors.")
-      .def("__init__",
-           [](Weights* self, const Config& config, std::vector<Layer> layers, Vector norm, Matrix embedding, Matrix head,
-              std::vector<int> says) {
-             Weights weights{config, std::move(layers), std::move(norm), std::move(embedding), std::move(head), std::move(says)};
-             check(weights);  // an object whose __init__ raises is never destroyed: what is refused must not be in it
-             gather(weights);
-             new (self) Weights(std::move(weights));
-           },
-           nb::arg("config"), nb::arg("layers"), nb::arg("norm"), nb::arg("embedding"), nb::arg("head"),
-           nb::arg("says") = std::vector<int>(),
-           "says: the token of each row of a head that leaves tokens out, ascending; their logits are -inf.")
-      .def_ro("norm", &Weights::final_norm)
-      .def_ro("head", &Weights::head)
-      .def_prop_ro("nbytes", &Weights::nbytes);
-
   nb::class_<Cache>(module, "Cache", "Keys and values of one sequence.")
       .def_prop_ro("length", &Cache::length)
       .def_prop_ro("nbytes", &Cache::nbytes)
-      .def("keep", [](Cache& cache, nb::handle rows) { cache.keep(whole(rows, "there is no such row to keep")); })
+      .def_prop_ro("passing", &Cache::passing)
+      .def("keep", [](Cache& cache, nb::handle rows) { idle(cache).keep(whole(rows, "there is no such row to keep")); })
       .def("trim",
            [](Cache& cache, nb::handle length) {
-             cache.trim(whole(nb::make_tuple(length), "a cache cannot be trimmed to a length it has not")[0]);
+             idle(cache).trim(whole(nb::make_tuple(length), "a cache cannot be trimmed to a length it has not")[0]);
            })
-      .def("fork", &Cache::fork)
-      .def("close", &Cache::close)
-      .def("at", [](const Cache& cache, int position) {
-        const std::vector<uint8_t> raw = cache.at(position);
+      .def("fork", [](Cache& cache) { return idle(cache).fork(); })
+      .def("close", [](Cache& cache) { idle(cache).close(); })
+      .def("at", [](Cache& cache, int position) {
+        const std::vector<uint8_t> raw = idle(cache).at(position);
         return nb::bytes(raw.data(), raw.size());
       });
 

@@ -8,6 +8,7 @@
 
 void bind_gguf(nanobind::module_& module);
 void bind_isa(nanobind::module_& module);
+void bind_weights(nanobind::module_& module);
 void bind_engine(nanobind::module_& module);
 void bind_stream(nanobind::module_& module);
 void bind_sampling(nanobind::module_& module);

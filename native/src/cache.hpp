@@ -32,6 +32,9 @@ class Cache {
   int length() const { return length_; }
   size_t nbytes() const;
   bool closed() const { return closed_; }
+  // Whether a pass is at work on it, in which time nothing else may be. Read and set under the interpreter's lock.
+  bool passing() const { return passing_; }
+  void set_passing(bool passing) { passing_ = passing; }
 
   // Throws std::invalid_argument, and changes nothing, for rows that are not one path.
   void keep(const std::vector<int>& rows);
@@ -66,7 +69,7 @@ class Cache {
 
   CacheShape shape_;
   int length_ = 0, chain_ = 0;
-  bool closed_ = false;
+  bool closed_ = false, passing_ = false;
   std::vector<std::shared_ptr<Buffer>> pages_;
   std::vector<int> parents_, depths_;
   Buffer waiting_;

@@ -7,6 +7,7 @@ NB_MODULE(_native, module) {
   nanobind::set_leak_warnings(false);
   bind_gguf(module);
   bind_isa(module);
+  bind_weights(module);
   bind_engine(module);
   bind_stream(module);
   bind_sampling(module);

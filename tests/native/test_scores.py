@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -90,3 +91,37 @@ def test_rows_of_a_pass_that_failed_cannot_be_kept(files: Files) -> None:
     wanted = model.score([Query(fresh, *line(text + many), (239,))])[0].logits(239).copy()
     for cache in (caches[0], caches[-1]):
         assert np.array_equal(model.score([Query(cache, *line(many), (199,))])[0].logits(199), wanted)
+
+
+# --- one cache, two threads --------------------------------------------------------------------------------------
+
+
+LONG = line(tuple(place % 300 for place in range(1500)))
+MEDDLING: dict[str, Callable[[NativeModel, Any], object]] = {
+    "keep": lambda model, cache: cache.keep(()),
+    "trim": lambda model, cache: cache.trim(0),
+    "fork": lambda model, cache: cache.fork(),
+    "close": lambda model, cache: cache.close(),
+    "look": lambda model, cache: cache.keys_values(0),
+    "score": lambda model, cache: model.score([Query(cache, (1,), (-1,))]),
+}
+
+
+@pytest.mark.parametrize("meddle", MEDDLING)
+def test_a_cache_that_is_in_a_pass_is_left_alone(files: Files, meddle: str) -> None:
+    """What another thread does to it meanwhile would take its pages away under the pass."""
+    model = NativeModel.load(files("llama").path, threads=2)
+    cache = model.open()
+    model.score([Query(cache, *line((5,)))])
+    cache.keep((0,))
+    with ThreadPoolExecutor(1) as other:
+        passing = other.submit(lambda: model.score([Query(cache, *LONG, (1499,))])[0].logits(1499).copy())
+        while not cache.native.passing:
+            assert not passing.done()
+        with pytest.raises(ValueError, match="a pass of another thread is at work on this cache"):
+            MEDDLING[meddle](model, cache)
+    fresh = model.open()
+    wanted = model.score([Query(fresh, *line((5, *LONG[0])), (1500,))])[0].logits(1500)
+    assert np.array_equal(passing.result(), wanted)
+    cache.keep(range(1500))
+    assert cache.length == 1501
