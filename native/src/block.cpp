@@ -44,6 +44,7 @@ void BlockTree::gather(const std::vector<int>& places) {
 }
 
 void BlockTree::bias(const std::vector<int>& places, float* out) {
+  std::lock_guard<std::mutex> lock(working_);
   gather(places);
   bias_.apply(*pool_, before_.as<float>(), places.size(), out);
 }
@@ -118,6 +119,7 @@ void BlockTree::extend(size_t row, int parent, size_t rows, double bound, std::v
 
 Drafts BlockTree::grow(const float* base, int levels, int rows, int depth, double least) {
   constexpr double LOWEST = -std::numeric_limits<double>::infinity();
+  std::lock_guard<std::mutex> lock(working_);
   levels = rows > 0 ? std::min(levels, depth) : 0;
   const double floor = least > 0 ? log_of(least) : LOWEST;
   std::vector<Node> found;

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <vector>
 
 #include "linear.hpp"
@@ -17,6 +18,7 @@ struct Drafts {
   std::vector<double> scores;
 };
 
+// Threads that share one take turns.
 class BlockTree {
  public:
   // previous, bias: [tokens][rank]; after token t, token u is likelier by bias[u] . previous[t]. Throws
@@ -46,6 +48,7 @@ class BlockTree {
 
   Matrix previous_;
   std::shared_ptr<Pool> pool_;
+  std::mutex working_;
   Linear bias_;
   size_t width_, blocks_;           // tokens filled up to whole blocks, and how many these are
   Buffer before_, logits_, peaks_;  // [rows][rank], [rows][width], [rows][width / 16]

@@ -15,6 +15,7 @@ Fusion::Fusion(Matrix matrix, std::vector<float> offsets, float epsilon, std::sh
 }
 
 void Fusion::apply(const float* taps, const float* embedded, const std::vector<std::pair<int, int>>& feeds, float* out) {
+  std::lock_guard<std::mutex> lock(working_);
   const size_t w = width(), before = (parts() - 1) * w, all = parts() * w;
   at_.clear();
   size_t place = 0;

@@ -1,6 +1,7 @@
 // What enters a trained head: hidden states and embeddings of each position, brought to one size and joined by a matrix.
 #pragma once
 
+#include <mutex>
 #include <utility>
 #include <vector>
 
@@ -8,6 +9,7 @@
 
 namespace foredraft {
 
+// Threads that share one take turns.
 class Fusion {
  public:
   // matrix: [width][parts * width]; offsets: of the rows of a block after its first, [block - 1][width]. Throws
@@ -28,6 +30,7 @@ class Fusion {
   std::vector<float> offsets_, ones_;
   float epsilon_;
   std::shared_ptr<Pool> pool_;
+  std::mutex working_;
   std::vector<size_t> at_;  // where each row goes
   Buffer joined_;           // by thread, one row of all parts
 };

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -184,6 +185,25 @@ def test_a_pass_that_nobody_reads_leaves_the_same_keys_and_values(files: Files) 
     assert all(read.keys_values(place) == unread.keys_values(place) for place in range(len(TEXT)))
     told = [model.score([Query(cache, *line((7,)), (0,))])[0].logits(0).copy() for cache in (read, unread)]
     assert np.array_equal(*told)
+
+
+def test_threads_may_share_a_head(target: NativeModel) -> None:
+    """Its room for rows is one: two at once would write over each other's."""
+    rng, pack = np.random.default_rng(5), Packing(target.pool, "Q8_0")
+    tables = [pack(rng.normal(size=(3000, 64)).astype(np.float32)) for _ in range(2)]
+    tree = _native.BlockTree(*tables, target.pool, "", "int8")
+    fuse = pack(rng.normal(size=(64, 192)).astype(np.float32))
+    fusion = _native.Fusion(fuse, [0.5] * 64, 1e-5, target.pool, "", "int8")
+
+    def work(turn: int) -> tuple[object, ...]:
+        own = np.random.default_rng(turn)
+        logits, taps, embedded = (own.normal(scale=4, size=(5, size)).astype(np.float32) for size in (3000, 128, 64))
+        fused = fusion.rows(taps, embedded, [(2, 1), (3, 0)])
+        return tree.grow(logits, 16, 5, 1e-3), tree.bias([turn, 7]).tobytes(), fused.tobytes()
+
+    wanted = [work(turn) for turn in range(60)]
+    with ThreadPoolExecutor(3) as threads:
+        assert list(threads.map(work, range(60))) == wanted
 
 
 TREE = """
