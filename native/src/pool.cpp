@@ -67,10 +67,16 @@ struct Pool::Team {
     (*body)(worker);
   }
 
+  // Wakes the others. Here and in a barrier the new value is in one order with the look for sleepers that follows: else
+  // one that falls asleep meanwhile is not woken.
+  void begin() {
+    region.fetch_add(1, std::memory_order_seq_cst);
+    region.notify_all();
+  }
+
   void end() {
     stop = true;
-    region.fetch_add(1, std::memory_order_release);
-    region.notify_all();
+    begin();
     for (std::thread& thread : threads) thread.join();
   }
 };
@@ -128,8 +134,7 @@ void Pool::run(const std::function<void(Worker&)>& body) {
   Team& team = *team_;
   team.body = &body;
   for (unsigned phase = 0; phase < COUNTERS; ++phase) team.forget(phase);
-  team.region.fetch_add(1, std::memory_order_release);
-  if (threads_ > 1) team.region.notify_all();
+  if (threads_ > 1) team.begin();
   team.work(team.workers[0]);
   team.workers[0].barrier();
 }
@@ -147,7 +152,6 @@ void Worker::barrier() {
   if (team.arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == uint32_t(count)) {
     team.forget(stale);
     team.arrived.store(0, std::memory_order_relaxed);
-    // In one order with the look for sleepers that follows: else one that falls asleep meanwhile is not woken.
     team.generation.store(generation + 1, std::memory_order_seq_cst);
     if (count > 1) team.generation.notify_all();
   } else {
