@@ -89,7 +89,7 @@ void Engine::plan(const std::vector<Ask>& asks) {
     const int cuts = row_jobs(total, config().kv_heads * int(asks.size()), group, pool_->threads());
     for (int head = 0; head < config().kv_heads; ++head)
       for (int cut = 0; cut < cuts; ++cut) {
-        const int row = total * cut / cuts, count = total * (cut + 1) / cuts - row;
+        const int row = int(int64_t(total) * cut / cuts), count = int(int64_t(total) * (cut + 1) / cuts) - row;
         jobs_.push_back({int(a), head, row, count, first + size_t(row)});
         most_together = std::max(most_together, count);
       }
