@@ -1,7 +1,6 @@
 """The engine's float32 path against torch, for every architecture, rope variant and storage type; int8 within reason.
 
-The same tests run against the hf backend, which reads the same files: that shows that files, twins and tests are right.
-A missing engine is a failure.
+The hf backend is put to the same tests: that shows that files, twins and tests are right. No engine is a failure.
 """
 
 from __future__ import annotations
