@@ -189,6 +189,16 @@ def test_a_table_that_is_no_matrix_is_refused(files: Any, tmp_path: Path, shape:
         NativeModel.load(path)
 
 
+@pytest.mark.parametrize(("name", "shape"), [("output_norm.weight", (1 << 22,)), ("output.weight", (1, 1 << 22))])
+def test_a_few_rows_without_end_take_no_memory(files: Any, tmp_path: Path, name: str, shape: tuple[int, ...]) -> None:
+    """Packed as sixteen they would take sixteen times what the file does."""
+    path = rewritten(
+        tmp_path / "m.gguf", files("llama").path, drop=name, extra=name, weights=np.zeros(shape, np.float32)
+    )
+    with memory_for(128 * MEGABYTE), pytest.raises(WeightsError, match=f"{name}: rows of 4194304 numbers"):
+        NativeModel.load(path)
+
+
 def test_names_cannot_act_on_the_terminal_or_fill_it(files: Any, tmp_path: Path) -> None:
     name = "\x1b[2J\r\n" + "x" * 10_000
     for number, changes in enumerate(

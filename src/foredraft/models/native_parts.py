@@ -16,6 +16,7 @@ from foredraft.models.quantise import Reduced
 
 LARGEST_HEAD = 512  # components; checked before a rotation for each pair of them is computed
 LARGEST_COUNT = 2**31 - 1  # that the engine's settings hold
+PANEL, LONGEST_THIN = 16, 1 << 20  # rows that are packed together, and numbers in each where there are fewer
 
 
 class Unsupported(WeightsError):
@@ -92,6 +93,13 @@ def sentences(where: str) -> Iterator[None]:
         raise WeightsError(f"{where}: {error}: fetch it again") from error
     except ValueError as error:
         raise Unsupported(f"{where}: {error}; choose --engine hf") from error
+
+
+def pack(kind: str, outputs: int, inputs: int, stored: Any, pool: Any) -> Any:
+    """A packed tensor. Raises as `_native.Packed.of`, and ValueError where filling up rows would take all memory."""
+    if outputs < PANEL and inputs > LONGEST_THIN:
+        raise ValueError(f"rows of {inputs} numbers, and {outputs} of them, are of no model")
+    return _native.Packed.of(kind, outputs, inputs, stored, pool)
 
 
 def rotations(base: float, rotated: int, divisors: Sequence[float]) -> tuple[float, ...]:

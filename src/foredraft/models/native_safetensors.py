@@ -16,11 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from foredraft import _native
 from foredraft.core.errors import UnknownName, WeightsError
 from foredraft.models.directories import check_directory, read_json, safetensors_header, shards_of
 from foredraft.models.native_config import architecture_of, is_tied, names_of, shape_of
-from foredraft.models.native_parts import Names, Shape, Unsupported, assemble, sentences
+from foredraft.models.native_parts import Names, Shape, Unsupported, assemble, pack, sentences
 from foredraft.models.quantise import FORMS, QUANTIZATIONS, Quantize, Reduced, quantise
 
 NUMPY: dict[str, Any] = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16}
@@ -186,4 +185,4 @@ class _Reader:
             if kind is not None:
                 floats = numbers.view(NUMPY[stored.kind]).reshape(outputs, inputs)
                 numbers = quantise(kind, floats, self.pool.threads)
-            return _native.Packed.of(kind or stored.kind, outputs, inputs, numbers, self.pool)
+            return pack(kind or stored.kind, outputs, inputs, numbers, self.pool)

@@ -26,6 +26,7 @@ from foredraft.models.native_parts import (
     assemble,
     count,
     number,
+    pack,
     rotations,
     sentences,
 )
@@ -282,6 +283,6 @@ class _Reader:
         with sentences(f"{self.name}: {info.name}"):
             stored = self.data[info.offset : info.offset + info.nbytes]
             if rows is None:
-                return _native.Packed.of(info.kind, outputs, inputs, stored, self.pool)
+                return pack(info.kind, outputs, inputs, stored, self.pool)
             kept = stored.reshape(outputs, -1)[list(rows)].reshape(-1)
-            return _native.Packed.of(info.kind, len(rows), inputs, kept, self.pool)
+            return pack(info.kind, len(rows), inputs, kept, self.pool)
