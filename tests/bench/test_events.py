@@ -94,6 +94,9 @@ def test_what_is_no_run_is_said(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="run.json is damaged"):
         read(tmp_path)
     (tmp_path / "run.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(UsageError, match="no comparison of drafters"):
+        read(tmp_path)
+    (tmp_path / "run.json").write_text(json.dumps(SETUP), encoding="utf-8")
     (tmp_path / "cases.jsonl").write_text("{}\n", encoding="utf-8")
     with pytest.raises(UsageError, match="line 1 of .*cases.jsonl is damaged"):
         read(tmp_path)

@@ -1,4 +1,4 @@
-"""The raw events of a benchmark as `foredraft bench --out FOLDER` keeps them: every figure, page and replay comes of them.
+"""The raw events of a benchmark as `foredraft bench --out FOLDER` keeps them, of which every figure and replay is made.
 
     run.json       what is compared: model, weights, drafters, sampling, machine, version
     costs.json     what passes of several rows cost when it ran: {"rows": [1, 2, …], "seconds": [0.004, …]}
@@ -58,13 +58,17 @@ class Events:
 def read(folder: str | Path) -> Events:
     """The run of a folder, finished or not: of a line that was being written when the run ended nothing is taken.
 
-    Raises UsageError for a folder that holds no run, and for a damaged line by its number.
+    Raises UsageError for a folder that holds no comparison of drafters, and for a damaged line by its number.
     """
     folder = Path(folder).expanduser()
     try:
-        setup = json.loads((folder / RUN).read_text(encoding="utf-8"))
+        setup = dict(json.loads((folder / RUN).read_text(encoding="utf-8")))
+        if "drafters" not in setup:
+            raise UsageError(
+                f"{folder} holds no comparison of drafters: give a folder that `foredraft bench --out` wrote"
+            )
         cases = [case for path in case_files(folder) for case in parsed(path, whole_lines(path), case_of)]
-        return Events(folder, dict(setup), tuple(cases), read_costs(folder))
+        return Events(folder, setup, tuple(cases), read_costs(folder))
     except OSError as error:
         why = f"{error.strerror or error}; give a folder that `foredraft bench --out` wrote"
         raise UsageError(f"cannot read a benchmark from {folder}: {why}") from None
@@ -76,7 +80,7 @@ def read(folder: str | Path) -> Events:
 
 def case_files(folder: Path) -> list[Path]:
     """The files of cases that there are, in the order in which they were written."""
-    found = []
+    found: list[Path] = []
     while (path := case_file(folder, len(found) + 1)).exists():
         found.append(path)
     return found
@@ -95,7 +99,7 @@ def whole_lines(path: Path) -> list[str]:
 
 def parsed(path: Path, lines: Iterable[str], parse: Callable[[Json], Found]) -> list[Found]:
     """What the lines of a file say. Raises UsageError for a damaged one, by its number."""
-    found = []
+    found: list[Found] = []
     for number, line in enumerate(lines, start=1):
         try:
             found.append(parse(json.loads(line)))

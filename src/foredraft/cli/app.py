@@ -64,6 +64,7 @@ JsonSchema = Annotated[str | None, typer.Option(metavar="FILE", help="the text i
 Regex = Annotated[str | None, typer.Option(help="the whole text matches this regular expression")]
 Grammar = Annotated[str | None, typer.Option(metavar="FILE", help="the text matches this Lark grammar")]
 Choice = Annotated[list[str] | None, typer.Option(help="the text is one of these; may be given several times")]
+Suite = Annotated[str, typer.Option(help="builtin, copy, long, humaneval, or a file of JSON lines {id, task, turns}")]
 Debug = Annotated[bool, typer.Option("--debug", help="show tracebacks")]
 
 
@@ -263,7 +264,7 @@ def bench(
     num_speculative_tokens: Length = None,
     draft_model: DraftModel = None,
     speculative_config: Config = None,
-    suite: Annotated[str, typer.Option(help="builtin, or a file of JSON lines {id, task, turns}")] = "builtin",
+    suite: Suite = "builtin",
     limit_per_task: Annotated[int | None, typer.Option(help="prompts of every task; all when not given")] = None,
     max_tokens: MaxTokens = 128,
     temperature: Temperature = 0.0,
@@ -316,7 +317,7 @@ def audit(
     drafters: Annotated[
         str | None, typer.Option(help="which to compare with plain decoding; every one that can run when not given")
     ] = None,
-    suite: Annotated[str, typer.Option(help="builtin, or a file of JSON lines {id, task, turns}")] = "builtin",
+    suite: Suite = "builtin",
     quick: Annotated[bool, typer.Option("--quick", help="less of everything: under a minute")] = False,
     raw: Annotated[bool, typer.Option("--raw", help="no chat template: continue the prompts as they stand")] = False,
     out: Annotated[str | None, typer.Option(help="folder for the cases; the same command goes on there")] = None,
@@ -326,6 +327,17 @@ def audit(
     from foredraft.cli.audit import Job
 
     return Job(model, engine, threads, drafters, suite, quick, raw, out, json).run()
+
+
+@app.command()
+def report(
+    folders: Annotated[list[str], typer.Argument(metavar="DIR...", help="folders that `foredraft bench --out` wrote")],
+    out: Annotated[str | None, typer.Option(help="the page; DIR/report.html when not given")] = None,
+) -> None:
+    """A benchmark as one self-contained page, with plots."""
+    from foredraft.cli.report import write_report
+
+    write_report(folders, out)
 
 
 def command() -> Callable[..., Any]:
