@@ -18,6 +18,7 @@ COMMANDS = (
     "drafters",
     "cost",
     "bench",
+    "report",
     "audit",
 )
 HEAD = "# The command line\n\nMade by `make docs` from the help texts; do not edit.\n"
