@@ -331,7 +331,7 @@ def audit(
 
 @app.command()
 def report(
-    folders: Annotated[list[str], typer.Argument(metavar="DIR...", help="folders that `foredraft bench --out` wrote")],
+    folders: Annotated[list[str], typer.Argument(metavar="DIR", help="folders that `foredraft bench --out` wrote")],
     out: Annotated[str | None, typer.Option(help="the page; DIR/report.html when not given")] = None,
 ) -> None:
     """A benchmark as one self-contained page, with plots."""
