@@ -33,3 +33,18 @@ def test_runs_agree_where_each_lies_in_the_others_interval(tmp_path: Path, capsy
     assert json.loads(line)["agree"] is True
     assert json.loads(line)["first"]["speedup"] == pytest.approx(24 / (4 * 4.5))
     assert bench_itself.main(["agree", str(first), str(far)]) == 1
+
+
+def test_what_was_measured_is_what_the_page_says(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "benchmark.md").read_text(encoding="utf-8")
+    assert bench_itself.main(["agree", str(RESULTS / "first"), str(RESULTS / "second")]) == 0
+    for line in capsys.readouterr().out.splitlines():
+        found = json.loads(line)
+        told = [
+            f"{one['speedup']:.2f} ({one['speedup_ci'][0]:.2f} – {one['speedup_ci'][1]:.2f})"
+            for one in (found["first"], found["second"])
+        ]
+        assert f"| `{found['drafter']}` | {told[0]} | {told[1]} |" in page
+    cost = json.loads((RESULTS / "overhead.json").read_text(encoding="utf-8"))
+    assert cost["overhead"] <= bench_itself.ALLOWED
+    assert f"{cost['overhead']:.2%} of generation time" in page
