@@ -72,8 +72,8 @@ def dots(title: str, groups: Mapping[str, Mapping[str, Dot]], places: Mapping[st
     return picture(WIDTH, height, title, described, *drawn)
 
 
-def points(title: str, series: Sequence[Series], across: str, up: str, *, diagonal: str = "") -> str:
-    """Points of several series. diagonal: what a line of equal values means, if one is to be drawn."""
+def points(title: str, series: Sequence[Series], across: str, up: str, *, diagonal: bool = False) -> str:
+    """Points of several series. diagonal: with the line of equal values."""
     xs, ys = _places(series)
     height = 380.0
     x = spanning([*xs, 1.0], LEFT, WIDTH - RIGHT)
@@ -83,8 +83,6 @@ def points(title: str, series: Sequence[Series], across: str, up: str, *, diagon
     if diagonal:
         low, high = max(x.low, y.low), min(x.high, y.high)
         drawn.append(line(x(low), y(low), x(high), y(high), class_="ideal"))
-        beside = low + 0.85 * (high - low)  # to the left of it, where few points lie
-        drawn.append(text(diagonal, x(beside) - 12, y(beside) - 2, text_anchor="end", class_="note"))
     drawn += [mark(one.place, x(px), y(py), what) for one in series for px, py, what in one.points]
     return picture(WIDTH, height, title, f"{len(xs)} points; the table has every one", *drawn)
 

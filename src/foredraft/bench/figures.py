@@ -77,7 +77,7 @@ def by_length(run: Events, result: Json) -> Plot | None:
         "nothing; how far below it a point lies is what checking and drafting took."
     )
     up, across = "times as fast as plain decoding", "tokens a pass"
-    drawn = points(title, series, across, up, diagonal="if checking and drafting were free")
+    drawn = points(title, series, across, up, diagonal=True)
     return Plot(title, told, _legend(places), drawn, ("drafter and task", "tokens a pass", "speed-up"), rows)
 
 
