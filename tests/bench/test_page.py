@@ -7,7 +7,6 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from recorded import NASTY, SETUP, case, recorded
 
 from foredraft.bench.events import read
 from foredraft.bench.figures import PLOTS
@@ -16,6 +15,7 @@ from foredraft.bench.losing import losses
 from foredraft.bench.page import page
 from foredraft.bench.report import report
 from foredraft.core.errors import UsageError
+from recorded import NASTY, SETUP, case, recorded
 
 VOID = {"meta", "br"}
 
