@@ -19,6 +19,7 @@ COMMANDS = (
     "cost",
     "bench",
     "report",
+    "simulate",
     "audit",
 )
 HEAD = "# The command line\n\nMade by `make docs` from the help texts; do not edit.\n"
