@@ -66,10 +66,23 @@ def test_one_row_alone_says_so(tiny: Path, capsys: Capture) -> None:
     assert "Only one row" in capsys.readouterr().out
 
 
-def test_an_explanation_as_json_adds_up(tiny: Path, capsys: Capture) -> None:
+@pytest.fixture(scope="module")
+def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Prompts that fit a model of 256 tokens."""
+    path = tmp_path_factory.mktemp("suite") / "suite.jsonl"
+    lines = [json.dumps({"id": text, "task": text, "turns": [text * 4]}) for text in ("abc", "xy")]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+def explained(suite: Path, drafter: str, prompts: int, max_tokens: int = 12) -> list[str]:
+    numbers = ["--prompts", str(prompts), "--max-tokens", str(max_tokens)]
+    return ["--rows", "1,4,8", "--explain", "--drafter", drafter, "--suite", str(suite), *numbers]
+
+
+def test_an_explanation_as_json_adds_up(tiny: Path, suite: Path, capsys: Capture) -> None:
     capsys.readouterr()
-    trying = ["--explain", "--drafter", "lookup:k=3", "--prompts", "2", "--max-tokens", "12"]
-    assert run(cost(tiny, "--rows", "1,4,8", "--passes", "2", *trying, "--json")) == 0
+    assert run(cost(tiny, "--passes", "2", *explained(suite, "lookup:k=3", 2), "--json")) == 0
     captured = capsys.readouterr()
     assert captured.err == ""
     found = json.loads(captured.out)
@@ -89,9 +102,8 @@ def test_an_explanation_as_json_adds_up(tiny: Path, capsys: Capture) -> None:
     assert limits["rows_a_token"] > 1
 
 
-def test_the_explanation_is_a_page(tiny: Path, capsys: Capture) -> None:
-    trying = ["--explain", "--drafter", "lookup:k=3", "--prompts", "1", "--max-tokens", "12"]
-    assert run(cost(tiny, "--rows", "1,4,8", "--quick", *trying)) == 0
+def test_the_explanation_is_a_page(tiny: Path, suite: Path, capsys: Capture) -> None:
+    assert run(cost(tiny, "--quick", *explained(suite, "lookup:k=3", 1))) == 0
     out = capsys.readouterr().out
     for said in (
         "THE BOUND",
@@ -104,9 +116,8 @@ def test_the_explanation_is_a_page(tiny: Path, capsys: Capture) -> None:
         assert said in out
 
 
-def test_a_drafter_that_drafts_nothing_is_said_to(tiny: Path, capsys: Capture) -> None:
-    trying = ["--explain", "--drafter", "none", "--prompts", "1", "--max-tokens", "4"]
-    assert run(cost(tiny, "--rows", "1,4,8", "--quick", *trying)) == 0
+def test_a_drafter_that_drafts_nothing_is_said_to(tiny: Path, suite: Path, capsys: Capture) -> None:
+    assert run(cost(tiny, "--quick", *explained(suite, "none", 1, 4))) == 0
     assert "Nothing was drafted" in capsys.readouterr().out
 
 
