@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from foredraft.bench.entrants import Variant, admit
+from foredraft.bench.prompts import Prompt
 from foredraft.bench.record import Case, Trial
 from foredraft.bench.replay import Setting
 from foredraft.bench.run import prepare, run_cases
@@ -24,7 +25,6 @@ from foredraft.bench.simulate import (
     synthetic,
     synthetic_tokens,
 )
-from foredraft.bench.suites import Prompt
 from foredraft.core.errors import UsageError
 from foredraft.core.events import Step, Times
 from foredraft.core.params import SamplingParams

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 from foredraft.bench.entrants import admit
 from foredraft.bench.limits import ACCEPTANCE, DRAFTING, GROWTH, REST, Limits, limits_of
+from foredraft.bench.prompts import Prompt
 from foredraft.bench.record import Case, Json
 from foredraft.bench.report import run_json
 from foredraft.bench.roofline import RATES, Best, Roofline, best_length, factors
 from foredraft.bench.run import prepare, run_cases
-from foredraft.bench.suites import Prompt, limited, load_suite
+from foredraft.bench.suites import limited, load_suite
 from foredraft.bench.sweep import missed
 from foredraft.cli.progress import counting
 from foredraft.core.errors import UsageError
