@@ -29,6 +29,9 @@ check: $(VENV)/.dev
 	$(BIN)/python docs/generate_options.py --check
 	$(BIN)/python benchmarks/tables.py --check
 	$(BIN)/python benchmarks/exactness.py page --check
+	$(BIN)/python benchmarks/simulate_check.py page --check
+	$(BIN)/python benchmarks/guide.py --check
+	$(BIN)/python docs/build_site.py --pages
 
 # What is below Python, as it is shipped.
 check-native-fast:
@@ -60,10 +63,12 @@ bench: $(VENV)/.dev
 	$(BIN)/foredraft models pull smollm2
 	$(BIN)/python benchmarks/quick.py
 
-# docs/measured.md from the raw steps of benchmark runs.
+# docs/measured.md and the pages beside it, from the raw steps of benchmark runs.
 tables: $(VENV)/.dev
 	$(BIN)/python benchmarks/tables.py
 	$(BIN)/python benchmarks/exactness.py page
+	$(BIN)/python benchmarks/simulate_check.py page
+	$(BIN)/python benchmarks/guide.py
 
 # The whole audit, which goes on where it was: `make audit`, or with more prompts `make audit SUITE=FILE.jsonl`.
 SUITE ?= builtin
@@ -73,9 +78,12 @@ audit: $(VENV)/.dev
 	$(BIN)/foredraft models pull smollm2
 	$(BIN)/foredraft audit -m $(AUDITED) --drafters $(DRAFTERS) --suite $(SUITE) --out benchmarks/results/audit/$(notdir $(AUDITED))
 
+# The generated pages, then the site: build/site/index.html.
 docs: $(VENV)/.dev
 	$(BIN)/python docs/generate_cli.py
 	$(BIN)/python docs/generate_options.py
+	$(BIN)/pip install -q -c constraints.txt 'zensical>=0.0.39'
+	$(BIN)/python docs/build_site.py
 
 # After a change in native/ alone: seconds instead of a whole installation.
 native: $(VENV)/.dev

@@ -10,7 +10,6 @@ a place on the page, and a place without a run, are errors. --check changes noth
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sys
 from collections.abc import Sequence
@@ -19,19 +18,12 @@ from pathlib import Path
 import numpy as np
 
 from foredraft.bench.entrants import PLAIN
-from foredraft.bench.journal import CASES, RUN, read_cases
+from foredraft.bench.events import read
 from foredraft.bench.record import Case, Json
 from foredraft.bench.report import report
 
 HERE = Path(__file__).parent
 PLACE = re.compile(r"(<!-- table (?P<name>[\w.-]+) -->\n)(?P<table>.*?)(<!-- end -->)", re.DOTALL)
-
-
-def read(folder: Path) -> tuple[Json, list[Case]]:
-    """What a run compares, and its cases."""
-    setup = json.loads((folder / RUN).read_text(encoding="utf-8"))
-    lines = (folder / CASES).read_text(encoding="utf-8").splitlines()
-    return setup, read_cases(lines, str(folder / CASES))
 
 
 def table(setup: Json, cases: Sequence[Case]) -> str:
@@ -111,7 +103,8 @@ def main() -> None:
     parser.add_argument("--page", type=Path, default=HERE.parent / "docs" / "measured.md")
     parser.add_argument("--check", action="store_true", help="fail where the page differs, and change nothing")
     options = parser.parse_args()
-    tables = {folder.name: table(*read(folder)) for folder in sorted(options.results.iterdir()) if folder.is_dir()}
+    runs = [read(folder) for folder in sorted(options.results.iterdir()) if folder.is_dir()]
+    tables = {run.folder.name: table(run.setup, run.cases) for run in runs}
     page = options.page.read_text(encoding="utf-8")
     made = filled(page, tables)
     if options.check and made != page:

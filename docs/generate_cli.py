@@ -18,6 +18,8 @@ COMMANDS = (
     "drafters",
     "cost",
     "bench",
+    "report",
+    "simulate",
     "audit",
 )
 HEAD = "# The command line\n\nMade by `make docs` from the help texts; do not edit.\n"

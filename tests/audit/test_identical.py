@@ -27,7 +27,7 @@ from foredraft.audit.identical import (
 )
 from foredraft.audit.margins import NearTie
 from foredraft.bench.entrants import Entrant
-from foredraft.bench.suites import Prompt
+from foredraft.bench.prompts import Prompt
 from foredraft.core.protocols import Ask
 from foredraft.core.tree import DraftTree
 from foredraft.draft.lookup import Lookup, Options

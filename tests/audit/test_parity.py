@@ -9,7 +9,7 @@ import pytest
 
 from foredraft.audit import parity as checked
 from foredraft.audit.parity import heads_of, parity
-from foredraft.bench.suites import Prompt
+from foredraft.bench.prompts import Prompt
 from foredraft.core.heads import Head
 from foredraft.engine.llm import LLM, load
 from foredraft.heads.files import write_head

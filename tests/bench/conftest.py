@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from foredraft.bench.suites import Prompt
+from foredraft.bench.prompts import Prompt
 from foredraft.engine.backends import Loaded
 from foredraft.models.sources import Source
 from foredraft.models.tokenizer import Tokenizer

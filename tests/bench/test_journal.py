@@ -86,9 +86,10 @@ def test_folders_of_others_and_files_are_refused(tmp_path: Path) -> None:
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
 def test_a_full_disk_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
     journal = Journal(tmp_path, SETUP)
-    for name in ("cases.jsonl", "result.json"):
+    for name in ("cases.jsonl", "result.json.part"):
         (tmp_path / name).symlink_to("/dev/full")
     with pytest.raises(ForedraftError, match="No space left"):
         journal.add(case("a"))
     with pytest.raises(ForedraftError, match="No space left"):
         journal.finish({})
+    assert not (tmp_path / "result.json").exists()

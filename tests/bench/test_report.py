@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from foredraft.bench.memory import Memory
 from foredraft.bench.record import Case, Trial
 from foredraft.bench.report import half_width, report
 from foredraft.bench.words import summary
@@ -82,7 +84,8 @@ def test_figures_are_of_totals() -> None:
     assert set(result) >= CONTRACT
     assert json.loads(json.dumps(result)) == result
     assert result["prompts"] == 4
-    assert result["baseline"] == {"tok_s": 52 / 52, "prompt_tok_s": 40 / 2.0}
+    base = result["baseline"]
+    assert (base["tok_s"], base["prompt_tok_s"], base["without_looping"]) == (52 / 52, 40 / 2.0, {"tok_s": 12 / 12})
     [run] = result["runs"]
     assert set(run) >= RUN_CONTRACT
     assert run["tok_s"] == pytest.approx(52 / 14)
@@ -141,6 +144,8 @@ def test_outputs_that_loop_are_counted_and_left_out_once() -> None:
     without = run["without_looping"]
     assert without["prompts"] == 3
     assert without["speedup"] == pytest.approx((2.0 * 0.5) ** 0.5)
+    assert {task: one["speedup"] for task, one in without["by_task"].items()} == pytest.approx({"a": 2.0, "b": 0.5})
+    assert without["draft_acceptance_rate"] == pytest.approx(5 / 10)
     [run] = report(SETUP, CASES[3:], ["lookup"])["runs"]
     assert (run["looping_share"], run["without_looping"], run["speedup_ci"]) == (1.0, None, None)
 
@@ -211,8 +216,9 @@ def test_winning_everywhere_still_names_the_least_gain() -> None:
 def test_loops_intervals_and_missing_prompts_are_told() -> None:
     said = words(CASES)
     assert "1.00x without the 25% of outputs that loop" in said
-    assert "More prompts are needed" in said
+    assert re.search(r"More prompts are needed for intervals within 5%: beside these 4, lookup about \d+\.", said)
     alone = words(CASES[3:])
+    assert "beside these 1, at least one." in alone
     assert "one prompt, so no interval" in alone
     assert "every output loops" in alone
     even = [case(f"e{n}", "e", plain(TEXT, 4.0), drafted(TEXT, 4.0 + 0.1 * n, right=1, wrong=1)) for n in (-1, 0, 1)]
@@ -233,6 +239,31 @@ def test_plain_against_plain_is_noise_and_no_drafter() -> None:
     cases = [Case(name, name, "t", 3, 0.1, (), trials) for name in "ab"]
     [noise, *_] = summary(report(SETUP, cases, ["none"]))
     assert noise.startswith("Plain decoding against itself: 0.80x")
+
+
+def test_every_task_has_its_interval_and_its_number_of_prompts() -> None:
+    [run] = report(SETUP, CASES, ["lookup"])["runs"]
+    low, high = run["by_task"]["b"]["speedup_ci"]
+    assert low == pytest.approx(0.5)
+    assert high == pytest.approx(20.0)
+    assert run["by_task"]["a"] | {"tok_s": 0} == {
+        "tok_s": 0,
+        "speedup": 2.0,
+        "speedup_ci": pytest.approx([2.0, 2.0]),
+        "mean_acceptance_length": 2.0,
+        "more_prompts": 0,
+        "prompts": 2,
+    }
+
+
+def test_memory_is_the_most_of_all_texts() -> None:
+    cases = [
+        case(name, "t", plain(TEXT, 1.0), replace(plain(TEXT, 1.0), memory=Memory(peak, own)))
+        for name, peak, own in (("a", 300, 20), ("b", 200, None))
+    ]
+    result = report(SETUP, cases, ["lookup"])
+    assert result["runs"][0]["memory"] == {"peak_rss": 300, "anonymous": 20}
+    assert result["baseline"]["memory"] == {"peak_rss": None, "anonymous": None}
 
 
 def test_half_of_an_interval() -> None:

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from foredraft.bench.entrants import Entrant, admit
+from foredraft.bench.prompts import Prompt
 from foredraft.bench.record import Json, case_of
 from foredraft.bench.report import report
 from foredraft.bench.run import order_of, prepare, run_case, run_cases
-from foredraft.bench.suites import Prompt
 from foredraft.core.errors import PromptError, RuleError
 from foredraft.core.params import SamplingParams
 from foredraft.core.protocols import Ask, Needs, Query, Scores
@@ -42,7 +42,7 @@ FIXED = "lookup:k=4"
 
 def without_times(found: Any) -> Any:
     if isinstance(found, dict):
-        timed = ("seconds", "opening", "spent")
+        timed = ("seconds", "opening", "spent", "memory")
         return {key: without_times(value) for key, value in found.items() if not key.endswith(timed)}
     return [without_times(one) for one in found] if isinstance(found, list) else found
 

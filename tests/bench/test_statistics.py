@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foredraft.bench.statistics import Pair, geometric_mean, interval, loops, speedup, speedups
+from foredraft.bench.statistics import Pair, geometric_mean, interval, loops, more_prompts, speedup, speedups
 
 
 def pair(task: str, plain: float, own: float, tokens: int = 10) -> Pair:
@@ -139,3 +139,10 @@ def by_windows(tokens: list[int], size: int, times: int, window: int) -> bool:
 )
 def test_loops_are_found_where_the_definition_finds_them(tokens: list[int], size: int, times: int, window: int) -> None:
     assert loops(tokens, size, times, window) == by_windows(tokens, size, times, window)
+
+
+def test_four_times_as_many_prompts_halve_an_interval() -> None:
+    assert more_prompts(10, 0.10, 0.05) == 30
+    assert more_prompts(10, 0.05, 0.05) == 0
+    assert more_prompts(10, 0.01, 0.05) == 0
+    assert more_prompts(10, 0.051, 0.05) == 1

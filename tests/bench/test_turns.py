@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from foredraft.bench.entrants import Entrant, admit
+from foredraft.bench.prompts import Prompt
 from foredraft.bench.record import Case, Json, case_of
 from foredraft.bench.run import prepare, run_cases
-from foredraft.bench.suites import Prompt
 from foredraft.core.errors import PromptError
 from foredraft.core.params import SamplingParams
 from foredraft.core.protocols import Ask, Needs, News, Request

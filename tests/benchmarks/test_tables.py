@@ -28,7 +28,8 @@ def test_a_run_without_a_place_and_a_place_without_a_run_are_errors() -> None:
 
 @pytest.mark.parametrize("folder", sorted(RESULTS.iterdir()), ids=lambda folder: folder.name)
 def test_committed_runs_are_whole_and_small(folder: Path) -> None:
-    setup, cases = tables.read(folder)
+    run = tables.read(folder)
+    setup, cases = run.setup, run.cases
     assert all(set(case.trials) == {"plain", *setup["drafters"]} for case in cases)
     assert all(path.stat().st_size < 5_000_000 for path in folder.iterdir())
     table = tables.table(setup, cases)
@@ -36,5 +37,5 @@ def test_committed_runs_are_whole_and_small(folder: Path) -> None:
 
 
 def test_the_fifth_percentile_of_plain_beside_itself_is_one() -> None:
-    _, cases = tables.read(RESULTS / "smollm2-free")
+    cases = tables.read(RESULTS / "smollm2-free").cases
     assert tables.fifth(cases, "plain") == 1.0

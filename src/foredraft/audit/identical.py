@@ -17,7 +17,7 @@ from typing import Any
 
 from foredraft.audit.margins import NearTie, margins
 from foredraft.bench.entrants import Entrant, Variant, admit
-from foredraft.bench.suites import Prompt
+from foredraft.bench.prompts import Prompt
 from foredraft.core.params import SamplingParams
 from foredraft.core.protocols import Cache
 from foredraft.draft import AUTO, line_up

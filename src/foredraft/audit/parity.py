@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from foredraft.bench.suites import Prompt
+from foredraft.bench.prompts import Prompt
 from foredraft.core.heads import Feed, Head
 from foredraft.core.params import SamplingParams
 from foredraft.core.protocols import Cache, Model, Query

@@ -1,4 +1,4 @@
-"""A folder of measurements: what they compare (`run.json`), its cases as they are done (`cases.jsonl`), the result.
+"""A folder of measurements as it is written: what they compare, its cases as they are done, the result (`events.py`).
 
 Cases are appended whole, so whatever interrupts a run leaves usable ones, and the same command goes on where it was. A
 folder belongs to one comparison: other weights, options, machine or version are refused, for their times do not mix.
@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import abc
 import json
-from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
+from foredraft.bench.events import COSTS, LARGEST, RESULT, RUN, case_file, case_files, parsed, whole_lines
 from foredraft.bench.record import Case, Json, case_of
 from foredraft.core.errors import ForedraftError, UsageError
+from foredraft.core.protocols import Costs
 
-RUN, CASES, RESULT = "run.json", "cases.jsonl", "result.json"
+PART = ".part"  # of a file that is being written
 
 
 class Known(Protocol):
@@ -29,19 +30,19 @@ Found = TypeVar("Found", bound=Known)
 
 
 class Records(abc.ABC, Generic[Found]):
-    """The folder of one run. done: what an earlier run left, by id."""
+    """The folder of one run. done: what an earlier run left, by id. largest: bytes of a file of cases."""
 
-    def __init__(self, folder: str | Path, setup: Json) -> None:
+    def __init__(self, folder: str | Path, setup: Json, *, largest: int = LARGEST) -> None:
         """setup: all that a figure depends on. Raises UsageError for a folder that cannot be written or goes with
         another setup, and for damaged cases.
         """
-        self.folder = Path(folder).expanduser()
+        self.folder, self.largest = Path(folder).expanduser(), largest
         self.done: dict[str, Found] = {}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             if (self.folder / RUN).exists():
                 self._compare(setup)
-            elif any(self.folder.iterdir()):
+            elif any(path.suffix != PART for path in self.folder.iterdir()):
                 raise UsageError(f"{self.folder} holds other files: give --out an empty or a new folder")
             else:
                 self._write(RUN, setup)
@@ -55,10 +56,10 @@ class Records(abc.ABC, Generic[Found]):
 
     def add(self, found: Json) -> None:
         """Appends a case. Raises ForedraftError when it cannot be written; the cases before it are safe."""
-        line = json.dumps(found, separators=(",", ":")) + "\n"
-        path = self.folder / CASES
+        line = (json.dumps(found, separators=(",", ":")) + "\n").encode()
+        path = self._room_for(len(line))
         try:
-            with path.open("a", encoding="utf-8") as file:
+            with path.open("ab") as file:
                 file.write(line)
         except OSError as error:
             raise _unwritten(path, error) from None
@@ -70,8 +71,23 @@ class Records(abc.ABC, Generic[Found]):
         except OSError as error:
             raise _unwritten(self.folder / RESULT, error) from None
 
+    def _room_for(self, size: int) -> Path:
+        """The last file of cases, or the next where that would grow too large."""
+        files = case_files(self.folder)
+        if not files:
+            return case_file(self.folder, 1)
+        full = files[-1].stat().st_size + size > self.largest
+        return case_file(self.folder, len(files) + 1) if full else files[-1]
+
     def _write(self, name: str, found: Json) -> None:
-        (self.folder / name).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        """All of it or nothing: a file that was half written would not be taken for one."""
+        path, draft = self.folder / name, self.folder / (name + PART)
+        try:
+            draft.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+            draft.replace(path)
+        except OSError:
+            draft.unlink(missing_ok=True)
+            raise
 
     def _compare(self, setup: Json) -> None:
         try:
@@ -89,16 +105,18 @@ class Records(abc.ABC, Generic[Found]):
 
     def _read(self) -> None:
         """The cases there are. What an interrupted write left of a last line is cut off."""
-        path = self.folder / CASES
-        if not path.exists():
-            return
+        for path in case_files(self.folder):
+            lines = whole_lines(path)
+            for case in parsed(path, lines, self.parse):
+                self.done[case.id] = case
+            self._cut(path)
+
+    def _cut(self, path: Path) -> None:
         content = path.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]
-        if whole != content:
+        whole = content.rfind(b"\n") + 1
+        if whole != len(content):
             with path.open("r+b") as file:
-                file.truncate(len(whole))
-        for case in _parsed(whole.decode("utf-8", "replace").splitlines(), str(path), self.parse):
-            self.done[case.id] = case
+                file.truncate(whole)
 
 
 class Journal(Records[Case]):
@@ -107,20 +125,13 @@ class Journal(Records[Case]):
     def parse(self, found: Json) -> Case:
         return case_of(found)
 
-
-def read_cases(lines: Iterable[str], name: str) -> list[Case]:
-    """The cases of JSON lines. Raises UsageError for a damaged one, by its number; `name` is for messages."""
-    return _parsed(lines, name, case_of)
-
-
-def _parsed(lines: Iterable[str], name: str, parse: Callable[[Json], Found]) -> list[Found]:
-    cases = []
-    for number, line in enumerate(lines, start=1):
+    def keep_costs(self, costs: Costs) -> None:
+        """Writes what passes cost, once: a run that goes on keeps those it began with."""
         try:
-            cases.append(parse(json.loads(line)))
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise UsageError(f"line {number} of {name} is damaged: remove it to measure that prompt again") from None
-    return cases
+            if not (self.folder / COSTS).exists():
+                self._write(COSTS, {"rows": costs.rows, "seconds": costs.seconds})
+        except OSError as error:
+            raise _unwritten(self.folder / COSTS, error) from None
 
 
 def _unwritten(path: Path, error: OSError) -> ForedraftError:

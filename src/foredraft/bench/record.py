@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from foredraft.bench.memory import UNKNOWN, Memory
 from foredraft.core.events import Step, Times
 from foredraft.core.stop import Finish
 from foredraft.core.tree import EMPTY, DraftTree
@@ -30,7 +31,8 @@ class Trial:
     """One arm's generation of one prompt, from the scored prompt on.
 
     seconds: first token to last, opening included. opening: the drafter's opening and its work on the prompt.
-    prompt_faults: what the drafter did wrong before the first token.
+    prompt_faults: what the drafter did wrong before the first token. silent: the places of steps whose tokens showed
+    nothing yet. memory: of the process, at its end.
     """
 
     seconds: float
@@ -38,6 +40,8 @@ class Trial:
     finish: Finish | None
     prompt_faults: tuple[str, ...]
     steps: tuple[Step, ...]
+    silent: frozenset[int] = frozenset()
+    memory: Memory = UNKNOWN
 
     @cached_property
     def tokens(self) -> tuple[int, ...]:
@@ -67,8 +71,11 @@ class Case:
     trials: Mapping[str, Trial]
 
 
-def trial_json(arm: Arm) -> Json:
-    """What is kept of a generation. Chunks of the prompt are not steps of the text; their faults are kept."""
+def trial_json(arm: Arm, held: Memory = UNKNOWN) -> Json:
+    """What is kept of a generation. Chunks of the prompt are not steps of the text; their faults are kept.
+
+    held: the memory of the process at its end.
+    """
     emitting = [step for step in arm.completion.steps if step.tokens or step.finish is not None]
     others = [step for step in arm.completion.steps if not step.tokens and step.finish is None]
     found: Json = {"seconds": round(arm.seconds, DIGITS), "opening": round(arm.opening, DIGITS)}
@@ -77,6 +84,11 @@ def trial_json(arm: Arm) -> Json:
         found["prompt_faults"] = faults
     if arm.completion.finish_reason is not None:
         found["finish"] = arm.completion.finish_reason
+    silent = _silent(emitting, arm.completion.text)
+    if silent:
+        found["silent"] = silent
+    if held != UNKNOWN:
+        found["memory"] = [held.peak, held.anonymous]
     sources = list(dict.fromkeys(source for step in emitting for source, _ in step.spent if source != NONE))
     if sources:
         found["sources"] = sources
@@ -156,7 +168,16 @@ def _trial_of(found: Json) -> Trial:
         found.get("finish"),
         tuple(found.get("prompt_faults", ())),
         steps_of(found["steps"], tuple(map(str, found.get("sources", ())))),
+        frozenset(map(int, found.get("silent", ()))),
+        Memory(*found.get("memory", ())),
     )
+
+
+def _silent(steps: Sequence[Step], text: str) -> list[int]:
+    """Steps that showed nothing; what was held back to the end of a text comes with its last one."""
+    held = len(text) > sum(len(step.text) for step in steps)
+    last = len(steps) - 1
+    return [place for place, step in enumerate(steps) if not step.text and not (held and place == last)]
 
 
 def _spent_of(found: Sequence[float | None], sources: Sequence[str]) -> tuple[tuple[str, float], ...]:

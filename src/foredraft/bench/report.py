@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from foredraft.bench.entrants import PLAIN
+from foredraft.bench.latency import latency_json
+from foredraft.bench.memory import most
 from foredraft.bench.record import Case, Json, Trial
-from foredraft.bench.statistics import Pair, interval, loops, speedup
+from foredraft.bench.statistics import Pair, interval, loops, more_prompts, speedup
 from foredraft.engine.compare import first_difference
 from foredraft.engine.stats import Stats, by_source_json, forecast_json
 from foredraft.engine.stats import stats as stats_of
@@ -58,13 +60,12 @@ def report(setup: Json, cases: Sequence[Case], drafters: Sequence[str]) -> Json:
 
     A prompt has a case for each of its turns. setup: what every figure depends on, as the journal keeps it.
     """
-    plain = [case.trials[PLAIN] for case in cases]
     return {
         "model": setup["model"],
         "engine": setup["engine"],
         "suite": setup["suite"],
         "prompts": len({case.prompt for case in cases}),
-        "baseline": {"tok_s": speed(plain), "prompt_tok_s": _prompt_speed(cases)},
+        "baseline": _baseline(cases),
         "runs": [run_json(cases, drafter) for drafter in drafters],
         "machine": setup["machine"],
         "version": setup["version"],
@@ -75,9 +76,7 @@ def report(setup: Json, cases: Sequence[Case], drafters: Sequence[str]) -> Json:
 
 def run_json(cases: Sequence[Case], drafter: str) -> Json:
     """One drafter's part of the result."""
-    looping = [loops(case.trials[PLAIN].tokens) for case in cases]
-    whole = Figures(tuple(cases), drafter)
-    fresh = Figures(tuple(case for case, loop in zip(cases, looping, strict=True) if not loop), drafter)
+    whole, fresh = Figures(tuple(cases), drafter), Figures(without_loops(cases), drafter)
     stats = whole.stats
     faults = [fault for trial in whole.trials for fault in trial.faults]
     different = [case for case in cases if _difference(case, drafter) is not None]
@@ -91,18 +90,25 @@ def run_json(cases: Sequence[Case], drafter: str) -> Json:
         "accepted": stats.accepted,
         "by_source": by_source_json(stats),
         "forecast": forecast_json(stats.forecast),
-        "looping_share": sum(looping) / len(cases),
-        "without_looping": {"prompts": fresh.prompts, **_speeds(fresh)} if fresh.cases else None,
+        "looping_share": 1 - len(fresh.cases) / len(cases),
+        "without_looping": _without(fresh) if fresh.cases else None,
         "identical": not different,
         "first_difference": _difference(different[0], drafter) if different else None,
         "first_different_prompt": different[0].id if different else None,
         "different_prompts": len({case.prompt for case in different}),
         "identity_cases": sum(_tells(case.trials[drafter].stats) for case in cases),
-        "by_task": {task: _task_json(whole.only(task)) for task in dict.fromkeys(case.task for case in cases)},
+        "by_task": _by_task(whole),
         "time": _time(whole.trials),
+        "latency": latency_json(cases, drafter),
+        "memory": _memory(whole.trials),
         "faults": len(faults),
         "first_fault": faults[0] if faults else None,
     }
+
+
+def without_loops(cases: Sequence[Case]) -> tuple[Case, ...]:
+    """Those whose plain text does not loop."""
+    return tuple(case for case in cases if not loops(case.trials[PLAIN].tokens))
 
 
 def speed(trials: Sequence[Trial]) -> float:
@@ -118,23 +124,49 @@ def half_width(run: Json) -> float | None:
     return float((high - low) / 2 / run["speedup"])
 
 
-def _speeds(figures: Figures) -> Json:
-    found = interval(figures.pairs)
+def _baseline(cases: Sequence[Case]) -> Json:
+    plain, fresh = ([case.trials[PLAIN] for case in some] for some in (cases, without_loops(cases)))
     return {
+        "tok_s": speed(plain),
+        "prompt_tok_s": _prompt_speed(cases),
+        "without_looping": {"tok_s": speed(fresh)} if fresh else None,
+        "latency": latency_json(cases, PLAIN),
+        "memory": _memory(plain),
+    }
+
+
+def _speeds(figures: Figures) -> Json:
+    """more_prompts: that an interval within PRECISE would take; None where there is no interval."""
+    found = interval(figures.pairs)
+    speeds: Json = {
         "tok_s": figures.tok_s,
         "speedup": speedup(figures.pairs),
         "speedup_ci": list(found) if found is not None else None,
         "mean_acceptance_length": figures.stats.mean_acceptance_length,
     }
+    half = half_width(speeds)
+    return speeds | {"more_prompts": more_prompts(figures.prompts, half, PRECISE) if half is not None else None}
 
 
-def _task_json(figures: Figures) -> Json:
+def _without(fresh: Figures) -> Json:
+    """The same figures of the texts that do not loop."""
     return {
-        "speedup": speedup(figures.pairs),
-        "tok_s": figures.tok_s,
-        "mean_acceptance_length": figures.stats.mean_acceptance_length,
-        "prompts": figures.prompts,
+        "prompts": fresh.prompts,
+        **_speeds(fresh),
+        "draft_acceptance_rate": fresh.stats.draft_acceptance_rate,
+        "by_task": _by_task(fresh),
     }
+
+
+def _by_task(figures: Figures) -> Json:
+    tasks = dict.fromkeys(case.task for case in figures.cases)
+    return {task: _speeds(own := figures.only(task)) | {"prompts": own.prompts} for task in tasks}
+
+
+def _memory(trials: Sequence[Trial]) -> Json:
+    """Bytes: the largest of all texts. What other arms keep in memory is in it."""
+    found = most(trial.memory for trial in trials)
+    return {"peak_rss": found.peak, "anonymous": found.anonymous}
 
 
 def _time(trials: Sequence[Trial]) -> dict[str, float]:

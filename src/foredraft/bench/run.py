@@ -13,9 +13,11 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from foredraft.bench.entrants import PLAIN, Entrant
+from foredraft.bench.memory import UNKNOWN, forget_peak, memory
+from foredraft.bench.prompts import Prompt
 from foredraft.bench.record import Case, Json, case_of, trial_json
-from foredraft.bench.suites import Prompt
 from foredraft.core.errors import PromptError, RuleError
+from foredraft.core.events import Step
 from foredraft.core.params import SamplingParams
 from foredraft.engine.compare import WARM_UP, scored, timed
 from foredraft.engine.llm import LLM
@@ -84,6 +86,25 @@ def prepare(llm: LLM, prompts: Sequence[Prompt], seed: int, raw: bool, max_token
     return tasks
 
 
+def fitting(
+    llm: LLM, prompts: Sequence[Prompt], raw: bool, max_tokens: int
+) -> tuple[tuple[Prompt, ...], dict[str, str]]:
+    """The prompts that leave room for an answer in the model's context, and why the others are left out, by id: for a
+    suite that is made for contexts of several lengths. Raises PromptError where none fits.
+    """
+    kept, left_out = [], {}
+    for prompt in prompts:
+        try:
+            task = Task(prompt, 0, 0, raw)
+            task.check(llm, task.ids(llm, ()), max_tokens)
+            kept.append(prompt)
+        except PromptError as error:
+            left_out[prompt.id] = str(error)
+    if not kept:
+        raise PromptError(next(iter(left_out.values()), "there is no prompt: give a suite that has some"))
+    return tuple(kept), left_out
+
+
 def run_cases(
     entrants: Sequence[Entrant],
     tasks: Sequence[Task],
@@ -148,10 +169,11 @@ def run_case(
     try:
         for count, entrant in enumerate(order, start=1):
             llm = entrant.fresh(task.tenant(warm))
-            arm = timed(llm, ids, params, cache=base.fork() if entrant.forks else None)
+            watch = _Watch()
+            arm = timed(llm, ids, params, watch, cache=base.fork() if entrant.forks else None)
             if arm.completion.finish_reason == "error":
                 raise RuleError(f"prompt {task.id!r}: {arm.completion.stop_reason}")
-            trials[entrant.name] = trial_json(arm)
+            trials[entrant.name] = trial_json(arm, watch.held)
             each(count)
     finally:
         base.close()
@@ -164,6 +186,18 @@ def run_case(
         "order": [entrant.name for entrant in order],
         "trials": trials,
     }
+
+
+class _Watch:
+    """The memory of the process when a text ends, before its cache is given back; looked at off the clock."""
+
+    def __init__(self) -> None:
+        self.held = UNKNOWN
+        forget_peak()
+
+    def __call__(self, step: Step) -> None:
+        if step.finish is not None:
+            self.held = memory()
 
 
 def _owed(tasks: Sequence[Task], done: Mapping[str, Case], warm: bool) -> set[str]:

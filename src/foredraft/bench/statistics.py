@@ -68,6 +68,13 @@ def interval(
     return float(low), float(high)
 
 
+def more_prompts(prompts: int, half: float, wanted: float) -> int:
+    """How many more prompts of the same kind would bring the half-width of an interval from `half` down to `wanted`: it
+    shrinks with the root of their number.
+    """
+    return max(0, math.ceil(prompts * (half / wanted) ** 2 - 1e-9) - prompts)
+
+
 def loops(tokens: Sequence[int], size: int = 8, times: int = 3, window: int = 64) -> bool:
     """True when some `size` tokens in a row occur `times` times within `window` tokens: small models at temperature 0
     do, and a drafter that looks things up then seems brilliant.

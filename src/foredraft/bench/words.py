@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from foredraft.bench.entrants import NONE
 from foredraft.bench.record import Json
-from foredraft.bench.report import PRECISE, half_width
+from foredraft.bench.report import PRECISE
 from foredraft.bench.sweep import ADVICE, NEAR
 from foredraft.draft.family import LENGTH
 
@@ -23,10 +23,20 @@ def summary(result: Json) -> list[str]:
     ]
     if "sweep" in result:
         lines += [line for one in result["sweep"]["drafters"] for line in _sweep(one, result["sweep"]["option"])]
-    wide = [run for run in result["runs"] if (half := half_width(run)) is None or half > PRECISE]
-    if wide:
-        lines.append(f"More prompts are needed for intervals within {PRECISE:.0%}: these have {result['prompts']}.")
-    return lines
+    return lines + _more(result)
+
+
+def _more(result: Json) -> list[str]:
+    """Whose interval is too wide, and how many more prompts would make it narrow enough."""
+    wide = [run for run in result["runs"] if run["more_prompts"] != 0]
+    if not wide:
+        return []
+    wanted = [f"{run['drafter']} about {run['more_prompts']}" for run in wide if run["more_prompts"] is not None] or [
+        "at least one"
+    ]
+    return [
+        f"More prompts are needed for intervals within {PRECISE:.0%}: beside these {result['prompts']}, {_and(wanted)}."
+    ]
 
 
 def promises_identity(result: Json) -> bool:

@@ -64,6 +64,7 @@ JsonSchema = Annotated[str | None, typer.Option(metavar="FILE", help="the text i
 Regex = Annotated[str | None, typer.Option(help="the whole text matches this regular expression")]
 Grammar = Annotated[str | None, typer.Option(metavar="FILE", help="the text matches this Lark grammar")]
 Choice = Annotated[list[str] | None, typer.Option(help="the text is one of these; may be given several times")]
+Suite = Annotated[str, typer.Option(help="builtin, copy, long, humaneval, or a file of JSON lines {id, task, turns}")]
 Debug = Annotated[bool, typer.Option("--debug", help="show tracebacks")]
 
 
@@ -241,12 +242,22 @@ def cost(
     passes: Annotated[int | None, typer.Option(help="passes of every kind; 30 when not given")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="5 passes of every kind: a first look")] = False,
     shape: Annotated[str, typer.Option(help="rows as chain, as random tree, or both")] = "both",
+    explain: Annotated[
+        bool, typer.Option("--explain", help="what bounds a pass, what theory makes of it, what limits a drafter now")
+    ] = False,
+    drafter: Annotated[str | None, typer.Option(help="with --explain: whom to try; auto when not given")] = None,
+    suite: Annotated[str | None, typer.Option(help="with --explain: builtin, or a file of prompts to try")] = None,
+    prompts: Annotated[int | None, typer.Option(help="with --explain: how many prompts; 3 when not given")] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(help="with --explain: tokens for each prompt; 64 when not given")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="as a JSON object")] = False,
 ) -> int:
     """What a pass of several rows costs here, against the speed of memory."""
-    from foredraft.cli.cost import Job
+    from foredraft.cli.cost import Job, trying_of
 
-    return Job(model, engine, threads, rows, context, passes, shape, quick, json).run()
+    trying = trying_of(explain, drafter, suite, prompts, max_tokens)
+    return Job(model, engine, threads, rows, context, passes, shape, quick, json, trying).run()
 
 
 @app.command()
@@ -263,7 +274,7 @@ def bench(
     num_speculative_tokens: Length = None,
     draft_model: DraftModel = None,
     speculative_config: Config = None,
-    suite: Annotated[str, typer.Option(help="builtin, or a file of JSON lines {id, task, turns}")] = "builtin",
+    suite: Suite = "builtin",
     limit_per_task: Annotated[int | None, typer.Option(help="prompts of every task; all when not given")] = None,
     max_tokens: MaxTokens = 128,
     temperature: Temperature = 0.0,
@@ -309,6 +320,31 @@ def bench(
 
 
 @app.command()
+def simulate(
+    folder: Annotated[str, typer.Argument(help="what `foredraft bench --out` wrote")],
+    drafter: Annotated[
+        str | None, typer.Option(help="which of the run's, as written there; every one that can be replayed otherwise")
+    ] = None,
+    num_speculative_tokens: Annotated[
+        str | None, typer.Option(help="tokens drafted a round at most, as in 2,4,8: the size of the tree")
+    ] = None,
+    depth: Annotated[int | None, typer.Option(help="of a draft at most, whatever the size of the tree")] = None,
+    sources: Annotated[
+        str | None, typer.Option(help="who may draft, first come first served, as in suffix,recycling; else all")
+    ] = None,
+    drafting: Annotated[float, typer.Option(help="what drafts cost, in what they cost when recorded")] = 1.0,
+    acceptance: Annotated[
+        str | None, typer.Option(help="rates by depth, as in 0.8,0.7: what a drafter so good would bring")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="as a JSON object")] = False,
+) -> int:
+    """What another setting would have brought in a recorded benchmark."""
+    from foredraft.cli.simulate import Job
+
+    return Job(folder, drafter, num_speculative_tokens, depth, sources, drafting, acceptance, json).run()
+
+
+@app.command()
 def audit(
     model: Model = "smollm2",
     engine: Engine = "auto",
@@ -316,7 +352,7 @@ def audit(
     drafters: Annotated[
         str | None, typer.Option(help="which to compare with plain decoding; every one that can run when not given")
     ] = None,
-    suite: Annotated[str, typer.Option(help="builtin, or a file of JSON lines {id, task, turns}")] = "builtin",
+    suite: Suite = "builtin",
     quick: Annotated[bool, typer.Option("--quick", help="less of everything: under a minute")] = False,
     raw: Annotated[bool, typer.Option("--raw", help="no chat template: continue the prompts as they stand")] = False,
     out: Annotated[str | None, typer.Option(help="folder for the cases; the same command goes on there")] = None,
@@ -326,6 +362,17 @@ def audit(
     from foredraft.cli.audit import Job
 
     return Job(model, engine, threads, drafters, suite, quick, raw, out, json).run()
+
+
+@app.command()
+def report(
+    folders: Annotated[list[str], typer.Argument(metavar="DIR", help="folders that `foredraft bench --out` wrote")],
+    out: Annotated[str | None, typer.Option(help="the page; DIR/report.html when not given")] = None,
+) -> None:
+    """A benchmark as one self-contained page, with plots."""
+    from foredraft.cli.report import write_report
+
+    write_report(folders, out)
 
 
 def command() -> Callable[..., Any]:

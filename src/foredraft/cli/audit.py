@@ -28,7 +28,8 @@ from foredraft.audit.sampled import count_texts
 from foredraft.bench.entrants import ALL, Entrant, every, listed
 from foredraft.bench.journal import Records
 from foredraft.bench.machine import commit, isa_of, machine, weights_hash
-from foredraft.bench.suites import Prompt, hash_of, load_suite
+from foredraft.bench.prompts import Prompt
+from foredraft.bench.suites import hash_of, load_suite
 from foredraft.cli.progress import counting
 from foredraft.cli.show import loading
 from foredraft.core.errors import UsageError

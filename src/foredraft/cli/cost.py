@@ -7,19 +7,26 @@ from dataclasses import dataclass
 from typing import Any
 
 from foredraft.bench.machine import isa_of
+from foredraft.bench.suites import BUILTIN
+from foredraft.cli.explain import Trying, explain, explanation_json, explanation_text
 from foredraft.cli.progress import counting
 from foredraft.cli.show import loading
 from foredraft.core.errors import UsageError
+from foredraft.draft import line_up
 from foredraft.engine.backends import Loaded, load_model
+from foredraft.engine.llm import DEFAULT_DRAFTER
 from foredraft.engine.measure import NEARLY_FREE, PASSES, SHAPES, Cost, Shape, measure_cost
 from foredraft.models.facts import facts
 
 QUICK = 5  # passes
+PROMPTS, MAX_TOKENS = 3, 64  # of the run that --explain makes
 
 
 @dataclass(frozen=True)
 class Job:
-    """One call of the command, its options as given. passes: None for as many as figures to publish need."""
+    """One call of the command, its options as given. passes: None for as many as figures to publish need. trying: a
+    drafter to explain what limits it, where that is asked.
+    """
 
     model: str
     engine: str
@@ -30,12 +37,16 @@ class Job:
     shape: str
     quick: bool
     json: bool
+    trying: Trying | None = None
 
     def run(self) -> int:
         """Measures and prints; returns the exit status."""
         rows, shapes = _rows(self.rows), _shapes(self.shape)
         if self.passes is not None and self.quick:
             raise UsageError("--quick is a number of passes too: give it or --passes, not both")
+        if self.trying is not None:
+            self.trying.chosen()
+            line_up(self.trying.drafter)
         passes = self.passes if self.passes is not None else QUICK if self.quick else PASSES
         with loading(self.model) as progress:
             loaded = load_model(self.model, engine=self.engine, threads=self.threads, progress=progress)
@@ -52,10 +63,34 @@ class Job:
                     shapes=shapes,
                     each=each,
                 )
+            explained = explain(loaded, cost, self.trying) if self.trying is not None else None
         finally:
             loaded.model.close()
-        print(jsonlib.dumps(_as_json(loaded, cost, passes)) if self.json else "\n".join(_as_text(loaded, cost)))
+        if self.json:
+            more = {"explain": explanation_json(explained)} if explained is not None else {}
+            print(jsonlib.dumps(_as_json(loaded, cost, passes) | more))
+        else:
+            page = ["", *explanation_text(explained)] if explained is not None else []
+            print("\n".join([*_as_text(loaded, cost), *page]))
         return 0
+
+
+def trying_of(
+    explain: bool, drafter: str | None, suite: str | None, prompts: int | None, max_tokens: int | None
+) -> Trying | None:
+    """What is to be tried. Raises UsageError where that is said and no explanation is asked for."""
+    said = {"--drafter": drafter, "--suite": suite, "--prompts": prompts, "--max-tokens": max_tokens}
+    if not explain:
+        for option, value in said.items():
+            if value is not None:
+                raise UsageError(f"{option} is for the run that --explain makes: add --explain, or leave it out")
+        return None
+    return Trying(
+        drafter if drafter is not None else DEFAULT_DRAFTER,
+        suite if suite is not None else BUILTIN,
+        prompts if prompts is not None else PROMPTS,
+        max_tokens if max_tokens is not None else MAX_TOKENS,
+    )
 
 
 def _rows(text: str) -> list[int]:

@@ -24,7 +24,9 @@ HEADS = re.compile(r"output\.weight|(.*\.)?lm_head\.weight")
 
 @dataclass(frozen=True)
 class Facts:
-    """bytes_per_token: as stored, of all tensors that a pass of one row reads. types: tensor type -> how many."""
+    """bytes_per_token: as stored, of all tensors that a pass of one row reads. weights_per_token: how many numbers that
+    is, which every row is multiplied with. types: tensor type -> how many.
+    """
 
     name: str
     path: str
@@ -36,6 +38,7 @@ class Facts:
     vocabulary: int
     types: dict[str, int]
     bytes_per_token: int
+    weights_per_token: int
     chat_template: bool
 
 
@@ -60,6 +63,7 @@ def facts(source: Source) -> Facts:
         words,
         dict(Counter(kind for kind, _, _ in tensors.values())),
         sum(nbytes for _, _, nbytes in read.values()),
+        sum(count for _, count, _ in read.values()),
         template,
     )
 

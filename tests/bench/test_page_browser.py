@@ -1,0 +1,81 @@
+"""The page in a real browser: nothing is loaded, nothing sticks out, and it can be read without a mouse."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from foredraft.bench.events import read
+from foredraft.bench.page import page
+from recorded import recorded
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium is installed")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("page")
+    path = folder / "report.html"
+    path.write_text(page([read(recorded(folder / name)) for name in ("one", "two")]), encoding="utf-8")
+    return path.as_uri()
+
+
+def opened(browser: Any, address: str, **context: Any) -> tuple[Any, list[str]]:
+    """The page, and whatever the browser complained of or asked for beside it."""
+    shown = browser.new_context(**context).new_page()
+    noticed: list[str] = []
+    shown.on("console", lambda message: noticed.append(message.text))
+    shown.on("request", lambda request: noticed.append(request.url) if request.url != address else None)
+    shown.goto(address)
+    return shown, noticed
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1200])
+def test_nothing_is_loaded_and_nothing_sticks_out(browser: Any, address: str, scheme: str, width: int) -> None:
+    shown, noticed = opened(browser, address, color_scheme=scheme, viewport={"width": width, "height": 800})
+    assert noticed == []
+    assert shown.evaluate("document.documentElement.scrollWidth") <= width
+    assert shown.locator("figure svg[role=img]").count() == 10
+    # The text of every picture lies within it.
+    outside = """[...document.querySelectorAll("svg[role=img]")].flatMap(svg => {
+        const box = svg.getBoundingClientRect();
+        return [...svg.querySelectorAll("text")].filter(text => {
+            const own = text.getBoundingClientRect();
+            const across = own.left >= box.left - 1 && own.right <= box.right + 1;
+            return !across || own.top < box.top - 1 || own.bottom > box.bottom + 1;
+        }).map(text => text.textContent);
+    })"""
+    assert shown.evaluate(outside) == []
+
+
+def test_ink_and_paper_change_with_the_scheme(browser: Any, address: str) -> None:
+    colours = "[getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]"
+    found = [opened(browser, address, color_scheme=scheme)[0].evaluate(colours) for scheme in ("light", "dark")]
+    sums = [[sum(map(int, one[4:-1].split(","))) for one in pair] for pair in found]
+    assert sums[0][0] < 150 < 700 < sums[0][1]
+    assert sums[1][1] < 150 < 600 < sums[1][0]
+
+
+def test_a_table_opens_by_keyboard_and_without_script(browser: Any, address: str) -> None:
+    shown, _ = opened(browser, address, java_script_enabled=False)
+    summary = shown.locator("summary").first
+    assert not shown.locator("details table").first.is_visible()
+    summary.focus()
+    shown.keyboard.press("Enter")
+    assert shown.locator("details table").first.is_visible()
