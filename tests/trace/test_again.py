@@ -35,13 +35,13 @@ RULES = {
     "greedy, with what it does not use": Rules(top_k=1, top_p=0.3),
     "warm": Rules(temperature=0.8),
     "narrow": Rules(temperature=1.1, top_k=3),
-    "rules that follow the text": Rules(steps=(MinTokens(frozenset({2, 5}), 9),), temperature=1.0),
+    "rules that follow the text": Rules(steps=(MinTokens(9, (2, 5)),), temperature=1.0),
 }
 
 DRAFTERS: dict[str, tuple[AnyDrafter, Verifier]] = {
     "plain": (Nothing(), Match()),
     "a tree": (Top(DRAFT, (2, 2)), Match()),
-    "nonsense": (Spam(), Match()),
+    "nonsense": (Spam(DRAFT, (2, 2)), Match()),
     "sampled": (Without(DRAFT, (2, 2)), Recursive()),
     "probes": (Lookahead(Options()), Match()),
 }
@@ -97,7 +97,7 @@ def test_a_certain_law_has_no_entropy() -> None:
 
 
 def test_steps_of_another_text_are_refused() -> None:
-    sequence = generated(Random(seed=3), Match(), Rules())
+    sequence = generated(Random(DRAFT, (2, 2)), Match(), Rules())
     with pytest.raises(ValueError, match="are they its own"):
         seen_again(ToyModel(TARGET), PROMPT[:-2], Rules(), [step for step in sequence.steps if step.tokens])
 

@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install -e '.[dev]'")
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 import traces
 from foredraft.trace.page import page
@@ -84,7 +84,7 @@ def test_it_plays_to_the_end_and_shows_the_text(reader: Reader, record: Json) ->
     assert reader.shown("tokens") == ""
     reader.page.locator("h1").click()
     reader.keys.press("Space")
-    reader.page.wait_for_function("document.getElementById('status').textContent.includes('Both have finished')")
+    expect(reader.page.locator("#status")).to_contain_text("Both have finished")
     assert reader.shown("tokens") == record["text"]
     assert reader.shown("plain") == record["text"]
     assert reader.text("#ours output").startswith(f"{TOKENS}/{TOKENS} tokens")
@@ -94,12 +94,17 @@ def test_it_plays_to_the_end_and_shows_the_text(reader: Reader, record: Json) ->
 def test_playing_can_be_paused_inside_a_round(reader: Reader) -> None:
     reader.page.get_by_label("Speed").select_option("200")
     reader.page.get_by_role("button", name="Play").click()
-    reader.page.wait_for_function("document.querySelectorAll('#nodes .box').length > 1")
+    reader.page.locator("#hand").wait_for(state="attached")
     reader.page.get_by_role("button", name="Pause").click()
     stood = reader.page.evaluate("document.getElementById('hand').style.left")
     reader.page.wait_for_timeout(50)
     assert reader.page.evaluate("document.getElementById('hand').style.left") == stood
     assert reader.page.get_by_role("button", name="Play").count() == 1
+    # Before the pass nobody knows what the target holds of the drafts, nor which of them stand.
+    assert reader.text("#round-name").startswith("Round 1 of")
+    assert "accepted" not in reader.text("#round-name")
+    for hidden in ("#nodes .p", "#nodes .mark"):
+        assert not any(one.is_visible() for one in reader.page.locator(hidden).all())
 
 
 def test_keys_step_jump_and_change_speed(reader: Reader, record: Json) -> None:
@@ -188,7 +193,7 @@ def test_everything_is_reached_in_order_by_a_visible_focus(reader: Reader) -> No
         assert (where, outline) == (name, "solid")
 
 
-def test_controls_and_pictures_have_names(reader: Reader) -> None:
+def test_controls_and_pictures_have_names(reader: Reader, record: Json) -> None:
     reader.keys.press("ArrowRight")
     for name in ("To the start", "One round back", "Play", "One round on", "To the end"):
         assert reader.page.get_by_role("button", name=name, exact=True).count() == 1
@@ -200,12 +205,25 @@ def test_controls_and_pictures_have_names(reader: Reader) -> None:
             )
             assert named, (role, one.evaluate("one => one.outerHTML.slice(0, 80)"))
     label = reader.page.locator("#nodes .box").nth(1).get_attribute("aria-label")
-    assert all(word in label for word in ("depth 1", "drafted by top", "target", "claimed"))
+    assert all(word in label for word in ("depth 1", f"drafted by {record['sources'][0]}", "target", "claimed"))
+
+
+@pytest.mark.parametrize("box", ["tokens", "plain"])
+def test_the_newest_token_is_in_sight(browser: Any, file: Path, box: str) -> None:
+    reader = Reader(browser, file, viewport={"width": 375, "height": 640})
+    for key in ("End", "Home", "n", "n", "n", "End"):
+        reader.keys.press(key)
+        newest = reader.page.locator(f"#{box} .on").last
+        if newest.count():
+            around, own = reader.page.locator(f"#{box}").bounding_box(), newest.bounding_box()
+            assert around["y"] <= own["y"]
+            assert own["y"] + own["height"] <= around["y"] + around["height"]
+    reader.context.close()
 
 
 def test_the_table_has_every_round(reader: Reader, record: Json) -> None:
     reader.page.get_by_text("All rounds as a table").click()
-    assert reader.page.locator("#rounds tbody tr").count() == len(record["rounds"])
+    expect(reader.page.locator("#rounds tbody tr")).to_have_count(len(record["rounds"]))
 
 
 # Ratio of the luminances of every visible text and the worst of the grounds behind it (WCAG 2.2, 1.4.3).
@@ -301,7 +319,7 @@ def test_reduced_motion_shows_rounds_whole(browser: Any, file: Path, record: Jso
     )
     reader.page.get_by_label("Speed").select_option("5")
     reader.page.get_by_role("button", name="Play").click()
-    reader.page.wait_for_function("document.getElementById('status').textContent.includes('Both have finished')")
+    expect(reader.page.locator("#status")).to_contain_text("Both have finished")
     assert reader.page.evaluate("[...window.phases]") == ["decided"]
     assert reader.shown("tokens") == record["text"]
     reader.context.close()

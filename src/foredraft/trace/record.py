@@ -51,15 +51,15 @@ def record(
     promised: whether the two must say the same.
     """
     ours = found.speculative
-    texts, sources = Texts(), Texts()
     emitting = [(step, own) for step, own in zip(ours.completion.steps, seen, strict=True) if step.tokens]
+    texts, sources = Texts(), Texts()
+    for names in (names for step, _ in emitting for names in step.tree.sources):
+        for name in names.split("+"):  # before those that only spent time: the first letters are theirs
+            sources(name)
     begins = accumulate((step.wall for step, _ in emitting), initial=ours.opening)
     rounds = [_round(step, own, begin, texts, sources, label) for (step, own), begin in zip(emitting, begins)]
     said = pieces(decode, ours.completion.token_ids, ours.completion.text)
     tokens = _tokens(emitting, said, texts, label)
-    for step, _ in emitting:  # those that drafted nothing too
-        for source, _seconds in step.spent:
-            sources(source)
     return {
         "format": FORMAT,
         "facts": dict(facts),

@@ -72,9 +72,10 @@ function render(view, time) {
   if (now.round !== before.round) {
     view.drawn = drawTree(trace, now.round);
     drawSpent(trace, now.round);
-    byId("round-name").textContent = roundWords(trace, now.round);
     stageStrips(trace, now);
   }
+  const heading = roundWords(trace, now);
+  if (byId("round-name").textContent !== heading) byId("round-name").textContent = heading;
   stageTree(view.drawn, now);
   if (now.round !== before.round || now.decided !== before.decided) followTree(view.drawn, now.decided);
   stageSpent(trace, now);
@@ -96,10 +97,12 @@ function lane(id, count, all, seconds, whole) {
   box.classList.toggle("done", done);
 }
 
-function roundWords(trace, at) {
-  if (at < 0) return "Before the first round";
-  const round = trace.rounds[at];
-  return `Round ${at + 1} of ${trace.rounds.length}: ${drafts(round)} drafted, ${round.accepted} accepted, ${plural(round.count, "token")} said`;
+function roundWords(trace, now) {
+  if (now.round < 0) return "Before the first round";
+  const round = trace.rounds[now.round];
+  const which = `Round ${now.round + 1} of ${trace.rounds.length}`;
+  if (!now.decided) return `${which}: ${now.drafting < 1 ? "drafting" : `one pass of the target judges ${plural(drafts(round), "draft")}`}`;
+  return `${which}: ${drafts(round)} drafted, ${round.accepted} accepted, ${plural(round.count, "token")} said`;
 }
 
 function stopWords(trace, stop) {
@@ -121,9 +124,9 @@ function pick(view, at) {
 function say(view) {
   const now = standing(view.trace, view.time);
   const end = view.time >= view.trace.finished ? " Both have finished." : "";
-  const texts = view.trace.rounds[now.round];
+  const texts = now.decided ? view.trace.rounds[now.round] : null;
   const said = texts ? view.trace.tokens.slice(texts.first, texts.first + texts.count).map((one) => one.label).join("") : "";
-  byId("status").textContent = view.playing ? "" : `${roundWords(view.trace, now.round)}${said ? `: “${said}”` : ""}.${end}`;
+  byId("status").textContent = view.playing ? "" : `${roundWords(view.trace, now)}${said ? `: “${said}”` : ""}.${end}`;
 }
 
 function goTo(view, stop) {

@@ -62,9 +62,9 @@ function show(box, spans, before, count) {
     box.scrollTop = 0;
     return;
   }
-  const bottom = newest.offsetTop + newest.offsetHeight - box.offsetTop;
+  const bottom = newest.offsetTop + newest.offsetHeight;
   if (bottom > box.scrollTop + box.clientHeight - 8) box.scrollTop = bottom - box.clientHeight + 8;
-  else if (newest.offsetTop - box.offsetTop < box.scrollTop) box.scrollTop = newest.offsetTop - box.offsetTop - 8;
+  else if (newest.offsetTop < box.scrollTop) box.scrollTop = newest.offsetTop - 8;
 }
 
 /** Who drafted how much: one entry a source, then the target, then the scale of shades. */
