@@ -107,6 +107,23 @@ def test_playing_can_be_paused_inside_a_round(reader: Reader) -> None:
         assert not any(one.is_visible() for one in reader.page.locator(hidden).all())
 
 
+def test_both_clocks_run_by_measured_times(reader: Reader, record: Json) -> None:
+    """A round of this record takes 20 ms: 4 of drafting, then 14 of the pass; a token of plain decoding takes 12."""
+    times = [0.0, 0.002, 0.01, 0.019, 0.02, 0.0201, 9.0]
+    found = reader.page.evaluate(
+        "times => { const trace = opened(JSON.parse(document.getElementById('data').textContent)); "
+        "return times.map(time => standing(trace, time)); }",
+        times,
+    )
+    first = record["rounds"][0]["count"]
+    assert [now["round"] for now in found] == [-1, 0, 0, 0, 0, 1, len(record["rounds"]) - 1]
+    assert [now["decided"] for now in found] == [True, False, False, False, True, False, True]
+    assert [now["verifying"] for now in found] == [False, False, True, False, False, False, False]
+    assert [now["shown"] for now in found] == [0, 0, 0, 0, first, first, TOKENS]
+    assert [now["plain"] for now in found] == [0, 0, 0, 1, 1, 1, TOKENS]
+    assert found[1]["drafting"] == pytest.approx(0.5)
+
+
 def test_keys_step_jump_and_change_speed(reader: Reader, record: Json) -> None:
     texts, tokens, rounds = record["texts"], record["tokens"], record["rounds"]
 

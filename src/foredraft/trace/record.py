@@ -137,7 +137,7 @@ def _tree(step: Step, seen: Seen, texts: Texts, sources: Texts, label: Label) ->
     """claim: what the drafters held of a node's token once its parent is accepted."""
     tree = step.tree
     above = [0.0 if parent == ROOT else tree.score[parent] for parent in tree.parents]
-    found = {
+    found: Json = {
         "tokens": [texts(label(token)) for token in tree.tokens],
         "parents": list(tree.parents),
         "p": [_prob(one) for one in seen.drafts],

@@ -34,7 +34,7 @@ function drawSpent(trace, at) {
       + `${milliseconds(pass * round.count)} for as many.`,
     sources.length ? `Drafting and learning: ${sources.join(", ")}.` : "",
     round.expected
-      ? `The policy expected ${round.expected[0]} tokens in ${milliseconds(round.expected[1])} of drafting and the pass.`
+      ? `The policy expected ${plural(round.expected[0], "token")} in ${milliseconds(round.expected[1])} of drafting and the pass.`
       : "",
     round.fault ? `The drafter failed: ${round.fault}.` : "",
   ];
