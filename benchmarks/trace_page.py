@@ -18,7 +18,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from foredraft.cli import run
+from foredraft import SamplingParams, load
+from foredraft.trace.page import page as page_of
+from foredraft.trace.run import trace
 
 PROMPT = "Write a long story about a lighthouse keeper who finds a letter. Tell it in many short sentences."
 PAINTED = """() => new Promise(done => requestAnimationFrame(() => setTimeout(() => done(performance.now()))))"""
@@ -32,14 +34,20 @@ def main() -> int:
     parser.add_argument("--times", type=int, default=5)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        page = given.page
-        if page is None:
-            page = Path(folder) / "page.html"
-            words = ["-m", given.model, "--max-tokens", str(given.max_tokens), "--temperature", "0.8", "--seed", "1"]
-            if status := run(["trace", *words, "--out", str(page), PROMPT]):
-                return status
+        page = given.page or Path(folder) / "page.html"
+        if given.page is None:
+            page.write_bytes(traced(given.model, given.max_tokens).encode())
         print(json.dumps({"bytes": page.stat().st_size} | opened(page.resolve(), given.times)))
     return 0
+
+
+def traced(model: str, tokens: int) -> str:
+    """The page of a text of `tokens` tokens, which goes on where the model would end it."""
+    params = SamplingParams(max_tokens=tokens, temperature=0.8, seed=1, ignore_eos=True)
+    with load(model) as llm:
+        ids = llm.encode_chat([{"role": "user", "content": PROMPT}])
+        record, _ = trace(llm, ids, params, PROMPT, {"model": model})
+    return page_of(record)
 
 
 def opened(page: Path, times: int) -> dict[str, Any]:

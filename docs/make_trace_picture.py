@@ -2,7 +2,7 @@
 
     make_trace_picture.py [--page FILE.html] [--round N]
 
-Without --round, the round that accepted most among those with a rejected branch.
+Without --round, that after the first third which accepted most among those with a rejected branch.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Any
 from foredraft.cli import run
 
 PICTURE = Path(__file__).parent / "trace.png"
-PROMPT = "Write a Python function area(radius), then the same function again with a docstring."
-SIZE = {"width": 1280, "height": 860}
+PROMPT = "Rename radius to r in this code and print all of it: def area(radius): return 3.14159 * radius * radius"
+SIZE = {"width": 1280, "height": 1024}
 
 
 def main() -> int:
@@ -54,15 +54,18 @@ def photograph(page: Path, number: int | None) -> None:
 
 
 def telling(data: dict[str, Any]) -> int:
-    """The number of the round with most accepted drafts, of those whose tree has a few branches and a rejected one."""
-    rounds = list(enumerate(data["rounds"], 1))
+    """The number of the round with most accepted drafts, of those whose tree has a few branches and a rejected one.
+
+    After the first third, so that there is a text to see.
+    """
+    rounds = list(enumerate(data["rounds"], 1))[len(data["rounds"]) // 3 :]
 
     def worth(one: dict[str, Any]) -> tuple[bool, int]:
         tree = one.get("tree")
         if tree is None:
             return False, 0
         branches = len(tree["parents"]) - len(set(tree["parents"])) + 1
-        return 3 <= branches <= 7 and one["accepted"] < len(tree["tokens"]), one["accepted"]
+        return 2 <= branches <= 9 and one["accepted"] < len(tree["tokens"]), one["accepted"]
 
     return max(rounds, key=lambda pair: worth(pair[1]))[0]
 
