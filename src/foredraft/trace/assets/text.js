@@ -137,5 +137,5 @@ function origin(trace, token) {
   if (!tree || tree.tokens.length === tree.probes.length) return "nothing was drafted, the target said it";
   const above = tree.path.length ? tree.path[tree.path.length - 1] : -1;
   const denied = tree.parents.some((parent, node) => parent === above && !tree.probes.includes(node));
-  return denied ? "the target’s correction of the draft" : "the target’s bonus after a draft accepted whole";
+  return denied ? "the target’s correction of the draft" : "the target’s bonus after a branch accepted to its end";
 }
