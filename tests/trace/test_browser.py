@@ -210,6 +210,15 @@ def test_everything_is_reached_in_order_by_a_visible_focus(reader: Reader) -> No
         assert (where, outline) == (name, "solid")
 
 
+def test_a_long_prompt_scrolls_in_its_place_by_keys(browser: Any, record: Json, tmp_path: Path) -> None:
+    (tmp_path / "page.html").write_bytes(page(record | {"prompt": "once more " * 400}).encode())
+    reader = Reader(browser, tmp_path / "page.html")
+    reader.keys.press("Tab")
+    assert reader.page.evaluate("document.activeElement.id") == "prompt"
+    assert reader.page.locator("#prompt").bounding_box()["height"] < 100
+    reader.context.close()
+
+
 def test_controls_and_pictures_have_names(reader: Reader, record: Json) -> None:
     reader.keys.press("ArrowRight")
     for name in ("To the start", "One round back", "Play", "One round on", "To the end"):

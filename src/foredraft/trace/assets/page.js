@@ -51,7 +51,9 @@ function drawHead(trace) {
   else if (trace.promised) verdict.append(`BUT NOT THE SAME TOKENS, from token ${trace.first_difference + 1} on`);
   else verdict.append("another text of the same law");
   verdict.append(` · ${stats.mean_acceptance_length.toFixed(2)} tokens a pass`);
-  byId("prompt").append(element("b", { textContent: "Prompt " }), trace.prompt);
+  const prompt = byId("prompt");
+  prompt.append(element("b", { textContent: "Prompt " }), trace.prompt);
+  if (prompt.scrollHeight > prompt.clientHeight + 2) Object.assign(prompt, { tabIndex: 0, role: "region", ariaLabel: "Prompt" });
   for (const [name, value] of Object.entries(trace.facts)) {
     byId("facts").append(element("div", {}, element("dt", { textContent: name }), element("dd", { textContent: value })));
   }
