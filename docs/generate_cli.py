@@ -10,6 +10,7 @@ PAGE = Path(__file__).parent / "cli.md"
 COMMANDS = (
     "",
     "generate",
+    "trace",
     "chat",
     "models",
     "models list",

@@ -30,6 +30,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "engine": (*BELOW, "models", "heads", "draft"),
     "bench": (*BELOW, "models", "heads", "draft", "engine"),
     "audit": (*BELOW, "models", "heads", "draft", "engine", "bench", "testing"),
+    "trace": (*BELOW, "models", "heads", "draft", "engine"),
 }
 
 # Heavy library -> the folders and files that may import it; a file is named by its beginning.

@@ -17,7 +17,7 @@ from foredraft.core.errors import UsageError
 from foredraft.core.events import Step
 from foredraft.core.protocols import News
 from foredraft.draft.none import Nothing
-from foredraft.engine.compare import compare, timed
+from foredraft.engine.compare import compare, race, timed
 from tiny import write_model
 
 
@@ -63,3 +63,12 @@ def test_identity_is_not_claimed_where_it_is_not_promised(llm: LLM) -> None:
     assert compare(ratio, llm.encode("ababab"), SamplingParams(max_tokens=12)).identical
     with pytest.raises(UsageError, match="n must be 1"):
         compare(llm, llm.encode("hello"), SamplingParams(temperature=1.0, n=2))
+
+
+def test_a_race_is_run_whatever_is_promised(llm: LLM) -> None:
+    """Plain decoding says the text of its seed, whatever verifier draws the other one."""
+    prompt = llm.encode("abcabcabc")
+    params = SamplingParams(max_tokens=8, temperature=1.5, seed=1, ignore_eos=True)
+    found = race(LLM(llm.loaded, "lookup", verifier="recursive"), prompt, params)
+    assert len(found.speculative.completion.token_ids) == 8
+    assert found.plain.completion.token_ids == LLM(llm.loaded, "none").generate(prompt, params).token_ids

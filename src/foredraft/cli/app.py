@@ -9,6 +9,33 @@ from typing import Annotated, Any
 import typer
 
 from foredraft import __version__
+from foredraft.cli.options import (
+    AllowLossy,
+    Choice,
+    Config,
+    Debug,
+    Drafter,
+    DraftModel,
+    Engine,
+    Grammar,
+    JsonSchema,
+    Length,
+    MaxTokens,
+    MinP,
+    Model,
+    Policy,
+    PromptFile,
+    Raw,
+    Regex,
+    Seed,
+    Stop,
+    Suite,
+    Temperature,
+    Threads,
+    TopK,
+    TopP,
+    Verifier,
+)
 from foredraft.cli.train import app as train
 
 app = typer.Typer(
@@ -19,53 +46,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-Model = Annotated[str, typer.Option("-m", "--model", help="known name, GGUF file, Hugging Face directory or hub id")]
-Engine = Annotated[str, typer.Option(help="what runs the model: auto, native or hf")]
-Threads = Annotated[int | None, typer.Option(help="threads; by default as many as the process may use")]
-Drafter = Annotated[str, typer.Option(help="how to guess, as `foredraft drafters` lists; none for plain decoding")]
-Verifier = Annotated[
-    str,
-    typer.Option(
-        help="how guesses are checked: match, recursive, specinfer, sequoia, block, traversal or kseq; lossy: typical "
-        "or relaxed, each with optional :option=value,…"
-    ),
-]
-AllowLossy = Annotated[bool, typer.Option("--allow-lossy", help="also a verifier that changes what the model says")]
-Policy = Annotated[
-    str,
-    typer.Option(
-        help="how much is drafted: adaptive; to study beside it, constant, heuristic, confidence, cumulative, adaedl "
-        "or bandit, each with an optional :VALUE"
-    ),
-]
-Length = Annotated[
-    int | None, typer.Option("--num-speculative-tokens", help="tokens drafted a round at most; else the policy decides")
-]
-DraftModel = Annotated[
-    str | None, typer.Option("-md", "--draft-model", help="a second model that drafts beside the drafter")
-]
-Config = Annotated[
-    str | None,
-    typer.Option(
-        "--speculative-config",
-        metavar="JSON",
-        help="how to draft, under the names of vLLM, Hugging Face or llama.cpp, in place of the drafter",
-    ),
-]
-MaxTokens = Annotated[int, typer.Option(help="tokens to generate at most")]
-Temperature = Annotated[float, typer.Option(help="0 is greedy")]
-TopP = Annotated[float, typer.Option(help="keep the likeliest tokens that make up this mass")]
-TopK = Annotated[int, typer.Option(help="keep the k likeliest tokens; 0 keeps all")]
-MinP = Annotated[float, typer.Option(help="keep tokens at least this likely, relative to the likeliest")]
-Seed = Annotated[int | None, typer.Option(help="repeats a generation; drawn and reported when not given")]
-Stop = Annotated[list[str] | None, typer.Option(help="end the text here; may be given several times")]
-JsonSchema = Annotated[str | None, typer.Option(metavar="FILE", help="the text is JSON of this schema")]
-Regex = Annotated[str | None, typer.Option(help="the whole text matches this regular expression")]
-Grammar = Annotated[str | None, typer.Option(metavar="FILE", help="the text matches this Lark grammar")]
-Choice = Annotated[list[str] | None, typer.Option(help="the text is one of these; may be given several times")]
-Suite = Annotated[str, typer.Option(help="builtin, copy, long, humaneval, or a file of JSON lines {id, task, turns}")]
-Debug = Annotated[bool, typer.Option("--debug", help="show tracebacks")]
 
 
 @app.callback(invoke_without_command=True)
@@ -103,8 +83,8 @@ def generate(
     regex: Regex = None,
     grammar: Grammar = None,
     choice: Choice = None,
-    raw: Annotated[bool, typer.Option("--raw", help="no chat template: continue the prompt as it stands")] = False,
-    file: Annotated[str | None, typer.Option("-f", "--file", help="read the prompt from a file, - for stdin")] = None,
+    raw: Raw = False,
+    file: PromptFile = None,
     json: Annotated[bool, typer.Option("--json", help="one JSON object instead of streamed text")] = False,
     compare: Annotated[bool, typer.Option("--compare", help="decode plainly too; both speeds, same tokens?")] = False,
     prediction: Annotated[
@@ -148,6 +128,56 @@ def generate(
         json=json,
         compare=compare,
         explain=explain,
+    )
+    return job.run(prompt, file)
+
+
+@app.command()
+def trace(
+    out: Annotated[str, typer.Option(metavar="FILE.html", help="where the page goes")],
+    prompt: Annotated[str | None, typer.Argument(help="the prompt; or give -f")] = None,
+    model: Model = "smollm2",
+    engine: Engine = "auto",
+    threads: Threads = None,
+    drafter: Drafter = "auto",
+    verifier: Verifier = "match",
+    allow_lossy: AllowLossy = False,
+    policy: Policy = "adaptive",
+    num_speculative_tokens: Length = None,
+    draft_model: DraftModel = None,
+    speculative_config: Config = None,
+    max_tokens: MaxTokens = 128,
+    temperature: Temperature = 0.0,
+    top_p: TopP = 1.0,
+    top_k: TopK = 0,
+    min_p: MinP = 0.0,
+    seed: Seed = None,
+    raw: Raw = False,
+    file: PromptFile = None,
+) -> int:
+    """A page that replays a generation: who proposed each token, what was accepted, where the time went."""
+    from foredraft.cli.trace import Job
+    from foredraft.core.params import SamplingParams
+    from foredraft.engine.options import parse_config, speculation
+
+    job = Job(
+        model=model,
+        engine=engine,
+        threads=threads,
+        speculation=speculation(
+            drafter,
+            config=parse_config(speculative_config),
+            num_speculative_tokens=num_speculative_tokens,
+            draft_model=draft_model,
+            policy=policy,
+        ),
+        verifier=verifier,
+        allow_lossy=allow_lossy,
+        params=SamplingParams(
+            max_tokens=max_tokens, temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p, seed=seed
+        ),
+        raw=raw,
+        out=out,
     )
     return job.run(prompt, file)
 

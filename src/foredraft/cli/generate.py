@@ -41,7 +41,7 @@ class Job:
 
     def run(self, prompt: str | None, file: str | None) -> int:
         """Generates and prints; returns the exit status."""
-        text = _prompt(prompt, file)
+        text = prompt_of(prompt, file)
         said = self.speculation
         # wrong names are told before weights are fetched or loaded
         make_verifier(self.verifier, allow_lossy=self.allow_lossy)
@@ -109,7 +109,7 @@ class Job:
         print("identical: yes" if at is None else f"identical: no (first difference at token {at})")
 
 
-def _prompt(prompt: str | None, file: str | None) -> str:
+def prompt_of(prompt: str | None, file: str | None) -> str:
     """The prompt's text from the argument, a file or stdin; exactly one of them."""
     if (prompt is None) == (file is None):
         raise UsageError("give the prompt either as an argument or with -f FILE (- for stdin)")

@@ -81,6 +81,13 @@ def compare(
             f"above temperature 0 the tokens of verifier {verifier!r} depend on the drafter: compare at temperature 0, "
             f"or with {DEFAULT_VERIFIER!r}"
         )
+    return race(llm, prompt, params, show)
+
+
+def race(
+    llm: LLM, prompt: tuple[int, ...], params: SamplingParams, show: Callable[[Step], None] = lambda step: None
+) -> Comparison:
+    """The two generations of `compare`, whatever is promised: another verifier may say another text of the same law."""
     if params.n != 1:
         raise UsageError("a comparison is of one text: n must be 1")
     if params.seed is None:

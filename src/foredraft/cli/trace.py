@@ -1,0 +1,126 @@
+"""`foredraft trace`: a generation as one HTML page."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from secrets import randbits, token_hex
+from typing import BinaryIO
+
+from foredraft.bench.machine import isa_of, machine
+from foredraft.cli.generate import prompt_of
+from foredraft.cli.show import LOSSY, loading
+from foredraft.core.errors import UsageError
+from foredraft.core.events import Step
+from foredraft.core.params import SamplingParams
+from foredraft.engine.compare import Comparison
+from foredraft.engine.llm import LLM, load
+from foredraft.engine.options import Speculation
+from foredraft.policy import check_policy
+from foredraft.trace.page import page
+from foredraft.trace.run import promises_identity, trace
+from foredraft.verify import make_verifier
+
+
+@dataclass(frozen=True)
+class Job:
+    """One call of the command, its options as given."""
+
+    model: str
+    engine: str
+    threads: int | None
+    speculation: Speculation
+    verifier: str
+    allow_lossy: bool
+    params: SamplingParams
+    raw: bool
+    out: str
+
+    def run(self, prompt: str | None, file: str | None) -> int:
+        """Generates and writes the page; returns the exit status: 1 where tokens differ that must not."""
+        text = prompt_of(prompt, file)
+        said = self.speculation
+        # wrong names and places are told before weights are fetched or loaded
+        make_verifier(self.verifier, allow_lossy=self.allow_lossy)
+        check_policy(said.policy)
+        with put_in_place(Path(self.out)) as out:
+            with loading(self.model) as progress:
+                llm = load(
+                    self.model,
+                    said.drafter,
+                    engine=self.engine,
+                    verifier=self.verifier,
+                    allow_lossy=self.allow_lossy,
+                    policy=said.policy,
+                    num_speculative_tokens=said.num_speculative_tokens,
+                    threads=self.threads,
+                    progress=progress,
+                )
+            with llm:
+                found, size = self._trace(llm, text, out)
+                kept = not promises_identity(llm, self.params) or found.identical
+        print(self._line(found, size), file=sys.stderr)
+        return 0 if kept else 1
+
+    def _trace(self, llm: LLM, text: str, out: BinaryIO) -> tuple[Comparison, int]:
+        ids = llm.encode(text) if self.raw else llm.encode_chat([{"role": "user", "content": text}])
+        seed = self.params.seed
+        params = self.params if seed is not None else replace(self.params, seed=randbits(32))
+        record, found = trace(llm, ids, params, text, self._facts(llm, params), _show)
+        print(flush=True)
+        return found, out.write(page(record).encode(errors="replace"))
+
+    def _facts(self, llm: LLM, params: SamplingParams) -> dict[str, str]:
+        """What the page says of the machine and of how the text was made."""
+        limits = {"top-p": (params.top_p, 1.0), "top-k": (params.top_k, 0), "min-p": (params.min_p, 0.0)}
+        cut = [f"{name} {value:g}" for name, (value, off) in limits.items() if value != off]
+        return {
+            "model": self.model,
+            "engine": f"{llm.loaded.engine} ({isa_of(llm.loaded)}), {llm.loaded.threads} threads",
+            "processor": str(machine()["processor"]),
+            "drafter": self.speculation.drafter,
+            "verifier": self.verifier,
+            "sampling": ", ".join([f"temperature {params.temperature:g}", *cut, f"seed {params.seed}"]),
+        }
+
+    def _line(self, found: Comparison, size: int) -> str:
+        stats = found.speculative.completion.stats
+        at = found.first_difference()
+        parts = [
+            f"{self.out}: {stats.tokens} tokens in {stats.passes} rounds",
+            f"{found.speedup:.2f}x plain decoding",
+            "identical: yes" if at is None else f"identical: no (first difference at token {at})",
+            *([] if stats.lossless else [LOSSY]),
+            f"{size / 1000:.0f} kB",
+        ]
+        return ", ".join(parts)
+
+
+def _show(step: Step) -> None:
+    print(step.text, end="", flush=True)
+
+
+@contextmanager
+def put_in_place(path: Path) -> Iterator[BinaryIO]:
+    """A file to write that becomes `path` when the body ends, and is gone when the body fails.
+
+    Raises UsageError at once where nothing can be written there, or something stands there that is no file of text.
+    """
+    target = path.resolve()
+    if target.exists() and not (target.is_file() and os.access(target, os.W_OK)):
+        raise UsageError(f"{path} is no file that can be written over: choose another name for --out")
+    part = target.with_name(f".{target.name[:40]}-{token_hex(8)}.part")
+    try:
+        file = part.open("xb")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written ({error.strerror}): choose another place for --out") from None
+    try:
+        with file:
+            yield file
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
