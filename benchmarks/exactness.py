@@ -5,9 +5,10 @@
     exactness.py page [--check]
 
 `gains` decodes every prompt with every drafter and every verifier that suits it, at several temperatures, and notes
-tokens and passes: a line a text, and the same command goes on where it was. How much is drafted is the same for all:
-the same number of tokens every round. Times are not looked at, so it may run beside other work. `wrong` measures the
-bugs of `foredraft.audit.mutants`. `page` makes the tables of the page from what lies in benchmarks/results/exactness.
+tokens and passes: a line a text, and the same command goes on where it was, to more prompts if it is told to. How much
+is drafted is the same for all: the same number of tokens every round. Times are not looked at, so it may run beside
+other work. `wrong` measures the bugs of `foredraft.audit.mutants`. `page` makes the tables of the page from what lies
+in benchmarks/results/exactness.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ import json
 import sys
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from types import FunctionType
 from typing import Any
@@ -32,12 +35,17 @@ from foredraft.audit.mutants import MUTANTS, try_mutant
 from foredraft.bench.entrants import listed
 from foredraft.bench.machine import weights_hash
 from foredraft.bench.suites import load_suite
+from foredraft.core.protocols import Cache
 from foredraft.engine.backends import load_model
+from foredraft.engine.compare import scored, timed
 
 RESULTS = Path(__file__).parent / "results" / "exactness"
 PAGE = Path(__file__).parent.parent / "docs" / "exactness.md"
 TEMPERATURES = (0.3, 0.7, 1.0, 1.3)
 VERIFIERS = ("match", "recursive", "block", "traversal", "specinfer", "kseq")
+# On a chain these are another by its own verdicts, which tests/verify hold them to, so they are not run again.
+ON_CHAINS = {"traversal": "block", "specinfer": "recursive", "kseq": "recursive"}
+BRANCHING = ("tree=", "branches=", "dynamic=")
 DRAWS = 2000  # of the bootstrap
 
 # Where a rule was met that looks exact and is not: what others report of engines, or what reading their code shows.
@@ -96,7 +104,8 @@ def read(path: Path) -> tuple[dict[str, Any], list[Text]]:
 def gains(options: argparse.Namespace) -> None:
     path, drafters = Path(options.out), listed(options.drafters)
     loaded = load_model(options.model)
-    prompts = fitting(LLM(loaded, "none"), load_suite(options.suite), options.max_tokens)
+    plain = LLM(loaded, "none")
+    prompts = fitting(plain, load_suite(options.suite), options.max_tokens)
     chosen = spread(prompts, options.prompts)
     setup = {
         "model": loaded.source.name,
@@ -115,27 +124,49 @@ def gains(options: argparse.Namespace) -> None:
     else:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(setup) + "\n", encoding="utf-8")
-    with path.open("a", encoding="utf-8") as file:
-        for drafter in drafters:
-            llm = LLM(loaded, drafter)
-            for prompt in chosen:
-                ids = llm.encode_chat([{"role": "user", "content": prompt.turns[0]}])
-                for temperature in TEMPERATURES:
-                    for verifier in VERIFIERS:
-                        if (prompt.id, temperature, drafter, verifier) not in done:
-                            text = decoded(llm, prompt.id, ids, temperature, drafter, verifier, options.max_tokens)
-                            file.write(json.dumps(vars(text)) + "\n")
-                            file.flush()
-            llm.drafting.close()
+    with ExitStack() as stack, path.open("a", encoding="utf-8") as file:
+        llms = {drafter: LLM(loaded, drafter) for drafter in drafters}
+        for llm in llms.values():
+            stack.callback(llm.drafting.close)
+        for prompt in chosen:
+            wanted = [
+                (temperature, drafter, verifier)
+                for temperature, drafter in product(TEMPERATURES, drafters)
+                for verifier in suited(drafter)
+                if (prompt.id, temperature, drafter, verifier) not in done
+            ]
+            if not wanted:
+                continue
+            ids = plain.encode_chat([{"role": "user", "content": prompt.turns[0]}])
+            cache, _ = scored(plain, ids, SamplingParams())
+            with closing(cache):
+                for temperature, drafter, verifier in wanted:
+                    made = decoded(llms[drafter], ids, cache, prompt.id, temperature, drafter, verifier, options)
+                    file.write(json.dumps(vars(made)) + "\n")
+                    file.flush()
+
+
+def suited(drafter: str) -> tuple[str, ...]:
+    """The verifiers that differ on what a drafter, as written, drafts."""
+    branches = any(option in drafter for option in BRANCHING)
+    return tuple(name for name in VERIFIERS if branches or name not in ON_CHAINS)
 
 
 def decoded(
-    llm: LLM, prompt: str, ids: tuple[int, ...], temperature: float, drafter: str, verifier: str, max_tokens: int
+    llm: LLM,
+    ids: tuple[int, ...],
+    cache: Cache,
+    prompt: str,
+    temperature: float,
+    drafter: str,
+    verifier: str,
+    options: argparse.Namespace,
 ) -> Text:
+    """cache: holds the prompt, which is scored once for all, unless the drafter wants the prompt's hidden states."""
     seed = zlib.crc32(prompt.encode())
-    params = SamplingParams(max_tokens=max_tokens, temperature=temperature, seed=seed, verifier=verifier)
+    params = SamplingParams(max_tokens=options.max_tokens, temperature=temperature, seed=seed, verifier=verifier)
     own = llm.for_tenant(f"{prompt} {temperature} {verifier}")
-    stats = own.generate(ids, params).outputs[0].stats
+    stats = timed(own, ids, params, cache=None if own.drafting.needs_taps else cache.fork()).completion.stats
     assert not stats.faults, stats.faults
     return Text(prompt, temperature, drafter, verifier, stats.tokens, stats.passes, stats.drafted, stats.accepted)
 
@@ -149,13 +180,15 @@ def gains_table(path: Path) -> str:
     for drafter in drafters:
         for temperature in TEMPERATURES:
             own = [text for text in texts if text.drafter == drafter and text.temperature == temperature]
-            by_verifier = {name: {t.prompt: t for t in own if t.verifier == name} for name in VERIFIERS}
+            by_verifier = {name: {t.prompt: t for t in own if t.verifier == name} for name in suited(drafter)}
             whole = [p for p in by_verifier["match"] if all(p in found for found in by_verifier.values())]
             if not whole:
                 continue
             base = [by_verifier["match"][prompt] for prompt in whole]
             cells = [f"{drafter}", f"{temperature:g}", f"{_length(base):.2f}"]
-            cells += [_gain(base, [by_verifier[name][prompt] for prompt in whole]) for name in others]
+            for name in others:
+                same = f"as {ON_CHAINS.get(name)}"
+                cells += [_gain(base, [by_verifier[name][p] for p in whole]) if name in by_verifier else same]
             lines.append(_line(cells))
     prompts = len({text.prompt for text in texts})
     caption = (
