@@ -58,6 +58,19 @@ def test_a_head_that_the_engine_gets_wrong_fails(llm: LLM, head: Path, monkeypat
     assert not parity(llm, head, PROMPTS, 24, raw=True).passed
 
 
+def test_a_head_whose_floats_are_no_numbers_fails(llm: LLM, head: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = checked.NativeHead
+
+    def wrong(*rest: object, **more: object) -> Head:
+        made: Head = right(*rest, **more)  # type: ignore[arg-type]
+        score = made.score
+        made.score = lambda feeds: [found * np.nan for found in score(feeds)]  # type: ignore[method-assign]
+        return made
+
+    monkeypatch.setattr(checked, "NativeHead", wrong)
+    assert not parity(llm, head, PROMPTS, 24, raw=True).passed
+
+
 def test_whose_heads_take_part(llm: LLM) -> None:
     target = llm.loaded.model
     assert heads_of("suffix", target) == heads_of("auto", target) == []

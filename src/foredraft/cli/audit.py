@@ -117,7 +117,9 @@ class Job:
     def _audit(
         self, loaded: Loaded, entrants: Sequence[Entrant], prompts: tuple[Prompt, ...], size: Size, setup: Json
     ) -> Audit:
+        """Texts are compared first: of all that is done they alone are kept, so going on costs nothing twice."""
         journal = Journal(self.out, setup) if self.out is not None else None
+        identical = self._compare(entrants, Scope(prompts, size.few, size.max_tokens, raw=self.raw), journal)
         with counting("worlds") as each:
             exact = enumerate_cases(size.step, each=each)
         with counting("mutants") as each:
@@ -128,7 +130,6 @@ class Job:
         with counting("counted texts") as each:
             opening = tuple(loaded.tokenizer.encode(OPENING))
             sampled = count_texts(loaded.model, opening, size.texts, each)
-        identical = self._compare(entrants, Scope(prompts, size.few, size.max_tokens, raw=self.raw), journal)
         audit = Audit(setup, exact, tuple(mutants), sampled, identical, self._parity(loaded, entrants, prompts, size))
         if journal is not None:
             journal.finish(as_json(audit))
