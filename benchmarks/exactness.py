@@ -1,6 +1,7 @@
 """The study behind docs/exactness.md: what verifiers gain over `match`, and what looks exact but is not.
 
-    exactness.py gains [-m MODEL] [--drafters a,b] [--suite FILE] [--prompts N] [--max-tokens N] --out FILE.jsonl
+    exactness.py gains [-m MODEL] [--drafters a,b] [--suite FILE] [--prompts N] [--max-tokens N] [--threads N]
+                  --out FILE.jsonl
     exactness.py wrong [--out FILE.json]
     exactness.py page [--check]
 
@@ -26,6 +27,7 @@ from types import FunctionType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from tables import filled
 
 import foredraft
@@ -43,8 +45,9 @@ RESULTS = Path(__file__).parent / "results" / "exactness"
 PAGE = Path(__file__).parent.parent / "docs" / "exactness.md"
 TEMPERATURES = (0.3, 0.7, 1.0, 1.3)
 VERIFIERS = ("match", "recursive", "block", "traversal", "specinfer", "kseq")
-# On a chain these are another by its own verdicts, which tests/verify hold them to, so they are not run again.
+# Verifiers that give the verdicts of another, which tests/verify hold them to, so they are not run again.
 ON_CHAINS = {"traversal": "block", "specinfer": "recursive", "kseq": "recursive"}
+ON_TREES = {"block": "traversal"}
 BRANCHING = ("tree=", "branches=", "dynamic=")
 DRAWS = 2000  # of the bootstrap
 
@@ -103,7 +106,7 @@ def read(path: Path) -> tuple[dict[str, Any], list[Text]]:
 
 def gains(options: argparse.Namespace) -> None:
     path, drafters = Path(options.out), listed(options.drafters)
-    loaded = load_model(options.model)
+    loaded = load_model(options.model, threads=options.threads)
     plain = LLM(loaded, "none")
     prompts = fitting(plain, load_suite(options.suite), options.max_tokens)
     chosen = spread(prompts, options.prompts)
@@ -148,8 +151,12 @@ def gains(options: argparse.Namespace) -> None:
 
 def suited(drafter: str) -> tuple[str, ...]:
     """The verifiers that differ on what a drafter, as written, drafts."""
-    branches = any(option in drafter for option in BRANCHING)
-    return tuple(name for name in VERIFIERS if branches or name not in ON_CHAINS)
+    return tuple(name for name in VERIFIERS if name not in alike(drafter))
+
+
+def alike(drafter: str) -> dict[str, str]:
+    """verifier -> the one that gives the same verdicts on what a drafter drafts."""
+    return ON_TREES if any(option in drafter for option in BRANCHING) else ON_CHAINS
 
 
 def decoded(
@@ -174,40 +181,49 @@ def decoded(
 def gains_table(path: Path) -> str:
     """Mean acceptance length of `match`, and how many tokens a pass the others are from it."""
     setup, texts = read(path)
-    drafters = list(dict.fromkeys(text.drafter for text in texts))
     others = [verifier for verifier in VERIFIERS if verifier != "match"]
     lines = [_line(["drafter", "T", "match", *others]), _line(["---"] * (3 + len(others)))]
-    for drafter in drafters:
-        for temperature in TEMPERATURES:
-            own = [text for text in texts if text.drafter == drafter and text.temperature == temperature]
-            by_verifier = {name: {t.prompt: t for t in own if t.verifier == name} for name in suited(drafter)}
-            whole = [p for p in by_verifier["match"] if all(p in found for found in by_verifier.values())]
-            if not whole:
+    for drafter in dict.fromkeys(text.drafter for text in texts):
+        for temperatures in (*((one,) for one in TEMPERATURES), TEMPERATURES):
+            own = [text for text in texts if text.drafter == drafter and text.temperature in temperatures]
+            counts = _counts(own, suited(drafter), len(temperatures))
+            if not len(counts["match"]):
                 continue
-            base = [by_verifier["match"][prompt] for prompt in whole]
-            cells = [f"{drafter}", f"{temperature:g}", f"{_length(base):.2f}"]
-            for name in others:
-                same = f"as {ON_CHAINS.get(name)}"
-                cells += [_gain(base, [by_verifier[name][p] for p in whole]) if name in by_verifier else same]
+            name = f"{temperatures[0]:g}" if len(temperatures) == 1 else "all"
+            cells = [drafter, name, f"{_length(counts['match']):.2f}"]
+            for other in others:
+                same = f"as {alike(drafter).get(other)}"
+                cells += [_gain(counts["match"], counts[other]) if other in counts else same]
             lines.append(_line(cells))
     prompts = len({text.prompt for text in texts})
     caption = (
         f"{setup['model']}, {setup['engine']}; {prompts} prompts of {setup['suite']}, at most {setup['max_tokens']} "
         "tokens each. Tokens a pass with `match`; of the others the difference, with a 95% interval from drawing the "
-        "prompts again."
+        "prompts again. `as …`: there it gives the verdicts of that one."
     )
     return "\n".join([*lines, "", caption]) + "\n"
 
 
-def _length(texts: Sequence[Text]) -> float:
-    return sum(text.tokens for text in texts) / sum(text.passes for text in texts)
+def _counts(texts: Sequence[Text], verifiers: Sequence[str], each: int) -> dict[str, NDArray[np.float64]]:
+    """verifier -> [prompts, 2]: tokens and passes of the prompts that every verifier has answered `each` times."""
+    found: dict[str, dict[str, list[Text]]] = {name: {} for name in verifiers}
+    for text in texts:
+        found[text.verifier].setdefault(text.prompt, []).append(text)
+    whole = [prompt for prompt in found["match"] if all(len(own.get(prompt, ())) == each for own in found.values())]
+    return {
+        name: np.array([[sum(t.tokens for t in own[p]), sum(t.passes for t in own[p])] for p in whole], dtype=float)
+        for name, own in found.items()
+    }
 
 
-def _gain(base: Sequence[Text], own: Sequence[Text]) -> str:
-    counts = np.array([[b.tokens, b.passes, o.tokens, o.passes] for b, o in zip(base, own, strict=True)], dtype=float)
+def _length(counts: NDArray[np.float64]) -> float:
+    return float(counts[:, 0].sum() / counts[:, 1].sum())
+
+
+def _gain(base: NDArray[np.float64], own: NDArray[np.float64]) -> str:
     drawn = np.random.default_rng(0).integers(0, len(base), size=(DRAWS, len(base)))
-    sums = counts[drawn].sum(axis=1)
-    gained = np.quantile(sums[:, 2] / sums[:, 3] - sums[:, 0] / sums[:, 1], [0.025, 0.975])
+    first, second = base[drawn].sum(axis=1), own[drawn].sum(axis=1)
+    gained = np.quantile(second[:, 0] / second[:, 1] - first[:, 0] / first[:, 1], [0.025, 0.975])
     return f"{_length(own) - _length(base):+.2f} ({gained[0]:+.2f} – {gained[1]:+.2f})"
 
 
@@ -271,6 +287,7 @@ def main() -> None:
     running.add_argument("--suite", default="builtin")
     running.add_argument("--prompts", type=int, default=12)
     running.add_argument("--max-tokens", type=int, default=64)
+    running.add_argument("--threads", type=int)
     running.add_argument("--out", required=True)
     running.set_defaults(run=gains)
     measuring = commands.add_parser("wrong")

@@ -51,8 +51,8 @@ class Size:
     max_tokens: int
 
 
-QUICK = Size(step=4, texts=1500, prompts=4, few=2, max_tokens=24)
-SLOW = Size(step=4, texts=1500, prompts=2, few=1, max_tokens=12)  # QUICK on an engine without its own fast passes
+QUICK = Size(step=4, texts=1200, prompts=3, few=1, max_tokens=32)
+SLOW = Size(step=4, texts=1200, prompts=2, few=1, max_tokens=12)  # QUICK on an engine without its own fast passes
 FULL = Size(step=1, texts=5000, prompts=200, few=24, max_tokens=64)
 
 
