@@ -1,13 +1,15 @@
 """The study behind docs/exactness.md: what verifiers gain over `match`, and what looks exact but is not.
 
-    exactness.py gains [-m MODEL] [--drafters a,b] [--suite FILE] [--prompts N] [--max-tokens N] --out FILE.jsonl
+    exactness.py gains [-m MODEL] [--drafters a,b] [--suite FILE] [--prompts N] [--max-tokens N] [--threads N]
+                  --out FILE.jsonl
     exactness.py wrong [--out FILE.json]
     exactness.py page [--check]
 
 `gains` decodes every prompt with every drafter and every verifier that suits it, at several temperatures, and notes
-tokens and passes: a line a text, and the same command goes on where it was. How much is drafted is the same for all:
-the same number of tokens every round. Times are not looked at, so it may run beside other work. `wrong` measures the
-bugs of `foredraft.audit.mutants`. `page` makes the tables of the page from what lies in benchmarks/results/exactness.
+tokens and passes: a line a text, and the same command goes on where it was, to more prompts if it is told to. How much
+is drafted is the same for all: the same number of tokens every round. Times are not looked at, so it may run beside
+other work. `wrong` measures the bugs of `foredraft.audit.mutants`. `page` makes the tables of the page from what lies
+in benchmarks/results/exactness.
 """
 
 from __future__ import annotations
@@ -17,12 +19,15 @@ import json
 import sys
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from types import FunctionType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from tables import filled
 
 import foredraft
@@ -32,12 +37,18 @@ from foredraft.audit.mutants import MUTANTS, try_mutant
 from foredraft.bench.entrants import listed
 from foredraft.bench.machine import weights_hash
 from foredraft.bench.suites import load_suite
+from foredraft.core.protocols import Cache
 from foredraft.engine.backends import load_model
+from foredraft.engine.compare import scored, timed
 
 RESULTS = Path(__file__).parent / "results" / "exactness"
 PAGE = Path(__file__).parent.parent / "docs" / "exactness.md"
 TEMPERATURES = (0.3, 0.7, 1.0, 1.3)
 VERIFIERS = ("match", "recursive", "block", "traversal", "specinfer", "kseq")
+# Verifiers that give the verdicts of another, which tests/verify hold them to, so they are not run again.
+ON_CHAINS = {"traversal": "block", "specinfer": "recursive", "kseq": "recursive"}
+ON_TREES = {"block": "traversal"}
+BRANCHING = ("tree=", "branches=", "dynamic=")
 DRAWS = 2000  # of the bootstrap
 
 # Where a rule was met that looks exact and is not: what others report of engines, or what reading their code shows.
@@ -95,8 +106,9 @@ def read(path: Path) -> tuple[dict[str, Any], list[Text]]:
 
 def gains(options: argparse.Namespace) -> None:
     path, drafters = Path(options.out), listed(options.drafters)
-    loaded = load_model(options.model)
-    prompts = fitting(LLM(loaded, "none"), load_suite(options.suite), options.max_tokens)
+    loaded = load_model(options.model, threads=options.threads)
+    plain = LLM(loaded, "none")
+    prompts = fitting(plain, load_suite(options.suite), options.max_tokens)
     chosen = spread(prompts, options.prompts)
     setup = {
         "model": loaded.source.name,
@@ -115,27 +127,53 @@ def gains(options: argparse.Namespace) -> None:
     else:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(setup) + "\n", encoding="utf-8")
-    with path.open("a", encoding="utf-8") as file:
-        for drafter in drafters:
-            llm = LLM(loaded, drafter)
-            for prompt in chosen:
-                ids = llm.encode_chat([{"role": "user", "content": prompt.turns[0]}])
-                for temperature in TEMPERATURES:
-                    for verifier in VERIFIERS:
-                        if (prompt.id, temperature, drafter, verifier) not in done:
-                            text = decoded(llm, prompt.id, ids, temperature, drafter, verifier, options.max_tokens)
-                            file.write(json.dumps(vars(text)) + "\n")
-                            file.flush()
-            llm.drafting.close()
+    with ExitStack() as stack, path.open("a", encoding="utf-8") as file:
+        llms = {drafter: LLM(loaded, drafter) for drafter in drafters}
+        for llm in llms.values():
+            stack.callback(llm.drafting.close)
+        for prompt in chosen:
+            wanted = [
+                (temperature, drafter, verifier)
+                for temperature, drafter in product(TEMPERATURES, drafters)
+                for verifier in suited(drafter)
+                if (prompt.id, temperature, drafter, verifier) not in done
+            ]
+            if not wanted:
+                continue
+            ids = plain.encode_chat([{"role": "user", "content": prompt.turns[0]}])
+            cache, _ = scored(plain, ids, SamplingParams())
+            with closing(cache):
+                for temperature, drafter, verifier in wanted:
+                    made = decoded(llms[drafter], ids, cache, prompt.id, temperature, drafter, verifier, options)
+                    file.write(json.dumps(vars(made)) + "\n")
+                    file.flush()
+
+
+def suited(drafter: str) -> tuple[str, ...]:
+    """The verifiers that differ on what a drafter, as written, drafts."""
+    return tuple(name for name in VERIFIERS if name not in alike(drafter))
+
+
+def alike(drafter: str) -> dict[str, str]:
+    """verifier -> the one that gives the same verdicts on what a drafter drafts."""
+    return ON_TREES if any(option in drafter for option in BRANCHING) else ON_CHAINS
 
 
 def decoded(
-    llm: LLM, prompt: str, ids: tuple[int, ...], temperature: float, drafter: str, verifier: str, max_tokens: int
+    llm: LLM,
+    ids: tuple[int, ...],
+    cache: Cache,
+    prompt: str,
+    temperature: float,
+    drafter: str,
+    verifier: str,
+    options: argparse.Namespace,
 ) -> Text:
+    """cache: holds the prompt, which is scored once for all, unless the drafter wants the prompt's hidden states."""
     seed = zlib.crc32(prompt.encode())
-    params = SamplingParams(max_tokens=max_tokens, temperature=temperature, seed=seed, verifier=verifier)
+    params = SamplingParams(max_tokens=options.max_tokens, temperature=temperature, seed=seed, verifier=verifier)
     own = llm.for_tenant(f"{prompt} {temperature} {verifier}")
-    stats = own.generate(ids, params).outputs[0].stats
+    stats = timed(own, ids, params, cache=None if own.drafting.needs_taps else cache.fork()).completion.stats
     assert not stats.faults, stats.faults
     return Text(prompt, temperature, drafter, verifier, stats.tokens, stats.passes, stats.drafted, stats.accepted)
 
@@ -143,38 +181,49 @@ def decoded(
 def gains_table(path: Path) -> str:
     """Mean acceptance length of `match`, and how many tokens a pass the others are from it."""
     setup, texts = read(path)
-    drafters = list(dict.fromkeys(text.drafter for text in texts))
     others = [verifier for verifier in VERIFIERS if verifier != "match"]
     lines = [_line(["drafter", "T", "match", *others]), _line(["---"] * (3 + len(others)))]
-    for drafter in drafters:
-        for temperature in TEMPERATURES:
-            own = [text for text in texts if text.drafter == drafter and text.temperature == temperature]
-            by_verifier = {name: {t.prompt: t for t in own if t.verifier == name} for name in VERIFIERS}
-            whole = [p for p in by_verifier["match"] if all(p in found for found in by_verifier.values())]
-            if not whole:
+    for drafter in dict.fromkeys(text.drafter for text in texts):
+        for temperatures in (*((one,) for one in TEMPERATURES), TEMPERATURES):
+            own = [text for text in texts if text.drafter == drafter and text.temperature in temperatures]
+            counts = _counts(own, suited(drafter), len(temperatures))
+            if not len(counts["match"]):
                 continue
-            base = [by_verifier["match"][prompt] for prompt in whole]
-            cells = [f"{drafter}", f"{temperature:g}", f"{_length(base):.2f}"]
-            cells += [_gain(base, [by_verifier[name][prompt] for prompt in whole]) for name in others]
+            name = f"{temperatures[0]:g}" if len(temperatures) == 1 else "all"
+            cells = [drafter, name, f"{_length(counts['match']):.2f}"]
+            for other in others:
+                same = f"as {alike(drafter).get(other)}"
+                cells += [_gain(counts["match"], counts[other]) if other in counts else same]
             lines.append(_line(cells))
     prompts = len({text.prompt for text in texts})
     caption = (
         f"{setup['model']}, {setup['engine']}; {prompts} prompts of {setup['suite']}, at most {setup['max_tokens']} "
         "tokens each. Tokens a pass with `match`; of the others the difference, with a 95% interval from drawing the "
-        "prompts again."
+        "prompts again. `as …`: there it gives the verdicts of that one."
     )
     return "\n".join([*lines, "", caption]) + "\n"
 
 
-def _length(texts: Sequence[Text]) -> float:
-    return sum(text.tokens for text in texts) / sum(text.passes for text in texts)
+def _counts(texts: Sequence[Text], verifiers: Sequence[str], each: int) -> dict[str, NDArray[np.float64]]:
+    """verifier -> [prompts, 2]: tokens and passes of the prompts that every verifier has answered `each` times."""
+    found: dict[str, dict[str, list[Text]]] = {name: {} for name in verifiers}
+    for text in texts:
+        found[text.verifier].setdefault(text.prompt, []).append(text)
+    whole = [prompt for prompt in found["match"] if all(len(own.get(prompt, ())) == each for own in found.values())]
+    return {
+        name: np.array([[sum(t.tokens for t in own[p]), sum(t.passes for t in own[p])] for p in whole], dtype=float)
+        for name, own in found.items()
+    }
 
 
-def _gain(base: Sequence[Text], own: Sequence[Text]) -> str:
-    counts = np.array([[b.tokens, b.passes, o.tokens, o.passes] for b, o in zip(base, own, strict=True)], dtype=float)
+def _length(counts: NDArray[np.float64]) -> float:
+    return float(counts[:, 0].sum() / counts[:, 1].sum())
+
+
+def _gain(base: NDArray[np.float64], own: NDArray[np.float64]) -> str:
     drawn = np.random.default_rng(0).integers(0, len(base), size=(DRAWS, len(base)))
-    sums = counts[drawn].sum(axis=1)
-    gained = np.quantile(sums[:, 2] / sums[:, 3] - sums[:, 0] / sums[:, 1], [0.025, 0.975])
+    first, second = base[drawn].sum(axis=1), own[drawn].sum(axis=1)
+    gained = np.quantile(second[:, 0] / second[:, 1] - first[:, 0] / first[:, 1], [0.025, 0.975])
     return f"{_length(own) - _length(base):+.2f} ({gained[0]:+.2f} – {gained[1]:+.2f})"
 
 
@@ -238,6 +287,7 @@ def main() -> None:
     running.add_argument("--suite", default="builtin")
     running.add_argument("--prompts", type=int, default=12)
     running.add_argument("--max-tokens", type=int, default=64)
+    running.add_argument("--threads", type=int)
     running.add_argument("--out", required=True)
     running.set_defaults(run=gains)
     measuring = commands.add_parser("wrong")

@@ -36,3 +36,13 @@ def test_draws_from_another_law_are_beyond_it() -> None:
     shares = {token: number / 3000 for token, number in seen.items()}
     assert distance(shares, law) > distance_limit(3000, law, 1e-6)
     assert chi_square(seen, law) < 1e-6
+
+
+def test_outcomes_too_rare_for_a_cell_of_their_own_are_counted_with_another() -> None:
+    """So the cells have all counts between them, as their number of degrees supposes."""
+    law = {"often": 0.6, "less": 0.399, "rare": 0.001}
+    assert chi_square({"often": 60, "less": 39, "rare": 1}, law) == pytest.approx(
+        chi_square({"often": 60, "less": 40}, {"often": 0.6, "less": 0.4})
+    )
+    assert chi_square({"often": 50, "less": 0, "rare": 50}, law) < 1  # merged with `less`
+    assert chi_square({"often": 99, "rare": 1}, {"often": 0.999, "rare": 0.001}) == 1.0  # one cell shows nothing

@@ -46,8 +46,14 @@ def test_a_bug_fails_it(monkeypatch: pytest.MonkeyPatch, name: str, wrong: Verif
         assert found.verifiers[name].least_gain < -0.01
 
 
+def test_no_number_is_no_proof(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exact, "distance", lambda found, right: float("nan"))
+    assert not enumerate_cases(step=64).passed
+
+
 def test_what_passes_and_what_does_not() -> None:
     assert Exact(verifiers={"a": Enumerated(1, 1e-13), "b": Enumerated(1, 0.0, "", -1e-13)}).passed
     assert not Exact(verifiers={"a": Enumerated(1, 1e-11), "b": Enumerated()}).passed
     assert not Exact(verifiers={"a": Enumerated(1, 0.0, "", -1e-9)}).passed
+    assert not Exact(verifiers={"a": Enumerated(1, 1e-13), "b": Enumerated()}).passed  # never tried
     assert isinstance(make_verifier("recursive"), Recursive)

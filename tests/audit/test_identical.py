@@ -13,20 +13,19 @@ pytest.importorskip("torch")
 
 from foredraft import LLM
 from foredraft.audit import identical as module
+from foredraft.audit.everyone import LENGTH, named
 from foredraft.audit.identical import (
-    LENGTH,
     Compared,
     Identical,
     Run,
     Scope,
     compare_texts,
     compared_of,
-    entrants_of,
     fitting,
     spread,
 )
 from foredraft.audit.margins import NearTie
-from foredraft.bench.entrants import Entrant
+from foredraft.bench.entrants import Entrant, admit
 from foredraft.bench.prompts import Prompt
 from foredraft.core.protocols import Ask
 from foredraft.core.tree import DraftTree
@@ -45,6 +44,10 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loaded]:
     found = load_model(str(write_model(tmp_path_factory.mktemp("tiny") / "model", seed=3)), threads=1)
     yield found
     found.model.close()
+
+
+def entrants_of(loaded: Loaded, drafters: Sequence[str]) -> tuple[list[Entrant], dict[str, str]]:
+    return admit(loaded, named(",".join(drafters), loaded.source.name, "."))
 
 
 def compared(loaded: Loaded, drafters: Sequence[str], scope: Scope = SCOPE) -> Identical:

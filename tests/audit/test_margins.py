@@ -35,6 +35,18 @@ class _Rounded(ToyScores):
         return logits + NOISE * (-1.0) ** np.arange(len(logits)) if len(self.query.logits) > 1 else logits
 
 
+class Broken(ToyModel):
+    """A model whose passes of several rows are wrong: each row but the first says what the one before it should."""
+
+    def score(self, queries: Sequence[Query]) -> list[Scores]:
+        return [_Broken(**vars(score)) for score in super().score(queries)]
+
+
+class _Broken(ToyScores):
+    def _logits(self, row: int) -> Array:
+        return super()._logits(row - 1 if row and len(self.query.logits) > 1 else row)
+
+
 def net(ties: bool) -> Tables:
     return Tables.random(7, 2, seed=5, ties=ties, scale=0.6)
 
@@ -96,6 +108,20 @@ def test_a_near_tie_is_excused_where_rows_are_noisy_and_nowhere_else() -> None:
             assert not found(ToyModel(nudged), other, 0.0).passed
             return
     pytest.fail("the net has no ties on this text")
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.7])
+def test_a_pass_that_is_wrong_is_not_taken_for_noise(temperature: float) -> None:
+    """What a broken pass is off by must not excuse the tokens that it makes wrong."""
+    model = Broken(net(False))
+    text = list(text_of(model, temperature))
+    assert found(model, text, temperature).passed  # row by row it is right
+    logits = model.net.head(model.net.states((*PROMPT, *text[:5]))[-1])
+    text[5] = int(np.argsort(-logits)[1 if text[5] == logits.argmax() else 0])
+    checked = found(model, text, temperature)
+    assert checked.noise > 1.0
+    assert checked.ties[0].margin < SIDES * checked.noise / (temperature or 1.0)  # it would be excused
+    assert not checked.passed
 
 
 def test_forbidden_tokens_make_no_noise() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from foredraft.audit import parity as checked
-from foredraft.audit.parity import heads_of, parity
+from foredraft.audit.parity import Parity, heads_of, parity
 from foredraft.bench.prompts import Prompt
 from foredraft.core.heads import Head
 from foredraft.engine.llm import LLM, load
@@ -56,6 +57,28 @@ def test_a_head_that_the_engine_gets_wrong_fails(llm: LLM, head: Path, monkeypat
 
     monkeypatch.setattr(checked, "load_head", wrong)
     assert not parity(llm, head, PROMPTS, 24, raw=True).passed
+
+
+def test_a_head_whose_floats_are_no_numbers_fails(llm: LLM, head: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = checked.NativeHead
+
+    def wrong(*rest: object, **more: object) -> Head:
+        made: Head = right(*rest, **more)  # type: ignore[arg-type]
+        score = made.score
+        made.score = lambda feeds: [found * np.nan for found in score(feeds)]  # type: ignore[method-assign]
+        return made
+
+    monkeypatch.setattr(checked, "NativeHead", wrong)
+    assert not parity(llm, head, PROMPTS, 24, raw=True).passed
+
+
+def test_a_round_or_two_of_a_few_texts_are_chance() -> None:
+    """Of 24 rounds one more or less is 4%; of 720 that is 29 rounds, and no chance."""
+    few = Parity("head", laws=144, tokens=48, divergence=3e-4, floats=2e-5, defined=2.0, engine=1.92)
+    assert few.passed
+    assert not replace(few, tokens=1440).passed
+    assert not replace(few, engine=1.5).passed
+    assert replace(few, tokens=1440, engine=1.97).passed
 
 
 def test_whose_heads_take_part(llm: LLM) -> None:

@@ -124,11 +124,14 @@ def test_a_folder_is_gone_on_with_and_keeps_the_result(base: list[str], tmp_path
 def test_who_takes_part_when_nobody_is_named(base: list[str], capsys: Capture) -> None:
     assert audit(base, "--json") == 0
     captured = capsys.readouterr()
-    found = json.loads(captured.out)["identical"]
+    certificate = json.loads(captured.out)
+    found = certificate["identical"]
     assert found["drafters"][0] == "auto"
     assert {"lookup", "suffix", "recycling", "early_exit", "lookahead", "jacobi"} <= {*found["drafters"]}
-    assert "left out: model: " in captured.err
-    assert "forced" not in found["drafters"]
+    assert "corpus:file=builtin.jsonl,min=1" in found["drafters"]
+    assert "forced" in certificate["left_out"]
+    (reason,) = {certificate["left_out"][name] for name in certificate["left_out"] if name.startswith("staged:")}
+    assert "the hf engine loads draft models as they are" in reason
     assert found["by_drafter"]["prediction"]["drafted"] > 0
 
 

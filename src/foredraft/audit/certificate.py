@@ -112,6 +112,7 @@ def _identical(identical: Identical) -> Json:
         "mismatches": len(identical.mismatches),
         "texts": len(identical.runs),
         "counted": identical.counted(),
+        "idle": identical.idle,
         "passed": identical.passed,
         "by_drafter": by_drafter,
         "differences": [_difference(*found) for found in identical.mismatches],
@@ -148,15 +149,23 @@ def page(found: Mapping[str, Any]) -> list[str]:
         f"  weights   sha256 {found['model_sha256']}",
         f"  engine    {found['engine']} ({found['isa']}), {threads}; {invariant}",
         f"  machine   {machine['processor']}, {machine['system']}, Python {machine['python']}",
+        f"  size      {_size(found['size'])}",
         "",
         *_exact_lines(found["exact"]),
         *_mutant_lines(found["mutants"]),
         *_sampled_lines(found["sampled"]),
         *_identical_lines(found["identical"]),
         *_parity_lines(found["parity"]),
+        *(f"         left out: {name}: {reason}" for name, reason in found["left_out"].items()),
         "",
         _verdict(found),
     ]
+
+
+def _size(size: Mapping[str, Any]) -> str:
+    worlds = "every small world" if size["step"] == 1 else f"one small world in {size['step']}"
+    prompts = f"up to {size['prompts']} prompts for auto and {size['few']} for others"
+    return f"{worlds}, {size['texts']} counted texts; {prompts}, {size['max_tokens']} tokens each"
 
 
 def _mark(passed: bool) -> str:
@@ -207,6 +216,8 @@ def _identical_lines(identical: Mapping[str, Any]) -> list[str]:
             f"         {drafter:{width}}  {own['texts']} texts, {own['counted']} count, {own['tokens']} tokens, "
             f"{own['accepted']} of {own['drafted']} drafts accepted, {own['mismatches']} differ{ties}"
         )
+    if identical["idle"]:
+        lines.append(f"         nothing is shown of {', '.join(identical['idle'])}: no text of theirs counts")
     for one in _first(identical["differences"]):
         lines.append(f"         differs: {_where(one)}, from token {one['position']} on")
     for one in _first(identical["near_ties"]):

@@ -12,7 +12,8 @@ Outcome = TypeVar("Outcome", bound=Hashable)
 def chi_square(observed: Mapping[Outcome, int], expected: Mapping[Outcome, float]) -> float:
     """The probability of counts at least as far from a law as `observed`, when they come from it (Pearson's test).
 
-    Outcomes expected fewer than five times are counted as one cell; an outcome the law excludes gives 0.
+    Outcomes expected fewer than five times are counted as one cell, and where that is too few still, with the rarest
+    of the others; an outcome the law excludes gives 0. An approximation, as the test is.
     """
     count = sum(observed.values())
     if any(expected.get(outcome, 0.0) <= 0 for outcome in observed):
@@ -24,8 +25,13 @@ def chi_square(observed: Mapping[Outcome, int], expected: Mapping[Outcome, float
             rare_seen, rare_expected = rare_seen + observed.get(outcome, 0), rare_expected + prob * count
         else:
             cells.append((observed.get(outcome, 0), prob * count))
-    if rare_expected >= 5:
-        cells.append((rare_seen, rare_expected))
+    if rare_expected < 5 and cells:
+        rarest = min(range(len(cells)), key=lambda cell: cells[cell][1])
+        seen, mean = cells.pop(rarest)
+        rare_seen, rare_expected = rare_seen + seen, rare_expected + mean
+    cells.append((rare_seen, rare_expected))
+    if len(cells) == 1:
+        return 1.0
     statistic = sum((seen - mean) ** 2 / mean for seen, mean in cells)
     return chi_square_tail(statistic, len(cells) - 1)
 

@@ -101,7 +101,7 @@ class Enumerated:
 
     @property
     def passed(self) -> bool:
-        return self.worst <= EXACT and (self.least_gain is None or self.least_gain >= -SLACK)
+        return self.cases > 0 and self.worst <= EXACT and (self.least_gain is None or self.least_gain >= -SLACK)
 
 
 @dataclass
@@ -146,7 +146,7 @@ def _judge(found: Exact, world: World, kind: Kind, case: str) -> None:
         off = distance(round_.texts, right)
         own.cases += 1
         tokens[name] = round_.mean_tokens
-        if off > own.worst:
+        if not off <= own.worst:  # what is no number is wrong
             own.worst, own.at = off, case
         if name in NO_LESS_THAN:
             gain = round_.mean_tokens - tokens[NO_LESS_THAN[name]]

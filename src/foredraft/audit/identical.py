@@ -16,18 +16,15 @@ from types import MappingProxyType
 from typing import Any
 
 from foredraft.audit.margins import NearTie, margins
-from foredraft.bench.entrants import Entrant, Variant, admit
+from foredraft.bench.entrants import Entrant
 from foredraft.bench.prompts import Prompt
 from foredraft.core.params import SamplingParams
 from foredraft.core.protocols import Cache
-from foredraft.draft import AUTO, line_up
-from foredraft.engine.backends import Loaded
+from foredraft.draft import AUTO
 from foredraft.engine.compare import first_difference, scored, timed
 from foredraft.engine.llm import LLM
 
 TEMPERATURES = (0.0, 0.7, 1.0)
-# Tokens a round of drafters other than `auto`, whatever a policy would make of them: an audit wants rejections.
-LENGTH = 6
 PREDICTION = "prediction"
 SHOWN = 4  # tokens from the first difference on
 
@@ -105,21 +102,9 @@ class Scope:
         return [case_id(prompt.id, temperature) for prompt in self.prompts for temperature in self.temperatures]
 
 
-def entrants_of(
-    loaded: Loaded, drafters: Iterable[str], *, strict: bool = True
-) -> tuple[list[Entrant], dict[str, str]]:
-    """Plain decoding first, then the drafters; and, unless `strict`, those that the model cannot serve and why."""
-    variants = [Variant(text, text, None if _says_itself(text) else LENGTH) for text in drafters]
-    return admit(loaded, variants, strict=strict)
-
-
 def meets_all(drafter: str) -> bool:
     """Whether it is compared on all prompts, not on a few: what users get who say nothing."""
     return drafter.split("+")[0] == AUTO
-
-
-def _says_itself(drafter: str) -> bool:
-    return meets_all(drafter) or line_up(drafter).fixed is not None
 
 
 NONE_DONE: Mapping[str, Compared] = MappingProxyType({})
@@ -239,6 +224,11 @@ class Identical:
     def counted(self, drafter: str | None = None) -> int:
         """Runs that show something, of one drafter or of all."""
         return sum(run.counts for _, run in self.runs if drafter in (None, run.drafter))
+
+    @property
+    def idle(self) -> list[str]:
+        """Drafters of which no run shows anything."""
+        return [drafter for drafter in self.drafters if not self.counted(drafter)]
 
     @property
     def passed(self) -> bool:

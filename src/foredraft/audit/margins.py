@@ -4,7 +4,7 @@ A pass of many rows and one of a single row round differently, so near ties can 
 model again, once in one pass and once row by row; the largest difference between the two is the noise. Every emitted
 token must then be the one that the rules would choose, or be behind it by no more than twice the noise: `best` minus
 `own`, both after temperature and with the noise of the draw. Near ties are listed; anything above is a failure, and so
-is a text that is not the model's at all.
+is a text that is not the model's at all. Noise that is too large for rounding excuses nothing: then the passes differ.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from foredraft.models.toy import Array
 
 # The gap that is allowed, in units of the noise: each of two logits may be off by it.
 SIDES = 2.0
+# The noise that rounding may make, as a share of the spread of a row's logits: bfloat16 makes about a hundredth.
+PLAUSIBLE = 0.05
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ def margins(
     off = np.abs(np.subtract(together, alone, out=np.zeros_like(alone), where=together != alone))  # -inf are equal
     noise = float(off.max()) if len(output) else 0.0
     scale = 1.0 / temperature if temperature > 0 else 1.0
+    limit = SIDES * noise * scale if noise <= PLAUSIBLE * _spread(alone) else 0.0
     ties = []
     for position, (token, logits) in enumerate(zip(output, alone, strict=True)):
         scores = logits * scale
@@ -75,8 +78,14 @@ def margins(
         better = int(np.argmax(scores))
         if better != token:
             own, best = float(scores[token]), float(scores[better])
-            ties.append(NearTie(position, token, better, own, best, SIDES * noise * scale))
+            ties.append(NearTie(position, token, better, own, best, limit))
     return Margins(len(output), noise, tuple(ties))
+
+
+def _spread(logits: Array) -> float:
+    """Between the largest and the least logit that is not -inf, of the row where they lie furthest apart."""
+    alive = np.where(np.isfinite(logits), logits, np.nan)
+    return float(np.max(np.nanmax(alive, axis=-1) - np.nanmin(alive, axis=-1), initial=0.0))
 
 
 def _together(model: Model, prompt: tuple[int, ...], output: tuple[int, ...]) -> Array:

@@ -37,6 +37,7 @@ ROWS = 5  # nodes of a tree
 DIVERGENCE = 0.01  # nats
 FLOATS = 1e-4  # of a log probability
 LENGTH = 0.02  # share of the mean acceptance length
+ROUNDS = 3.0  # more or fewer: what a near tie or two in a few texts may do
 LIKELY = np.log(1e-4)
 
 
@@ -56,7 +57,8 @@ class Parity:
 
     @property
     def passed(self) -> bool:
-        near = abs(self.engine - self.defined) <= LENGTH * self.defined
+        rounds = abs(self.tokens / self.engine - self.tokens / self.defined)
+        near = abs(self.engine - self.defined) <= LENGTH * self.defined or rounds <= ROUNDS
         return near and self.divergence <= DIVERGENCE and (self.floats is None or self.floats <= FLOATS)
 
 
@@ -85,7 +87,7 @@ def parity(llm: LLM, path: Path, prompts: Sequence[Prompt], max_tokens: int, *, 
         output = engine.generate(ids, SamplingParams(temperature=0, max_tokens=max_tokens))
         walked, off = _walk(target, heads, (*ids, *output.token_ids), len(ids))
         sums += (*walked, len(output.token_ids), sum(bool(step.tokens) for step in output.outputs[0].steps))
-        worst = max(worst, off)
+        worst = float(np.maximum(worst, off))  # which keeps what is no number, and so fails
     for head in heads:
         head.close()
     laws, divergence, walked_tokens, walked_rounds, tokens, rounds = np.maximum(sums, 1e-9).tolist()
@@ -112,7 +114,8 @@ def _walk(
         divergence += float((np.exp(logs[0]) * (logs[0] - logs[1])).sum())
         laws += len(logs[0])
         if len(logs) > 2:
-            worst = max(worst, float(np.abs(logs[0] - logs[2])[logs[0] > LIKELY].max(initial=0.0)))
+            off = np.abs(logs[0] - logs[2])[logs[0] > LIKELY].max(initial=0.0)
+            worst = float(np.maximum(worst, off))
         root += 1 + _accepted(definition, found[0], text[root + 1 :], depth)
         rounds += 1
     return (laws, divergence, len(text) - begin, rounds), worst

@@ -7,9 +7,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import foredraft
 from foredraft.audit.certificate import Audit, Json, as_json, page
+from foredraft.audit.everyone import everyone, named
 from foredraft.audit.exact import enumerate_cases
 from foredraft.audit.identical import (
     Compared,
@@ -17,7 +20,6 @@ from foredraft.audit.identical import (
     Scope,
     compare_texts,
     compared_of,
-    entrants_of,
     fitting,
     meets_all,
     spread,
@@ -25,7 +27,7 @@ from foredraft.audit.identical import (
 from foredraft.audit.mutants import MUTANTS, try_mutant
 from foredraft.audit.parity import Parity, heads_of, parity
 from foredraft.audit.sampled import count_texts
-from foredraft.bench.entrants import ALL, Entrant, every, listed
+from foredraft.bench.entrants import ALL, Entrant, Variant, admit
 from foredraft.bench.journal import Records
 from foredraft.bench.machine import commit, isa_of, machine, weights_hash
 from foredraft.bench.prompts import Prompt
@@ -33,13 +35,10 @@ from foredraft.bench.suites import hash_of, load_suite
 from foredraft.cli.progress import counting
 from foredraft.cli.show import loading
 from foredraft.core.errors import UsageError
-from foredraft.draft import AUTO
 from foredraft.engine.backends import Loaded, load_model
 
 FORMAT = 1  # of the lines in a folder of --out
 OPENING = "The best thing about living near the sea is that"
-# It drafts only where a request brings a grammar, and none here does.
-IDLE = ("forced",)
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,8 @@ class Size:
     max_tokens: int
 
 
-QUICK = Size(step=4, texts=1500, prompts=4, few=2, max_tokens=24)
+QUICK = Size(step=4, texts=1200, prompts=3, few=1, max_tokens=32)
+SLOW = Size(step=4, texts=1200, prompts=2, few=1, max_tokens=12)  # QUICK on an engine without its own fast passes
 FULL = Size(step=1, texts=5000, prompts=200, few=24, max_tokens=64)
 
 
@@ -80,40 +80,47 @@ class Job:
 
     def run(self) -> int:
         """Audits and prints; returns the exit status: 1 unless everything passed."""
-        size = QUICK if self.quick else FULL
         prompts = load_suite(self.suite)
-        drafters, strict = self._drafters()
         with ExitStack() as stack:
+            folder = stack.enter_context(TemporaryDirectory())
+            variants, left = self._variants(folder)
             with loading(self.model) as progress:
                 loaded = load_model(self.model, engine=self.engine, threads=self.threads, progress=progress)
                 stack.callback(loaded.model.close)
-                entrants, unable = entrants_of(loaded, drafters, strict=strict)
+                entrants, unable = admit(loaded, variants, progress, strict=not self._all)
             for entrant in entrants:
                 stack.callback(entrant.close)
-            for reason in unable.values():
-                print(f"left out: {reason}", file=sys.stderr)
-            most = size.prompts if any(map(meets_all, drafters)) else size.few
+            size = self._size(loaded)
+            most = size.prompts if any(meets_all(entrant.name) for entrant in entrants[1:]) else size.few
             chosen = spread(fitting(entrants[0].llm, prompts, size.max_tokens, self.raw), most)
             if not chosen:
                 raise UsageError("no prompt of the suite fits into the model's context: give --suite shorter ones")
-            setup = self._setup(loaded, [entrant.name for entrant in entrants[1:]], chosen, size)
+            setup = self._setup(loaded, [entrant.name for entrant in entrants[1:]], {**left, **unable}, chosen, size)
             found = as_json(self._audit(loaded, entrants, chosen, size, setup))
         print(jsonlib.dumps(found) if self.json else "\n".join(page(found)))
         return 0 if found["passed"] else 1
 
-    def _drafters(self) -> tuple[list[str], bool]:
-        """Who takes part, and whether one that the model cannot serve is an error."""
-        if self.drafters is not None and self.drafters != ALL:
-            return listed(self.drafters), True
-        able, unable = every()
-        for name, reason in unable.items():
-            print(f"left out: {name}: {reason}", file=sys.stderr)
-        return [AUTO, *(name for name in able if name not in IDLE)], False
+    @property
+    def _all(self) -> bool:
+        return self.drafters is None or self.drafters.strip() == ALL
+
+    def _variants(self, folder: str) -> tuple[list[Variant], dict[str, str]]:
+        """Who is to take part, and why others are not."""
+        if self.drafters is None or self._all:
+            return everyone(self.model, folder)
+        return named(self.drafters, self.model, folder), {}
+
+    def _size(self, loaded: Loaded) -> Size:
+        if not self.quick:
+            return FULL
+        return QUICK if loaded.engine == "native" else SLOW
 
     def _audit(
         self, loaded: Loaded, entrants: Sequence[Entrant], prompts: tuple[Prompt, ...], size: Size, setup: Json
     ) -> Audit:
+        """Texts are compared first: of all that is done they alone are kept, so going on costs nothing twice."""
         journal = Journal(self.out, setup) if self.out is not None else None
+        identical = self._compare(entrants, Scope(prompts, size.few, size.max_tokens, raw=self.raw), journal)
         with counting("worlds") as each:
             exact = enumerate_cases(size.step, each=each)
         with counting("mutants") as each:
@@ -124,7 +131,6 @@ class Job:
         with counting("counted texts") as each:
             opening = tuple(loaded.tokenizer.encode(OPENING))
             sampled = count_texts(loaded.model, opening, size.texts, each)
-        identical = self._compare(entrants, Scope(prompts, size.few, size.max_tokens, raw=self.raw), journal)
         audit = Audit(setup, exact, tuple(mutants), sampled, identical, self._parity(loaded, entrants, prompts, size))
         if journal is not None:
             journal.finish(as_json(audit))
@@ -159,7 +165,14 @@ class Job:
                 print(f"interrupted: run the same command again to go on from {journal.folder}", file=sys.stderr)
             raise
 
-    def _setup(self, loaded: Loaded, drafters: Sequence[str], prompts: Sequence[Prompt], size: Size) -> Json:
+    def _setup(
+        self,
+        loaded: Loaded,
+        drafters: Sequence[str],
+        left_out: Mapping[str, str],
+        prompts: Sequence[Prompt],
+        size: Size,
+    ) -> Json:
         """All that the result depends on."""
         return {
             "model": loaded.source.name,
@@ -168,9 +181,10 @@ class Job:
             "isa": isa_of(loaded),
             "threads": loaded.threads,
             "row_invariant": loaded.model.about.row_invariant,
-            "suite": self.suite,
+            "suite": Path(self.suite).name,
             "suite_sha256": hash_of(prompts),
             "asked": list(drafters),
+            "left_out": dict(left_out),
             "size": asdict(size),
             "raw": self.raw,
             "machine": machine(),
