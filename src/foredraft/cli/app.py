@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from foredraft import __version__
+from foredraft.cli.given import given
 from foredraft.cli.train import app as train
 
 app = typer.Typer(
@@ -251,6 +252,7 @@ def cost(
 
 @app.command()
 def bench(
+    context: typer.Context,
     model: Model = "smollm2",
     engine: Engine = "auto",
     threads: Threads = None,
@@ -275,9 +277,37 @@ def bench(
         str | None, typer.Option(help="an option and its values, as in num_speculative_tokens=0..12 or n=2,3,4")
     ] = None,
     out: Annotated[str | None, typer.Option(help="folder for the raw steps; the same command goes on there")] = None,
+    url: Annotated[
+        str | None, typer.Option(help="measure an OpenAI-compatible server at this address instead, as a user sees it")
+    ] = None,
+    concurrency: Annotated[str, typer.Option(help="with --url: requests at a time, as in 1,2,4 or 1..4")] = "1",
+    api_key: Annotated[
+        str | None, typer.Option(help="with --url: the server's key", envvar="FOREDRAFT_API_KEY", show_envvar=True)
+    ] = None,
+    timeout: Annotated[float, typer.Option(help="with --url: seconds without text after which a request failed")] = 60,
     json: Annotated[bool, typer.Option("--json", help="the last line is one JSON object, in place of tables")] = False,
 ) -> int:
-    """Drafters against plain decoding, prompt by prompt."""
+    """Drafters against plain decoding, prompt by prompt; with --url, any server as it is."""
+    typed = given(context, url)
+    if url is not None:
+        from foredraft.cli.bench_url import Job as UrlJob
+
+        return UrlJob(
+            url=url,
+            model=model if "model" in typed else None,
+            concurrency=concurrency,
+            api_key=api_key,
+            timeout=timeout,
+            suite=suite,
+            limit_per_task=limit_per_task,
+            max_tokens=max_tokens,
+            temperature=temperature,
+            seed=seed,
+            raw=raw,
+            out=out,
+            json=json,
+            arguments=tuple(sys.argv[1:]),
+        ).run()
     from foredraft.cli.bench import Job
     from foredraft.engine.options import parse_config
 
