@@ -30,6 +30,7 @@ class Told:
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     told: Told
 
     def log_message(self, format: str, *words: Any) -> None:

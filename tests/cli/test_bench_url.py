@@ -300,10 +300,10 @@ def test_a_run_goes_on_and_asks_again_what_failed(suite: Path, capsys: Capture, 
         [found] = measured(url, suite, capsys, "--out", out, status=1)["runs"]
         assert (found["failures"], found["not_asked"]) == ({"status": 2}, 1)
         told.answer = well(PIECES, tokens=6)
-        [found] = measured(url, suite, capsys, "--out", out, status=1)["runs"]
+        [found] = measured(url, suite, capsys, "--out", out)["runs"]
         assert (found["failures"], found["completed"], found["not_asked"]) == ({"status": 2}, 3, 0)
         asked = len(told.asked)
-        [again] = measured(url, suite, capsys, "--out", out, status=1)["runs"]
+        [again] = measured(url, suite, capsys, "--out", out)["runs"]
         assert len(told.asked) == asked + 1  # to see whether it counts tokens
         assert again == found
         assert run(words(url, suite, "--out", out, "--temperature", "1")) == 2

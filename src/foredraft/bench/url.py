@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from foredraft.bench.record import Json
+from foredraft.bench.record import DIGITS, Json
 from foredraft.bench.suites import Prompt
 from foredraft.bench.url_client import Question, Reply, Server
 from foredraft.bench.url_record import Answer, Counted, id_of
@@ -159,9 +159,10 @@ class Level:
             prompt.id,
             prompt.task,
             self.session,
-            reply.begun - self.origin,
-            reply.seconds,
-            tuple(reading.arrivals),
+            # As it will be read again: a run that goes on sees the same figures.
+            round(reply.begun - self.origin, DIGITS),
+            round(reply.seconds, DIGITS),
+            tuple(round(at, DIGITS) for at in reading.arrivals),
             reading.text,
             reading.tokens,
             reading.prompt_tokens,

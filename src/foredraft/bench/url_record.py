@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Literal, get_args
 
 from foredraft.bench.journal import Records
-from foredraft.bench.record import DIGITS, Json
+from foredraft.bench.record import Json
 from foredraft.bench.url_counters import Counters
 
 Kind = Literal["refused", "status", "content type", "broken", "cut", "stalled", "garbage", "error", "endless"]
@@ -74,8 +74,7 @@ class Answer:
 
     def as_json(self) -> Json:
         """A line of the folder; what an answer does not have is left out."""
-        found = {"id": self.id, **asdict(self), "arrivals": [round(at, DIGITS) for at in self.arrivals]}
-        found |= {"begun": round(self.begun, DIGITS), "seconds": round(self.seconds, DIGITS)}
+        found = {"id": self.id, **asdict(self), "arrivals": list(self.arrivals)}
         return {key: value for key, value in found.items() if value is not None and value != ()}
 
 

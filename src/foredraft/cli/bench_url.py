@@ -46,7 +46,7 @@ class Job:
     arguments: tuple[str, ...] = ()
 
     def run(self) -> int:
-        """Measures and prints; returns the exit status: 1 when any request failed."""
+        """Measures and prints; returns the exit status: 1 where a request is without an answer."""
         SamplingParams(max_tokens=self.max_tokens, temperature=self.temperature, seed=self.seed)
         if not self.timeout > 0:
             raise UsageError(f"--timeout must be more than 0 seconds, not {self.timeout:g}")
@@ -63,7 +63,7 @@ class Job:
         if folder is not None:
             folder.finish(result)
         print(jsonlib.dumps(result, ensure_ascii=False)) if self.json else show(result)
-        return int(any(run["failures"] or run["not_asked"] for run in result["runs"]))
+        return int(any(run["completed"] < result["cases"] for run in result["runs"]))
 
     def _asking(self, listed: Sequence[Json], root: str) -> Asking:
         """Raises UsageError where no model is named, here or there."""
