@@ -54,6 +54,12 @@ Config = Annotated[
         help="how to draft, under the names of vLLM, Hugging Face or llama.cpp, in place of the drafter",
     ),
 ]
+Url = Annotated[
+    str | None, typer.Option(help="measure an OpenAI-compatible server at this address instead, as a user sees it")
+]
+Concurrency = Annotated[str, typer.Option(help="with --url: requests at a time, as in 1,2,4 or 1..4")]
+ApiKey = Annotated[str | None, typer.Option(help="with --url: the server's key", envvar="FOREDRAFT_API_KEY")]
+Timeout = Annotated[float, typer.Option(help="with --url: seconds without text after which a request failed")]
 MaxTokens = Annotated[int, typer.Option(help="tokens to generate at most")]
 Temperature = Annotated[float, typer.Option(help="0 is greedy")]
 TopP = Annotated[float, typer.Option(help="keep the likeliest tokens that make up this mass")]
@@ -277,14 +283,10 @@ def bench(
         str | None, typer.Option(help="an option and its values, as in num_speculative_tokens=0..12 or n=2,3,4")
     ] = None,
     out: Annotated[str | None, typer.Option(help="folder for the raw steps; the same command goes on there")] = None,
-    url: Annotated[
-        str | None, typer.Option(help="measure an OpenAI-compatible server at this address instead, as a user sees it")
-    ] = None,
-    concurrency: Annotated[str, typer.Option(help="with --url: requests at a time, as in 1,2,4 or 1..4")] = "1",
-    api_key: Annotated[
-        str | None, typer.Option(help="with --url: the server's key", envvar="FOREDRAFT_API_KEY", show_envvar=True)
-    ] = None,
-    timeout: Annotated[float, typer.Option(help="with --url: seconds without text after which a request failed")] = 60,
+    url: Url = None,
+    concurrency: Concurrency = "1",
+    api_key: ApiKey = None,
+    timeout: Timeout = 60,
     json: Annotated[bool, typer.Option("--json", help="the last line is one JSON object, in place of tables")] = False,
 ) -> int:
     """Drafters against plain decoding, prompt by prompt; with --url, any server as it is."""
@@ -292,22 +294,9 @@ def bench(
     if url is not None:
         from foredraft.cli.bench_url import Job as UrlJob
 
-        return UrlJob(
-            url=url,
-            model=model if "model" in typed else None,
-            concurrency=concurrency,
-            api_key=api_key,
-            timeout=timeout,
-            suite=suite,
-            limit_per_task=limit_per_task,
-            max_tokens=max_tokens,
-            temperature=temperature,
-            seed=seed,
-            raw=raw,
-            out=out,
-            json=json,
-            arguments=tuple(sys.argv[1:]),
-        ).run()
+        name = model if "model" in typed else None
+        asked = (suite, limit_per_task, max_tokens, temperature, seed, raw, out, json, tuple(sys.argv[1:]))
+        return UrlJob(url, name, concurrency, api_key, timeout, *asked).run()
     from foredraft.cli.bench import Job
     from foredraft.engine.options import parse_config
 
