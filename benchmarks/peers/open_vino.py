@@ -136,6 +136,7 @@ def main() -> None:
         config.max_new_tokens = config.min_new_tokens = call["count"]
         config.do_sample = False
         config.eos_token_id = ends[0]
+        config.stop_token_ids = set(ends)  # all of which have no chance before min_new_tokens
         if call["length"]:
             config.num_assistant_tokens = call["length"]
             config.max_ngram_size = 3
