@@ -66,6 +66,7 @@ def table(header: Record, records: Sequence[Record]) -> str:
         "all",
         "`auto` is faster (95%)",
         "first token",
+        "loop",
         "same text",
     ]
     lines = [_line(heads), _line(["---"] * len(heads))]
@@ -73,7 +74,9 @@ def table(header: Record, records: Sequence[Record]) -> str:
         by_task = [tok_s([one for one in own.values() if one["task"] == task]) for task in tasks]
         first = [one["first"] for one in own.values() if one["first"] is not None]
         cells = [f"{arm}", *(f"{speed:.1f}" for speed in by_task), f"**{tok_s(list(own.values())):.1f}**"]
-        cells += [_faster(arms, arm), f"{statistics.median(first) * 1e3:.0f} ms" if first else "–", _same(own, plain)]
+        looping = sum(loops(one["tokens"]) for one in own.values())
+        cells += [_faster(arms, arm), f"{statistics.median(first) * 1e3:.0f} ms" if first else "–"]
+        cells += [f"{looping} of {len(own)}", _same(own, plain)]
         lines.append(_line(cells))
     for record in records:
         if record["key"][0] == "cannot":

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -345,3 +349,29 @@ def test_tables_and_words(suite: Path, capsys: Capture) -> None:
     assert "at a time" in out
     assert "With 1 at a time 1 failed: 1 an error status." in out
     assert "says nothing of speculation" in out
+
+
+def test_an_interrupted_run_keeps_what_it_has_even_beside_a_stalled_server(suite: Path, tmp_path: Path) -> None:
+    out, waits = tmp_path / "out", threading.Event()
+    cases = out / "cases.jsonl"
+
+    def answer(handler: Handler, body: Body) -> None:
+        if body["messages"][-1]["content"] != "And then?":
+            well(PIECES, tokens=6)(handler, body)
+        else:
+            waits.set()
+            stalls(handler, body)
+
+    with serving(Told(answer)) as url:
+        command = [sys.executable, "-m", "foredraft", *words(url, suite, "--out", str(out), "--timeout", "60")]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
+            assert waits.wait(60)
+            until = time.monotonic() + 20
+            while not (cases.exists() and cases.stat().st_size) and time.monotonic() < until:
+                time.sleep(0.02)
+            running.send_signal(signal.SIGINT)
+            _, errors = running.communicate(timeout=20)
+    assert running.returncode == 130
+    assert "run the same command again to go on from" in errors
+    assert "Traceback" not in errors
+    assert [json.loads(line)["case"] for line in cases.read_text().splitlines()] == ["a"]
