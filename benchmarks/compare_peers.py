@@ -96,6 +96,7 @@ class Comparison:
                     variant = self._fastest(peer, arm, variants)
                     if variant is not None:
                         arms[arm] = (peer, variant)
+                peer.stop()
             self._measure(arms)
 
     # --- which variant ------------------------------------------------------------------------------------------------
@@ -122,7 +123,8 @@ class Comparison:
             except PeerError as error:
                 failed[variant] = str(error)
                 self.log.add(("fails", arm, variant), arm=arm, variant=variant, reason=self._plainly(error))
-            peer.stop()
+            if not peer.shared:
+                peer.stop()
         spent = self._tried(arm)
         if not spent:
             self._cannot(arm, next(iter(failed.values()), "every variant failed"))

@@ -23,6 +23,7 @@ LOOKUP, ASSISTED = "prompt-lookup", "assistant"
 
 class HuggingFace(Peer):
     name = "transformers"
+    shared = True
 
     def __init__(self, given: Given) -> None:
         self._given = given

@@ -24,6 +24,7 @@ BACKENDS = ("PA", "SDPA")  # paged attention, which speculation needs, and the p
 
 class OpenVino(Peer):
     name = "OpenVINO GenAI"
+    shared = True
 
     def __init__(self, given: Given) -> None:
         self._given = given

@@ -45,10 +45,11 @@ class Peer(abc.ABC):
     """One engine; use it with `with`, which ends what it started.
 
     ways: how it can decode -> the variants of that, of which the fastest is to be measured. about: its version, and
-    what it makes of the file's weights.
+    what it makes of the file's weights. shared: variants have processes in common, which take long to start.
     """
 
     name: str
+    shared = False
 
     @property
     @abc.abstractmethod
