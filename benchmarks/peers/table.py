@@ -64,6 +64,7 @@ def table(header: Record, records: Sequence[Record]) -> str:
         "tok/s",
         *(task.replace("_", " ") for task in tasks),
         "all",
+        "median",
         "`auto` is faster (95%)",
         "first token",
         "loop",
@@ -74,6 +75,7 @@ def table(header: Record, records: Sequence[Record]) -> str:
         by_task = [tok_s([one for one in own.values() if one["task"] == task]) for task in tasks]
         first = [one["first"] for one in own.values() if one["first"] is not None]
         cells = [f"{arm}", *(f"{speed:.1f}" for speed in by_task), f"**{tok_s(list(own.values())):.1f}**"]
+        cells.append(f"{statistics.median(tok_s([one]) for one in own.values()):.1f}")
         looping = sum(loops(one["tokens"]) for one in own.values())
         cells += [_faster(arms, arm), f"{statistics.median(first) * 1e3:.0f} ms" if first else "–"]
         cells += [f"{looping} of {len(own)}", _same(own, plain)]

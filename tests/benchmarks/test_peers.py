@@ -84,7 +84,7 @@ def test_the_table_has_every_arm_the_fastest_first_and_the_reasons() -> None:
         "| other plain",
         "| other lookup",
     ]
-    assert "| 4.0 | 2.0 | **2.7** | 1 |" in rows[0]
+    assert "| 4.0 | 2.0 | **2.7** | 3.0 | 1 |" in rows[0]
     assert "1 of 2, else from token 2" in rows[2]
     assert rows[3].endswith("cannot run: no such / way |")
     assert len({row.count("|") for row in rows}) == 1
