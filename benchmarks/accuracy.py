@@ -29,8 +29,8 @@ from typing import IO, Any, Literal
 import numpy as np
 from llama_cpp.bench import Flags, logits_words
 from llama_cpp.build import DEFAULT_FOLDER, Build, BuildError, build
-from llama_cpp.records import ROOT, commit, machine, sha256
 from numpy.typing import NDArray
+from records import ROOT, commit, machine, sha256
 
 from foredraft.core.errors import ForedraftError, UsageError
 from foredraft.core.protocols import Model, Query

@@ -25,16 +25,17 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from asked import Prompt, read_prompts
 from llama_cpp import bench, ours, report, serve
 from llama_cpp.build import DEFAULT_FOLDER, Build, BuildError, build, compile_stream, processor_flags, variants
-from llama_cpp.records import ROOT, Log, OtherRun, Record, commit, machine, read, sha256
 from quick import loops
+from records import ROOT, Log, OtherRun, Record, commit, machine, read, sha256
 
 import foredraft
 from foredraft.core.errors import ForedraftError
@@ -46,13 +47,6 @@ from foredraft.models.sources import resolve
 COPY = ROOT / "benchmarks" / "prompts" / "copy.jsonl"
 RESULTS = ROOT / "benchmarks" / "results"
 PARTS = ("tune", "bench", "try", "serve")
-
-
-@dataclass(frozen=True)
-class Prompt:
-    id: str
-    task: str
-    ids: tuple[int, ...]
 
 
 class Comparison:
@@ -204,9 +198,7 @@ class Comparison:
 
     @cached_property
     def _prompts(self) -> list[Prompt]:
-        lines = [json.loads(line) for line in self.options.prompts.read_text(encoding="utf-8").splitlines()]
-        chats = [(one["id"], one["task"], [{"role": "user", "content": one["turns"][0]}]) for one in lines]
-        return [Prompt(name, task, self.llm.encode_chat(chat)) for name, task, chat in chats][: self.options.limit]
+        return read_prompts(self.options.prompts, self.llm, self.options.limit)
 
     # --- what is compared -------------------------------------------------------------------------------------------
 

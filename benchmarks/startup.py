@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from llama_cpp.records import commit, machine
+from records import commit, machine
 
 import foredraft
 from foredraft import SamplingParams

@@ -1,9 +1,10 @@
 """The tables of docs/measured.md, made from the raw steps of benchmark runs.
 
-    tables.py [--results FOLDER] [--page FILE.md] [--check]
+    tables.py [--results FOLDER] [--peers FOLDER] [--page FILE.md] [--check]
 
-Every folder under --results is one run of `foredraft bench --out FOLDER`. The page holds, for the run `NAME`, a pair of
-lines `<!-- table NAME -->` and `<!-- end -->`; what stands between is replaced by the table of that run. A run without
+Every folder under --results is one run of `foredraft bench --out FOLDER`, every folder under --peers one of
+compare_peers.py. The page holds, for the run `NAME`, a pair of lines `<!-- table NAME -->` and `<!-- end -->`, for the
+comparison `NAME` the same with `peers-NAME`; what stands between is replaced by the table of that run. A run without
 a place on the page, and a place without a run, are errors. --check changes nothing and fails where the page differs.
 """
 
@@ -16,6 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import records
+from peers.table import table as peers
 
 from foredraft.bench.entrants import PLAIN
 from foredraft.bench.events import read
@@ -100,11 +103,15 @@ def filled(page: str, tables: dict[str, str]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Makes the tables of docs/measured.md from raw steps.")
     parser.add_argument("--results", type=Path, default=HERE / "results" / "bench")
+    parser.add_argument("--peers", type=Path, default=HERE / "results" / "peers")
     parser.add_argument("--page", type=Path, default=HERE.parent / "docs" / "measured.md")
     parser.add_argument("--check", action="store_true", help="fail where the page differs, and change nothing")
     options = parser.parse_args()
     runs = [read(folder) for folder in sorted(options.results.iterdir()) if folder.is_dir()]
     tables = {run.folder.name: table(run.setup, run.cases) for run in runs}
+    tables |= {
+        f"peers-{path.parent.name}": peers(*records.read(path)) for path in options.peers.glob("*/figures.jsonl")
+    }
     page = options.page.read_text(encoding="utf-8")
     made = filled(page, tables)
     if options.check and made != page:

@@ -107,10 +107,11 @@ class Answer:
         return len(self.tokens)
 
 
-def complete(llm: LLM, tokens: tuple[int, ...], max_tokens: int) -> Answer:
-    """The greedy continuation of token ids."""
+def complete(llm: LLM, tokens: tuple[int, ...], max_tokens: int, go_on: bool = False) -> Answer:
+    """The greedy continuation of token ids. go_on: it may not end earlier."""
+    params = SamplingParams(max_tokens=max_tokens, min_tokens=max_tokens if go_on else 0, seed=0)
     begun = time.perf_counter()
-    arm = timed(llm, tokens, SamplingParams(max_tokens=max_tokens, seed=0))
+    arm = timed(llm, tokens, params)
     seconds = time.perf_counter() - begun
     stats = arm.completion.stats
     return Answer(arm.completion.token_ids, arm.seconds, seconds, stats.drafted, stats.accepted, len(stats.faults))

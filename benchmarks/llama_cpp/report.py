@@ -6,8 +6,9 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from records import Record
+
 from llama_cpp.bench import best_arms, speeds
-from llama_cpp.records import Record
 
 OURS = "foredraft"
 STREAM = "stream"

@@ -133,9 +133,10 @@ class Server:
         if kind is None:
             self.log.unlink()
 
-    def complete(self, tokens: Sequence[int], max_tokens: int) -> Answer:
-        """The greedy continuation of token ids, nothing kept from earlier requests."""
+    def complete(self, tokens: Sequence[int], max_tokens: int, go_on: bool = False) -> Answer:
+        """The greedy continuation of token ids, nothing kept from earlier requests. go_on: it may not end earlier."""
         body = {
+            "ignore_eos": go_on,
             "prompt": list(tokens),
             "n_predict": max_tokens,
             "temperature": 0,

@@ -25,8 +25,8 @@ sys.path.insert(0, str(BENCHMARKS))  # where Python finds the modules of a scrip
 from llama_cpp import bench, ours, report  # noqa: E402
 from llama_cpp.bench import Figure, Flags  # noqa: E402
 from llama_cpp.build import BROKEN, FIXED, STREAM_SOURCE, Build, BuildError, features, folder_name, patched, variants  # noqa: E402  # noqa: E402
-from llama_cpp.records import Log, OtherRun, read  # noqa: E402
 from llama_cpp.serve import SPECULATION, Server, answer, drafted_by, server_command  # noqa: E402
+from records import Log, OtherRun, read  # noqa: E402
 
 FLAGS = [Flags(*on, ubatch=size) for on in [(True, True, True), (False, True, False)] for size in (64, 512)]
 

@@ -9,9 +9,12 @@ from typing import Annotated, Any
 import typer
 
 from foredraft import __version__
+from foredraft.cli.given import given
 from foredraft.cli.options import (
     AllowLossy,
+    ApiKey,
     Choice,
+    Concurrency,
     Config,
     Debug,
     Drafter,
@@ -32,8 +35,10 @@ from foredraft.cli.options import (
     Suite,
     Temperature,
     Threads,
+    Timeout,
     TopK,
     TopP,
+    Url,
     Verifier,
 )
 from foredraft.cli.train import app as train
@@ -292,6 +297,7 @@ def cost(
 
 @app.command()
 def bench(
+    context: typer.Context,
     model: Model = "smollm2",
     engine: Engine = "auto",
     threads: Threads = None,
@@ -316,9 +322,20 @@ def bench(
         str | None, typer.Option(help="an option and its values, as in num_speculative_tokens=0..12 or n=2,3,4")
     ] = None,
     out: Annotated[str | None, typer.Option(help="folder for the raw steps; the same command goes on there")] = None,
+    url: Url = None,
+    concurrency: Concurrency = "1",
+    api_key: ApiKey = None,
+    timeout: Timeout = 60,
     json: Annotated[bool, typer.Option("--json", help="the last line is one JSON object, in place of tables")] = False,
 ) -> int:
-    """Drafters against plain decoding, prompt by prompt."""
+    """Drafters against plain decoding, prompt by prompt; with --url, any server as it is."""
+    typed = given(context, url)
+    if url is not None:
+        from foredraft.cli.bench_url import Job as UrlJob
+
+        name = model if "model" in typed else None
+        asked = (suite, limit_per_task, max_tokens, temperature, seed, raw, out, json, tuple(sys.argv[1:]))
+        return UrlJob(url, name, concurrency, api_key, timeout, *asked).run()
     from foredraft.cli.bench import Job
     from foredraft.engine.options import parse_config
 

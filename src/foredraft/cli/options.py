@@ -39,6 +39,12 @@ Config = Annotated[
         help="how to draft, under the names of vLLM, Hugging Face or llama.cpp, in place of the drafter",
     ),
 ]
+Url = Annotated[
+    str | None, typer.Option(help="measure an OpenAI-compatible server at this address instead, as a user sees it")
+]
+Concurrency = Annotated[str, typer.Option(help="with --url: requests at a time, as in 1,2,4 or 1..4")]
+ApiKey = Annotated[str | None, typer.Option(help="with --url: the server's key", envvar="FOREDRAFT_API_KEY")]
+Timeout = Annotated[float, typer.Option(help="with --url: seconds without text after which a request failed")]
 MaxTokens = Annotated[int, typer.Option(help="tokens to generate at most")]
 Temperature = Annotated[float, typer.Option(help="0 is greedy")]
 TopP = Annotated[float, typer.Option(help="keep the likeliest tokens that make up this mass")]

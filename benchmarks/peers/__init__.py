@@ -1,0 +1,1 @@
+"""Other engines that speculate on a processor, each behind one small class."""
