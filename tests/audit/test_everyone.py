@@ -11,7 +11,7 @@ pytest.importorskip("torch")
 from foredraft.audit.everyone import IDLE, LENGTH, SPECIFIED, everyone, named
 from foredraft.audit.identical import Identical, Scope, compare_texts
 from foredraft.bench.entrants import admit
-from foredraft.bench.suites import Prompt
+from foredraft.bench.prompts import Prompt
 from foredraft.core.errors import UsageError
 from foredraft.draft import AUTO, DRAFTERS, NONE
 from foredraft.engine.backends import load_model

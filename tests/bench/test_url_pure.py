@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foredraft.bench.suites import Prompt
+from foredraft.bench.prompts import Prompt
 from foredraft.bench.url_counters import Counters, of_answer, of_metrics, total
 from foredraft.bench.url_events import BadStream, Events
 from foredraft.bench.url_reading import Endless, Reading, ServerError

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from foredraft.bench.prompts import Prompt
 from foredraft.bench.record import DIGITS, Json
-from foredraft.bench.suites import Prompt
 from foredraft.bench.url_client import Question, Reply, Server
 from foredraft.bench.url_record import Answer, Counted, id_of
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from foredraft.bench.prompts import Prompt
 from foredraft.bench.record import Json
 from foredraft.bench.statistics import loops
-from foredraft.bench.suites import Prompt
 from foredraft.bench.url_counters import Counters, total
 from foredraft.bench.url_record import KINDS, Answer, Counted, Failure
 

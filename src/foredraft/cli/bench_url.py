@@ -12,8 +12,9 @@ from typing import Any
 
 import foredraft
 from foredraft.bench.machine import commit, machine
+from foredraft.bench.prompts import Prompt
 from foredraft.bench.record import Json
-from foredraft.bench.suites import Prompt, hash_of, limited, load_suite
+from foredraft.bench.suites import hash_of, limited, load_suite
 from foredraft.bench.url import Asking, Level, agree
 from foredraft.bench.url_client import Server
 from foredraft.bench.url_record import KINDS, Answer, Answers, Counted
