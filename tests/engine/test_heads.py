@@ -9,21 +9,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 
 from foredraft.core.errors import UsageError, WeightsError
 from foredraft.core.heads import Feed
 from foredraft.core.params import SamplingParams
 from foredraft.core.protocols import About
 from foredraft.draft import line_up
-from foredraft.draft.block import BlockDrafter
+from foredraft.draft.one_pass import OnePassDrafter
 from foredraft.engine import heads, shipped
 from foredraft.engine.backends import Loaded, load_model, make_drafting
 from foredraft.engine.heads import load_head
 from foredraft.engine.llm import LLM
 from foredraft.engine.stats import stats
-from foredraft.heads.files import write_head
+from foredraft.heads.files import read_config, write_head
 from foredraft.models.native import NativeModel
-from foredraft.models.native_head import NativeHead
+from foredraft.models.native_head_block import NativeBlock
 from gguf_cases import write_gguf
 from random_heads import logits_of, random_head, taps_of
 
@@ -59,7 +60,7 @@ def written(loaded: Loaded, tmp_path_factory: pytest.TempPathFactory) -> Callabl
 def test_a_file_becomes_the_head_that_it_says(loaded: Loaded, written: Callable[..., Path]) -> None:
     target = loaded.model
     head = load_head(str(written()), target, threads=1)
-    assert isinstance(head, NativeHead)
+    assert isinstance(head, NativeBlock)
     assert (head.taps, head.block, head.says.tolist()) == ((0, 1), 4, list(SAYS))
     taps = taps_of(target, TEXT, head.taps)
     found = head.score([Feed(head.open(), TEXT[1:], taps[:-1], 4)])[0]
@@ -72,7 +73,7 @@ def test_without_the_native_engine_numpy_computes_it(
 ) -> None:
     monkeypatch.setattr(heads, "module", lambda wanted: None)
     head = load_head(str(written()), loaded.model)
-    assert type(head).__name__ == "PlainHead"
+    assert type(head).__name__ == "PlainBlock"
 
 
 @pytest.mark.parametrize(
@@ -82,7 +83,6 @@ def test_without_the_native_engine_numpy_computes_it(
         ({"layers": 9}, "a target of 9 layers, not 2"),
         ({"vocab_size": 600}, "a target of 600 tokens, not 459"),
         ({"details": (("fingerprint", "0" * 64),), "name": "other"}, r"trained for another target \(other\): give"),
-        ({"method": "eagle"}, "is a head of method 'eagle'"),
         ({"taps": (0, 7)}, "reads layer 7 of a target that has 2"),
     ],
     ids=str,
@@ -109,6 +109,24 @@ def test_what_is_no_head_is_refused(loaded: Loaded, written: Callable[..., Path]
         assert "\n" not in str(error.value)
     with pytest.raises(WeightsError, match="no trained head that this version reads"):
         load_head(str(written(version=2)), loaded.model)
+    with pytest.raises(WeightsError, match="it is of method 'seer', and known are block"):
+        load_head(str(written(method="seer")), loaded.model)
+
+
+def test_a_head_of_another_method_is_refused(loaded: Loaded, written: Callable[..., Path]) -> None:
+    path = written()
+    with pytest.raises(
+        UsageError, match=f"is a head of method 'block': give one of method 'other', or write block:{path}"
+    ):
+        load_head(str(path), loaded.model, method="other")
+
+
+def test_the_file_that_comes_with_the_package_says_what_it_said() -> None:
+    """Its settings, read and written again, are the text that stands in it."""
+    path = shipped.SHIPPED / "smollm2.safetensors"
+    with safe_open(str(path), framework="np") as file:
+        stored = (file.metadata() or {})["foredraft"]
+    assert read_config(path).json() == stored
 
 
 # --- what `auto` and names come to ------------------------------------------------------------------------------------
@@ -122,7 +140,7 @@ def test_auto_asks_a_known_head_last(
     drafting = make_drafting(line_up("auto"), loaded)
     assert list(drafting.drafters) == [spec.family.name for spec in line_up("auto").specs] + ["block"]
     assert drafting.needs_taps
-    assert isinstance(drafting.drafters["block"], BlockDrafter)
+    assert isinstance(drafting.drafters["block"], OnePassDrafter)
     assert list(make_drafting(line_up("lookup"), loaded).drafters) == ["lookup"]
     assert list(make_drafting(line_up("block+auto"), loaded).drafters)[0] == "block"
     drafting.close()

@@ -37,11 +37,17 @@ class Recipe(Protocol):
     @property
     def head(self) -> nn.Module: ...
 
-    def describe(self, provenance: dict[str, Any]) -> files.HeadConfig: ...
+    def describe(self, provenance: dict[str, Any]) -> files.HeadConfig[Any]: ...
 
-    def loss(self, texts: Sequence[Text]) -> Tensor: ...
+    def losses(self, texts: Sequence[Text]) -> Iterator[Tensor]:
+        """The parts of a batch's loss. Each is learnt from before the next is made, so that their graphs need not be
+        held together."""
 
-    def accepted(self, texts: Sequence[Text]) -> tuple[int, int, np.ndarray]: ...
+    def accepted(self, texts: Sequence[Text]) -> tuple[int, int, np.ndarray]:
+        """Tokens emitted, passes, and accepted drafts by position, on responses as they stand."""
+
+    def settle(self, batches: Sequence[Sequence[Text]]) -> None:
+        """What a head keeps beside its weights, measured on held-out texts before it is written."""
 
 
 @dataclass(frozen=True)
@@ -123,26 +129,36 @@ class Trainer:
         rate *= 0.02 + 0.98 * (1 + math.cos(math.pi * self.progress)) / 2
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            loss = self.recipe.loss(batch)
-        if not torch.isfinite(loss):
-            raise UsageError(f"the loss is no number at step {self.step}: go on with a lower --rate, in another --out")
-        loss.backward()
+        parts, loss = self.recipe.losses(batch), 0.0
+        while (part := self._next(parts)) is not None:
+            part.backward()
+            loss += float(part.detach())
+            del part  # with what it was made of, before the next is made
         torch.nn.utils.clip_grad_norm_(self.trained, self.settings.clip)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
-        return float(loss.detach())
+        return loss
+
+    def _next(self, parts: Iterator[Tensor]) -> Tensor | None:
+        with self._autocast():
+            part = next(parts, None)
+        if part is not None and not torch.isfinite(part):
+            raise UsageError(f"the loss is no number at step {self.step}: go on with a lower --rate, in another --out")
+        return part
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
 
     def _evaluate(self, losses: Sequence[float]) -> None:
         tokens, passes, by_position = 0, 0, np.zeros(1, dtype=np.int64)
         self.recipe.head.eval()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            for batch in corpus.batches(self.held_out, self.settings.tokens, 0):
+        judged = list(corpus.batches(self.held_out, self.settings.tokens, 0))
+        with self._autocast():
+            for batch in judged:
                 more, rounds, accepted = self.recipe.accepted(batch)
                 tokens, passes = tokens + more, passes + rounds
                 by_position = by_position + accepted
-        self.recipe.head.train()
         length = tokens / max(passes, 1)
         found = {
             "step": self.step,
@@ -159,7 +175,10 @@ class Trainer:
         self.tell(f"{json.dumps(found)}, {left:.0f} s to go")
         if length >= self.best:
             self.best = length
+            with self._autocast():
+                self.recipe.settle(judged)
             self._write(found)
+        self.recipe.head.train()
         self._save()
 
     def _write(self, found: Mapping[str, Any]) -> None:
