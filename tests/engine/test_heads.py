@@ -41,12 +41,15 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
 
 @pytest.fixture(scope="module")
 def written(loaded: Loaded, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """written(**changes): a head's file; what is changed are settings of the head or facts about its target."""
+    """written(**changes): a head's file; what is changed are settings of the head or facts about its target. made: the
+    method and its sizes."""
     folder = tmp_path_factory.mktemp("heads")
 
     def write(**changes: Any) -> Path:
         about = replace(loaded.model.about, **{key: changes.pop(key) for key in list(changes) if key in FACTS})
-        config, tensors = random_head(about, says=SAYS, block=4, taps=changes.pop("taps", (0, 1)))
+        made, taps = changes.pop("made", {}), changes.pop("taps", None)
+        config, tensors = random_head(about, says=SAYS, block=4, **made)
+        config = replace(config, taps=taps or config.taps)
         path = folder / f"{len(list(folder.iterdir()))}.safetensors"
         write_head(path, replace(config, **changes), tensors, int8=True)
         return path
@@ -111,6 +114,8 @@ def test_what_is_no_head_is_refused(loaded: Loaded, written: Callable[..., Path]
         load_head(str(written(version=2)), loaded.model)
     with pytest.raises(WeightsError, match="it is of method 'seer', and known are block"):
         load_head(str(written(method="seer")), loaded.model)
+    with pytest.raises(WeightsError, match="it reads more than one layer"):
+        load_head(str(written(made={"method": "medusa"}, taps=(0, 1))), loaded.model, method="medusa")
 
 
 def test_a_head_of_another_method_is_refused(loaded: Loaded, written: Callable[..., Path]) -> None:
@@ -178,3 +183,25 @@ def test_the_text_is_that_of_plain_decoding(
     totals = stats([step for each in drafted for one in each.outputs for step in one.steps])
     assert totals.faults == ()
     assert 0 < totals.accepted < totals.drafted
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.7])
+@pytest.mark.parametrize(
+    "made", [{"method": "medusa"}, {"method": "hydra"}, {"method": "hydra", "prefix": 1}, {"method": "mtp"}], ids=str
+)
+def test_heads_of_every_method_leave_the_text_alone(
+    loaded: Loaded, written: Callable[..., Path], made: dict[str, Any], temperature: float
+) -> None:
+    path = written(made=made)
+    params = SamplingParams(max_tokens=40, temperature=temperature, seed=5, n=2 if temperature else 1)
+    prompts = [list(TEXT), [7, 8, 9] * 30, [11]]
+    plain = LLM(loaded, "none").generate(prompts, params)
+    drafter = f"{made['method']}:{path},k=12"
+    for tree in ("", ",tree=static") if made["method"] != "hydra" else ("",):
+        drafted = LLM(loaded, drafter + tree).generate(prompts, params)
+        assert [[one.token_ids for one in each.outputs] for each in drafted] == [
+            [one.token_ids for one in each.outputs] for each in plain
+        ]
+        totals = stats([step for each in drafted for one in each.outputs for step in one.steps])
+        assert totals.faults == ()
+        assert totals.drafted > 0

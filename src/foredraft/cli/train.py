@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import wraps
+from functools import partial, wraps
 from importlib.util import find_spec
 from inspect import Signature, signature
 from pathlib import Path
@@ -147,11 +147,14 @@ def medusa(
     layers: Annotated[int, typer.Option(help="residual blocks of a head")] = 1,
     own: Own = False,
     hard: Hard = 1.0,
+    joint: Annotated[bool, typer.Option("--joint", help="Medusa-2: trains the target too, into OUT/target")] = False,
 ) -> int:
     """Medusa heads: each guesses one place further from the target's last state (docs/algorithms/medusa.md)."""
+    from foredraft.train.joint import JointRecipe
     from foredraft.train.medusa import MedusaRecipe, Settings
 
-    return run.train(MedusaRecipe, Settings(block=heads, layers=layers, own=own, hard=hard, **run.common))
+    recipe = partial(JointRecipe, out=run.out / "target") if joint else MedusaRecipe
+    return run.train(recipe, Settings(block=heads, layers=layers, own=own, hard=hard, **run.common))
 
 
 @method

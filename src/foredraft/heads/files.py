@@ -83,6 +83,7 @@ def parse_config(text: str, name: str) -> HeadConfig[Any]:
         config = HeadConfig(target=target, shape=SHAPES[method](**raw), **shared)
         if config.version != VERSION:
             raise ValueError(f"version {config.version}")
+        config.tensors(1)  # raises ValueError for what does not go together
         if type(config.block) is not int or config.block < 1 or not config.taps:
             raise ValueError("its sizes are no sizes")
         if not float(config.epsilon) > 0:

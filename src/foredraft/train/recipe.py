@@ -95,12 +95,16 @@ class HeadRecipe(ABC):
         if not all(0 <= tap <= layers for tap in taps):
             raise UsageError(f"a head reads a target of {layers} layers after 0 to {layers} of them, not {taps}")
         self.config: HeadConfig[Any] = HeadConfig(self.method, target.about, taps, settings.block, 1e-6, shape)
+        try:
+            self.config.tensors(1)
+        except ValueError as error:
+            raise UsageError(f"there is no such head, for {error}: leave --taps to the method") from error
         torch.manual_seed(seed)
-        every = target.head.shape[0]
-        vocabulary = torch.tensor(common(texts, settings.vocabulary) if settings.vocabulary else range(every))
+        every = range(target.about.vocab_size)  # the target's own head may be filled up with more
+        vocabulary = torch.tensor(common(texts, settings.vocabulary) if settings.vocabulary else every)
         self.head = self.build(vocabulary, target.head[vocabulary.to(target.device)].detach().clone())
         self.head.to(target.device)
-        self.place = torch.full((every,), -1, dtype=torch.long)
+        self.place = torch.full((target.head.shape[0],), -1, dtype=torch.long)
         self.place[vocabulary] = torch.arange(len(vocabulary))
         self.place = self.place.to(target.device)
 
@@ -124,8 +128,14 @@ class HeadRecipe(ABC):
         """Most heads keep nothing but their weights."""
         return
 
+    def groups(self) -> list[dict[str, Any]]:
+        """What is trained, and by how much faster than the rest (`scale`)."""
+        return [{"params": [one for one in self.head.parameters() if one.requires_grad], "scale": 1.0}]
+
     def read(self, texts: Sequence[Text]) -> Reading:
-        columns = self.target.columns(texts, self.config.taps)
+        return self.reading(self.target.columns(texts, self.config.taps))
+
+    def reading(self, columns: Columns) -> Reading:
         places = self.place[columns.ids]
         batch = Batch(
             columns.hidden, columns.embedded, columns.positions, columns.real, columns.start, places.clamp(min=0)
@@ -134,7 +144,9 @@ class HeadRecipe(ABC):
 
     def losses(self, texts: Sequence[Text]) -> Iterator[Tensor]:
         """The loss of a batch, step by step where they are apart; 0 where it holds nothing that the head can say."""
-        reading = self.read(texts)
+        return self.parts(self.read(texts))
+
+    def parts(self, reading: Reading) -> Iterator[Tensor]:
         weights = {
             step: self.settings.decay**step
             for step in range(min(self.config.block, reading.steps))

@@ -120,9 +120,13 @@ class TorchTarget:
             self.name, config.hidden_size, config.num_hidden_layers, self.tokenizer.size, self._fingerprint
         )
 
-    @torch.inference_mode()  # type: ignore[untyped-decorator]
-    def columns(self, texts: Sequence[Text], taps: Sequence[int]) -> Columns:
-        """One pass over whole texts. taps: after how many layers hidden states are wanted, 0 to all of them."""
+    def columns(self, texts: Sequence[Text], taps: Sequence[int], *, learn: bool = False) -> Columns:
+        """One pass over whole texts. taps: after how many layers hidden states are wanted, 0 to all of them. learn:
+        with gradients, for a target that is trained too."""
+        with torch.enable_grad() if learn else torch.inference_mode():
+            return self._columns(texts, taps)
+
+    def _columns(self, texts: Sequence[Text], taps: Sequence[int]) -> Columns:
         before, after = max(len(text.prompt) for text in texts), max(len(text.response) for text in texts)
         ids = np.zeros((len(texts), before + after), dtype=np.int64)
         real = np.zeros(ids.shape, dtype=bool)

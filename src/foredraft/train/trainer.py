@@ -39,6 +39,9 @@ class Recipe(Protocol):
 
     def describe(self, provenance: dict[str, Any]) -> files.HeadConfig[Any]: ...
 
+    def groups(self) -> list[dict[str, Any]]:
+        """Parameters as an optimizer takes them, in groups; scale: by how much faster each learns."""
+
     def losses(self, texts: Sequence[Text]) -> Iterator[Tensor]:
         """The parts of a batch's loss. Each is learnt from before the next is made, so that their graphs need not be
         held together."""
@@ -83,10 +86,10 @@ class Trainer:
             raise UsageError(
                 "no text of temperature 0 is held out, by which training is judged: make more by `foredraft train data`"
             )
-        self.trained = [one for one in recipe.head.parameters() if one.requires_grad]
-        self.optimizer = torch.optim.AdamW(
-            self.trained, lr=settings.rate, betas=(0.9, 0.95), weight_decay=settings.decay
-        )
+        groups = recipe.groups()
+        self.trained: list[nn.Parameter] = [one for group in groups for one in group["params"]]
+        self.optimizer = torch.optim.AdamW(groups, lr=settings.rate, betas=(0.9, 0.95), weight_decay=settings.decay)
+        self.sort = self._sort()  # of the beginning: what is trained may become another
         self.step, self.epoch, self.within, self.best, self.spent = 0, 0, 0, 0.0, 0.0
         self.device = self.trained[0].device
 
@@ -128,7 +131,7 @@ class Trainer:
         rate = self.settings.rate * min(1.0, (self.step + 1) / self.settings.warmup)
         rate *= 0.02 + 0.98 * (1 + math.cos(math.pi * self.progress)) / 2
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["scale"]
         parts, loss = self.recipe.losses(batch), 0.0
         while (part := self._next(parts)) is not None:
             part.backward()
@@ -198,7 +201,7 @@ class Trainer:
 
     def _save(self) -> None:
         state = {
-            "for": self._sort(),
+            "for": self.sort,
             "head": self.recipe.head.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "counts": [self.step, self.epoch, self.within, self.best, self.spent],
@@ -220,7 +223,7 @@ class Trainer:
             return
         try:
             state = torch.load(path, map_location=self.device, weights_only=True)
-            same, counts = state["for"] == self._sort(), state["counts"]
+            same, counts = state["for"] == self.sort, state["counts"]
         except Exception as error:  # whatever a damaged file makes torch raise
             raise UsageError(f"{path} is damaged: remove it, to begin again, or give another --out") from error
         if not same:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from foredraft.heads.shapes.layers import Layers, positive
+from foredraft.heads.shapes.layers import Layers, one_place, positive
 from foredraft.heads.shapes.residual import residual
 
 
@@ -23,6 +23,7 @@ class HydraShape(Layers):
             raise ValueError("its prefix is one layer at most")
 
     def tensors(self, width: int, taps: int, block: int, vocabulary: int) -> dict[str, tuple[int, ...]]:
+        one_place(taps)
         found: dict[str, tuple[int, ...]] = {"norm.weight": (width,)}
         if self.prefix:
             found |= self.layer("prefix.", width)

@@ -39,6 +39,12 @@ class Layers:
         }
 
 
+def one_place(taps: int) -> None:
+    """Raises ValueError for a method that reads one place of its target, where a head says more."""
+    if taps != 1:
+        raise ValueError("it reads more than one layer of its target")
+
+
 def positive(settings: object, *may_be_none: str) -> None:
     """Raises ValueError unless every number of a dataclass is above 0, those of `may_be_none` 0 or more."""
     for one in fields(settings):  # type: ignore[arg-type]

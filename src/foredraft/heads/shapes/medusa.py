@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from foredraft.heads.shapes.layers import positive
+from foredraft.heads.shapes.layers import one_place, positive
 from foredraft.heads.shapes.residual import RANKS, residual
 
 
@@ -20,6 +20,7 @@ class MedusaShape:
         positive(self, "own")
 
     def tensors(self, width: int, taps: int, block: int, vocabulary: int) -> dict[str, tuple[int, ...]]:
+        one_place(taps)
         found: dict[str, tuple[int, ...]] = {"norm.weight": (width,), "accuracies": (block, RANKS)}
         for head in range(block):
             found |= residual(f"heads.{head}.", width, width, self.layers, vocabulary if self.own else 0)
