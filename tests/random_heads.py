@@ -23,8 +23,11 @@ USUAL: dict[str, dict[str, Any]] = {
     "hydra": LAYERS | {"layers": 2},
     "medusa": {"layers": 2},
     "mtp": LAYERS,
+    "eagle": LAYERS,
+    "eagle3": LAYERS,
+    "mtp_sequential": LAYERS | {"modules": 1},
 }
-TOP: dict[str, int] = {"medusa": 0, "hydra": 0, "mtp": 1}
+TOP: dict[str, int] = {"eagle": 0, "medusa": 0, "hydra": 0, "mtp": 1, "mtp_sequential": 0}
 """Method -> how many layers below the last its heads read the target, where that is one place."""
 
 
@@ -43,7 +46,7 @@ def random_head(
     those of USUAL. gain: of the bias tables, beside matrices that keep the size of what they multiply."""
     fingerprint = dict(about.details).get("fingerprint", "")
     target = Target(about.name, about.width, about.layers, about.vocab_size, fingerprint)
-    read = (0, 1) if method == "block" else (about.layers - TOP[method],)
+    read = (0, 1) if method in ("block", "eagle3") else (about.layers - TOP[method],)
     config = HeadConfig(method, target, taps or read, block, 1e-5, SHAPES[method](**(USUAL[method] | sizes)))
     vocabulary = np.array(range(about.vocab_size) if says is None else says, dtype=np.int32)
     rng, tensors = np.random.default_rng(seed), Tensors()
@@ -90,9 +93,9 @@ def _norm(x: Array, weight: Array, epsilon: float) -> Array:
     return found
 
 
-def _layer(x: Array, config: HeadConfig[Any], w: dict[str, Array]) -> Array:
+def _layer(x: Array, config: HeadConfig[Any], w: dict[str, Array], read: Array | None = None) -> Array:
     rows, size = len(x), config.shape.head_size
-    normed = _norm(x, w["attention_norm.weight"], config.epsilon)
+    normed = _norm(x, w["attention_norm.weight"], config.epsilon) if read is None else read
     query, key, value = ((normed @ w[f"{name}.weight"].T).reshape(rows, -1, size) for name in ("query", "key", "value"))
     query, key = (_turned(part, config) for part in (query, key))
     mixed = np.zeros_like(query)

@@ -29,6 +29,7 @@ Minutes = Annotated[float | None, typer.Option(help="so many in all; data goes o
 Seed = Annotated[int, typer.Option(help="repeats a run")]
 Heads = Annotated[int, typer.Option(help="heads, each of which drafts one token")]
 Own = Annotated[bool, typer.Option("--own-projection", help="each head has a projection to the vocabulary of its own")]
+Hidden = Annotated[int, typer.Option(help="width of its hidden layer; twice the target's width by default")]
 Hard = Annotated[float, typer.Option(help="share of the loss that looks at the next token alone")]
 
 
@@ -187,6 +188,49 @@ def mtp(
     from foredraft.train.mtp import MTPRecipe, Settings
 
     return run.train(MTPRecipe, Settings(block=heads, hidden=hidden, hard=hard, **run.common))
+
+
+@method
+def eagle(
+    run: Run,
+    hidden: Hidden = 0,
+    size: Annotated[int, typer.Option("--block", help="tokens of the chains that training is judged by")] = 5,
+    noise: Annotated[float, typer.Option(help="the most that is added to a feature it reads")] = 0.1,
+    law: Annotated[float, typer.Option(help="what the cross entropy weighs beside the features")] = 0.1,
+) -> int:
+    """EAGLE: one layer continues the target's last hidden states (docs/algorithms/eagle.md)."""
+    from foredraft.train.eagle import EagleRecipe, Settings
+
+    return run.train(EagleRecipe, Settings(hidden=hidden, block=size, noise=noise, law=law, **run.common))
+
+
+@method
+def eagle3(
+    run: Run,
+    hidden: Hidden = 0,
+    size: Annotated[int, typer.Option("--block", help="steps of the training-time test")] = 7,
+    hard: Hard = 0.0,
+) -> int:
+    """EAGLE-3: three layers of the target fused, trained as it drafts (docs/algorithms/eagle3.md)."""
+    from foredraft.train.eagle3 import Eagle3Recipe, Settings
+
+    return run.train(Eagle3Recipe, Settings(hidden=hidden, block=size, hard=hard, **run.common))
+
+
+@method
+def mtp_sequential(
+    run: Run,
+    hidden: Hidden = 0,
+    size: Annotated[int, typer.Option("--block", help="tokens drafted one after another")] = 4,
+    modules: Annotated[int, typer.Option(help="1 for all tokens (FastMTP), or one for each (DeepSeek-V3)")] = 1,
+    decay: Annotated[float, typer.Option(help="what a token weighs beside the one before; 0 for the paper's")] = 0.0,
+    hard: Hard = 1.0,
+) -> int:
+    """Multi-token prediction one token after another (docs/algorithms/mtp_sequential.md)."""
+    from foredraft.train.mtp_sequential import SequentialRecipe, Settings
+
+    own = Settings(hidden=hidden, block=size, modules=modules, decay=decay, hard=hard, **run.common)
+    return run.train(SequentialRecipe, own)
 
 
 @app.command()

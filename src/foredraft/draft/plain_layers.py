@@ -68,10 +68,12 @@ class PlainLayers:
         self.tensors = {name: values.astype(dtype) for name, values in tensors.items()}
         self._frequencies = shape.rope_base ** (-np.arange(0, shape.head_size, 2) / shape.head_size)
 
-    def layer(self, x: Array, at: str, seen: list[tuple[Array, Array]], position: int) -> Array:
+    def layer(
+        self, x: Array, at: str, seen: list[tuple[Array, Array]], position: int, read: Array | None = None
+    ) -> Array:
         """One row through the layer whose tensors are named behind `at`. seen: the keys and values of every row before
-        it; its own are added."""
-        shape, normed = self.shape, self.norm(x, at + "attention_norm")
+        it; its own are added. read: what its attention reads, where that is not the row, normed."""
+        shape, normed = self.shape, self.norm(x, at + "attention_norm") if read is None else read
         query, key, value = (
             self.apply(at + name, normed).reshape(-1, shape.head_size) for name in ("query", "key", "value")
         )

@@ -19,6 +19,9 @@ METHODS: dict[str, tuple[str, str]] = {
     "hydra": ("foredraft.draft.hydra_head:plain_hydra", "foredraft.engine.native_heads:hydra"),
     "medusa": ("foredraft.draft.medusa_head:plain_medusa", "foredraft.engine.native_heads:medusa"),
     "mtp": ("foredraft.draft.mtp_head:plain_mtp", "foredraft.engine.native_heads:mtp"),
+    "eagle": ("foredraft.engine.step_heads:plain_steps", "foredraft.engine.step_heads:native_steps"),
+    "eagle3": ("foredraft.engine.step_heads:plain_steps", "foredraft.engine.step_heads:native_steps"),
+    "mtp_sequential": ("foredraft.engine.step_heads:plain_steps", "foredraft.engine.step_heads:native_steps"),
 }
 """Method -> its head in numpy, which is its definition, and on the native engine. Its drafter has the method's name."""
 

@@ -68,21 +68,24 @@ def weights_of(
     layers: Sequence[str],
     rows: NDArray[Any],
     block: int = 0,
+    entering: int = 0,
 ) -> Any:
     """An engine's weights: the layers whose tensors are named behind `layers`, the norm, and `rows` of the target's
-    output head. block: rows that may stand beyond the target's context.
+    output head. A norm that is not there is none. block: rows that may stand beyond the target's context. entering:
+    width of what attention of the first layer reads, where that comes with each row.
 
     The head stands for the embeddings too, which nobody looks up: what enters comes as vectors.
     """
     config = _native.Config()
     config.width, config.heads, config.kv_heads = target.about.width, sizes.heads, sizes.kv_heads
     config.head_size = config.rotated = sizes.head_size
-    config.hidden, config.vocabulary = sizes.hidden, len(rows)
+    config.hidden, config.vocabulary, config.entering = sizes.hidden, len(rows), entering
     config.context = target.about.context + block
     config.epsilon, config.halves, config.score_scale = epsilon, True, 1 / math.sqrt(sizes.head_size)
     head = pack(rows)
     made = [_layer(pack, sizes, tensors, at) for at in layers]
-    return _native.Weights(config, made, tensors["norm.weight"].tolist(), head, head)
+    norm = tensors["norm.weight"].tolist() if "norm.weight" in tensors else []
+    return _native.Weights(config, made, norm, head, head)
 
 
 def _layer(pack: Packing, sizes: LayerSizes, tensors: Arrays, at: str) -> Any:
@@ -90,7 +93,8 @@ def _layer(pack: Packing, sizes: LayerSizes, tensors: Arrays, at: str) -> Any:
     for name in MATRICES:
         setattr(layer, name, pack(tensors[f"{at}{name}.weight"]))
     for name in VECTORS:
-        setattr(layer, name, tensors[f"{at}{name}.weight"].tolist())
+        if f"{at}{name}.weight" in tensors:
+            setattr(layer, name, tensors[f"{at}{name}.weight"].tolist())
     layer.frequencies = list(rotations(sizes.rope_base, sizes.head_size, [1.0] * (sizes.head_size // 2)))
     return layer
 

@@ -77,14 +77,15 @@ class Columns:
 
 
 class TorchTarget:
-    """Frozen. device: cpu or cuda; dtype: of the weights, by torch's name."""
+    """Frozen. device: cpu or cuda; dtype: of the weights, by torch's name. final_norm: its weights, as stored."""
 
     def __init__(self, name: str, device: str, dtype: str) -> None:
         self.source: Source = resolve(name)
         self.tokenizer = Tokenizer.from_source(self.source)
         # In float32 first: the fingerprint is of the norm as stored.
         model: Any = hf_load.load(self.source.path, self.source.kind, device="cpu", dtype="float32", threads=None)
-        self._fingerprint = fingerprint_of(Body.of(model).norm_weight().cpu().numpy())
+        self.final_norm: Tensor = Body.of(model).norm_weight().cpu().clone()
+        self._fingerprint = fingerprint_of(self.final_norm.numpy())
         self.model: Any = hf_load.placed(model, device, dtype)
         self.model.requires_grad_(False)
         self.model.set_attn_implementation(GROUPED)

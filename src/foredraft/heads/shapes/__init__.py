@@ -12,11 +12,15 @@ from foredraft.heads.shapes.block import BlockShape
 from foredraft.heads.shapes.hydra import HydraShape
 from foredraft.heads.shapes.medusa import MedusaShape
 from foredraft.heads.shapes.mtp import MTPShape
+from foredraft.heads.shapes.steps import Eagle3Shape, EagleShape, SequentialShape
 
 SHAPES: dict[str, type[Any]] = {
     "block": BlockShape,
+    "eagle": EagleShape,
+    "eagle3": Eagle3Shape,
     "hydra": HydraShape,
     "medusa": MedusaShape,
     "mtp": MTPShape,
+    "mtp_sequential": SequentialShape,
 }
 """Method -> its settings, which are a `Shape` (shapes/shape.py)."""
