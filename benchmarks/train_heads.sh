@@ -36,4 +36,8 @@ else
   train_head smollm2 hydra "$minutes_each" hydra --heads 5 "${same[@]}"
   train_head smollm2 hydra-plus "$minutes_each" hydra --plus --heads 5 "${same[@]}"
   train_head smollm2 mtp "$minutes_each" mtp --heads 4 "${same[@]}"
+  train_head smollm2 eagle "$minutes_each" eagle --hidden 1536 "${same[@]}"
+  train_head smollm2 eagle3 "$minutes_each" eagle3 --hidden 1536 "${same[@]}"
+  train_head smollm2 mtp-recursive "$minutes_each" mtp-sequential --hidden 1536 --block 5 "${same[@]}"
+  train_head smollm2 mtp-modules "$minutes_each" mtp-sequential --hidden 1536 --block 4 --modules 4 "${same[@]}"
 fi
