@@ -82,7 +82,8 @@ class StepHead(nn.Module):  # type: ignore[misc]
 
     def _recursive(self, batch: Batch, carried: Tensor) -> Iterator[Tensor]:
         layer, start, shape = self.layers[0], batch.start, self.config.shape
-        seen, context = visible(batch.real), None
+        seen = visible(batch.real)
+        context: tuple[Tensor, Tensor] | None = None
         column: list[tuple[Tensor, Tensor]] = []
         for step in range(self.config.block):
             first = 0 if context is None else start

@@ -61,9 +61,8 @@ class EagleRecipe(HeadRecipe):
         features = reading.columns.last[:, start:-1].to(ends.dtype, copy=True)
         loss = F.smooth_l1_loss(ends[real].float(), features[real].float())
         if said.any():
-            loss = loss + self.settings.law * checkpoint(
-                self._entropy, ends[said], features[said], use_reentrant=False
-            )  # fmt: skip
+            law = checkpoint(self._entropy, ends[said], features[said], use_reentrant=False)
+            loss = loss + self.settings.law * law
         yield loss
 
     def _entropy(self, ends: Tensor, features: Tensor) -> Tensor:
