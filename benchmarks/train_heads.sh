@@ -1,19 +1,43 @@
 #!/bin/bash
-# The heads that come with foredraft: texts, training, packing. A GPU with 80 GB; some fifteen minutes.
-# Usage: benchmarks/train_heads.sh PROMPTS.jsonl BENCHMARK.jsonl OUT
+# Trained heads: texts, training, packing. A GPU with 80 GB; some fifteen minutes for the heads that come with foredraft,
+# and four minutes a method for all methods on SmolLM2.
+# Usage: benchmarks/train_heads.sh PROMPTS.jsonl BENCHMARK.jsonl OUT [shipped | methods]
+# shipped: the heads that come with foredraft, the default. methods: every method on SmolLM2, from the same texts, in the
+# same time, with the same vocabulary, batches and rate. Runs that were cut short go on.
 set -euo pipefail
-prompts=$1 against=$2 out=$3
+prompts=$1 against=$2 out=$3 what=${4:-shipped}
+device=${DEVICE:-cuda} minutes_each=${MINUTES:-3.74}
 mkdir -p "$out"
 
-make_head() { # name, invented prompts, minutes, options of the head
-  name=$1 invented=$2 minutes=$3
-  shift 3
-  foredraft train data -m "$name" --device cuda --out "$out/$name.jsonl" --prompts "$prompts" --against "$against" \
-    --invent "$invented" --temperatures 0,0.7 --max-tokens 160 --max-prompt 640 --batch 1024 --minutes 2
-  foredraft train block -m "$name" --device cuda --data "$out/$name.jsonl" --out "$out/$name" --tokens 6144 --steps 100000 \
-    --minutes "$minutes" --evaluate 45 "$@"
+make_texts() { # name, invented prompts
+  foredraft train data -m "$1" --device "$device" --out "$out/$1.jsonl" --prompts "$prompts" --against "$against" \
+    --invent "$2" --temperatures 0,0.7 --max-tokens 160 --max-prompt 640 --batch 1024 --minutes 2
+}
+
+train_head() { # target, name of the head, minutes, method, its options
+  target=$1 name=$2 minutes=$3 method=$4
+  shift 4
+  foredraft train "$method" -m "$target" --device "$device" --data "$out/$target.jsonl" --out "$out/$name" --tokens 6144 \
+    --steps 100000 --minutes "$minutes" --evaluate 45 "$@"
   foredraft train pack "$out/$name/head.safetensors" "$out/$name.safetensors"
 }
 
-make_head smollm2 4096 3.74 --hidden 1536 --vocabulary 10240 --rate 1.5e-3
-make_head qwen2.5-coder-1.5b 3072 3.66 --hidden 2560 --vocabulary 16384 --rate 8e-4
+if [ "$what" = shipped ]; then
+  make_texts smollm2 4096
+  train_head smollm2 smollm2 3.74 block --hidden 1536 --vocabulary 10240 --rate 1.5e-3
+  make_texts qwen2.5-coder-1.5b 3072
+  train_head qwen2.5-coder-1.5b qwen2.5-coder-1.5b 3.66 block --hidden 2560 --vocabulary 16384 --rate 8e-4
+else
+  make_texts smollm2 4096
+  same=(--vocabulary 10240 --rate 1.5e-3)
+  train_head smollm2 block "$minutes_each" block --hidden 1536 "${same[@]}"
+  train_head smollm2 medusa "$minutes_each" medusa --heads 5 "${same[@]}"
+  train_head smollm2 medusa-own "$minutes_each" medusa --heads 5 --own-projection "${same[@]}"
+  train_head smollm2 hydra "$minutes_each" hydra --heads 5 "${same[@]}"
+  train_head smollm2 hydra-plus "$minutes_each" hydra --plus --heads 5 "${same[@]}"
+  train_head smollm2 mtp "$minutes_each" mtp --heads 4 "${same[@]}"
+  train_head smollm2 eagle "$minutes_each" eagle --hidden 1536 "${same[@]}"
+  train_head smollm2 eagle3 "$minutes_each" eagle3 --hidden 1536 "${same[@]}"
+  train_head smollm2 mtp-recursive "$minutes_each" mtp-sequential --hidden 1536 --block 5 "${same[@]}"
+  train_head smollm2 mtp-modules "$minutes_each" mtp-sequential --hidden 1536 --block 4 --modules 4 "${same[@]}"
+fi

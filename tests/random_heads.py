@@ -12,42 +12,54 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foredraft.core.protocols import About, Model, Query
-from foredraft.heads.files import HeadConfig, Target, shapes
+from foredraft.heads.files import HeadConfig, Target
+from foredraft.heads.shapes import SHAPES
 
 Array = NDArray[np.float64]
 Tensors = dict[str, NDArray[Any]]
+LAYERS = {"heads": 4, "kv_heads": 2, "head_size": 16, "hidden": 64, "rope_base": 5000.0}
+USUAL: dict[str, dict[str, Any]] = {
+    "block": LAYERS | {"layers": 1, "rank": 8},
+    "hydra": LAYERS | {"layers": 2},
+    "medusa": {"layers": 2},
+    "mtp": LAYERS,
+    "eagle": LAYERS,
+    "eagle3": LAYERS,
+    "mtp_sequential": LAYERS | {"modules": 1},
+}
+TOP: dict[str, int] = {"eagle": 0, "medusa": 0, "hydra": 0, "mtp": 1, "mtp_sequential": 0}
+"""Method -> how many layers below the last its heads read the target, where that is one place."""
 
 
 def random_head(
     about: About,
     *,
-    taps: tuple[int, ...] = (0, 1),
+    method: str = "block",
+    taps: tuple[int, ...] | None = None,
     says: Sequence[int] | None = None,
-    layers: int = 1,
-    heads: int = 4,
-    kv_heads: int = 2,
-    head_size: int = 16,
-    hidden: int = 64,
     block: int = 4,
-    rank: int = 8,
     seed: int = 0,
     gain: float = 1.0,
-) -> tuple[HeadConfig, Tensors]:
-    """gain: of the bias tables, beside matrices that keep the size of what they multiply."""
+    **sizes: Any,
+) -> tuple[HeadConfig[Any], Tensors]:
+    """taps: by default what the method reads, the first two layers for a block. sizes: of the method's shape, beside
+    those of USUAL. gain: of the bias tables, beside matrices that keep the size of what they multiply."""
     fingerprint = dict(about.details).get("fingerprint", "")
     target = Target(about.name, about.width, about.layers, about.vocab_size, fingerprint)
-    config = HeadConfig(
-        "block", target, taps, layers, heads, kv_heads, head_size, hidden, block, rank, rope_base=5000.0, epsilon=1e-5
-    )
+    read = (0, 1) if method in ("block", "eagle3") else (about.layers - TOP[method],)
+    config = HeadConfig(method, target, taps or read, block, 1e-5, SHAPES[method](**(USUAL[method] | sizes)))
     vocabulary = np.array(range(about.vocab_size) if says is None else says, dtype=np.int32)
     rng, tensors = np.random.default_rng(seed), Tensors()
-    for name, shape in shapes(config, len(vocabulary)).items():
+    for name, shape in config.tensors(len(vocabulary)).items():
         if len(shape) == 1:
             tensors[name] = rng.uniform(0.6, 1.4, shape).astype(np.float32)
         else:
             size = 1.0 if name == "previous.weight" else shape[1] ** -0.5
             tensors[name] = rng.normal(scale=size, size=shape).astype(np.float32)
-    tensors["bias.weight"] *= np.float32(gain)
+    if "accuracies" in tensors:
+        tensors["accuracies"] = np.sort(rng.dirichlet(np.ones(16), block)[:, :10])[:, ::-1].astype(np.float32).copy()
+    if "bias.weight" in tensors:
+        tensors["bias.weight"] *= np.float32(gain)
     return config, tensors | {"vocabulary": vocabulary}
 
 
@@ -61,7 +73,7 @@ def taps_of(model: Model, text: Sequence[int], layers: tuple[int, ...]) -> NDArr
     return found
 
 
-def logits_of(model: Model, head: tuple[HeadConfig, Tensors], text: Sequence[int], taps: NDArray[Any]) -> Array:
+def logits_of(model: Model, head: tuple[HeadConfig[Any], Tensors], text: Sequence[int], taps: NDArray[Any]) -> Array:
     """[block, tokens]: what the head says after a text whose first token has no row, before any bias."""
     config, tensors = head
     weights = {name: values.astype(np.float64) for name, values in tensors.items()}
@@ -70,7 +82,7 @@ def logits_of(model: Model, head: tuple[HeadConfig, Tensors], text: Sequence[int
     unit = np.concatenate([part / np.sqrt((part**2).mean(1, keepdims=True) + config.epsilon) for part in parts], axis=1)
     context = unit @ weights["fuse.weight"].T
     x = np.concatenate([context, context[-1] + weights["offsets"]])
-    for layer in range(config.layers):
+    for layer in range(config.shape.layers):
         x = _layer(x, config, {name.split(".", 2)[2]: w for name, w in weights.items() if f"layers.{layer}." in name})
     rows = _norm(x[len(context) - 1 :], weights["norm.weight"], config.epsilon)
     return rows @ model.head_rows(weights["vocabulary"].astype(int).tolist()).astype(np.float64).T
@@ -81,15 +93,15 @@ def _norm(x: Array, weight: Array, epsilon: float) -> Array:
     return found
 
 
-def _layer(x: Array, config: HeadConfig, w: dict[str, Array]) -> Array:
-    rows, size = len(x), config.head_size
-    normed = _norm(x, w["attention_norm.weight"], config.epsilon)
+def _layer(x: Array, config: HeadConfig[Any], w: dict[str, Array], read: Array | None = None) -> Array:
+    rows, size = len(x), config.shape.head_size
+    normed = _norm(x, w["attention_norm.weight"], config.epsilon) if read is None else read
     query, key, value = ((normed @ w[f"{name}.weight"].T).reshape(rows, -1, size) for name in ("query", "key", "value"))
     query, key = (_turned(part, config) for part in (query, key))
     mixed = np.zeros_like(query)
     for row in range(rows):
-        for head in range(config.heads):
-            shared = head * config.kv_heads // config.heads
+        for head in range(config.shape.heads):
+            shared = head * config.shape.kv_heads // config.shape.heads
             scores = key[: row + 1, shared] @ query[row, head] / np.sqrt(size)
             law = np.exp(scores - scores.max())
             mixed[row, head] = law / law.sum() @ value[: row + 1, shared]
@@ -100,9 +112,9 @@ def _layer(x: Array, config: HeadConfig, w: dict[str, Array]) -> Array:
     return found
 
 
-def _turned(heads: Array, config: HeadConfig) -> Array:
+def _turned(heads: Array, config: HeadConfig[Any]) -> Array:
     """Component i of a head and i + half are the two parts of a complex number, turned by the position."""
-    half = config.head_size // 2
-    angles = np.arange(len(heads))[:, None] * config.rope_base ** (-np.arange(half) / half)
+    half = config.shape.head_size // 2
+    angles = np.arange(len(heads))[:, None] * config.shape.rope_base ** (-np.arange(half) / half)
     turned = (heads[..., :half] + 1j * heads[..., half:]) * np.exp(1j * angles)[:, None]
     return np.concatenate([turned.real, turned.imag], axis=-1)

@@ -59,6 +59,12 @@ void bind_block(nb::module_& module) {
            },
            "previous"_a, "bias"_a, "pool"_a, "isa"_a, "activations"_a,
            "Two tables [tokens, rank]; after token t, u is likelier by bias[u] . previous[t].")
+      .def("__init__",
+           [](BlockTree* self, size_t tokens, std::shared_ptr<Pool> pool, const std::string& isa) {
+             if (!tokens) throw std::invalid_argument("a draft vocabulary has tokens");
+             new (self) BlockTree(tokens, std::move(pool), isa_or_best(isa));
+           },
+           "tokens"_a, "pool"_a, "isa"_a, "No token makes another likelier.")
       .def(
           "bias",
           [](BlockTree& self, const std::vector<int>& places) {
@@ -84,5 +90,24 @@ void bind_block(nb::module_& module) {
             return nb::make_tuple(drafts.places, drafts.parents, drafts.scores);
           },
           "base"_a, "rows"_a, "depth"_a, "least"_a,
-          "base: [levels, tokens] logits before any bias -> places, parents and log path probabilities.");
+          "base: [levels, tokens] logits before any bias -> places, parents and log path probabilities.")
+      .def(
+          "children",
+          [](BlockTree& self, Floats logits, size_t count) {
+            if (logits.shape(1) != self.tokens()) throw std::invalid_argument("logits are not of the draft vocabulary");
+            Drafts drafts;
+            {
+              const Away away;
+              drafts = self.children(logits.data(), logits.shape(0), count);
+            }
+            std::vector<std::pair<std::vector<int>, std::vector<double>>> found(logits.shape(0));
+            for (size_t node = 0; node < drafts.places.size(); ++node) {
+              auto& [places, scores] = found[size_t(drafts.parents[node])];
+              places.push_back(drafts.places[node]);
+              scores.push_back(drafts.scores[node]);
+            }
+            return found;
+          },
+          "logits"_a, "count"_a,
+          "logits: [rows, tokens] -> of each row the likeliest places, best first, and their log probabilities.");
 }

@@ -92,6 +92,13 @@ nb::tuple score(Engine& engine, const nb::list& asked, const std::vector<int>& t
       if (inputs.back().shape(0) != asks.back().parents.size() || inputs.back().shape(1) != size_t(engine.config().width))
         throw std::invalid_argument("there are not as many vectors of the model's width as rows");
     }
+    if (const size_t entering = size_t(engine.config().entering)) {
+      if (nb::len(t) < 8) throw std::invalid_argument("the attention of this model reads vectors of its own");
+      inputs.push_back(nb::cast<Floats>(t[7]));
+      asks.back().entering = inputs.back().data();
+      if (inputs.back().shape(0) != asks.back().parents.size() || inputs.back().shape(1) != entering)
+        throw std::invalid_argument("there are not as many vectors for attention as rows");
+    }
     check_ask(engine, asks.back());
     for (size_t i = 0; i + 1 < asks.size(); ++i)
       if (asks[i].cache == asks.back().cache) throw std::invalid_argument("one pass scores a cache once: two queries share one");
@@ -149,7 +156,7 @@ void bind_engine(nb::module_& module) {
            "The same weights and threads with some of the layers, caches of its own.")
       .def("score", &score, nb::arg("asks"), nb::arg("taps"),
            "One pass. asks: (cache, tokens, parents, rows wanted, their logits too, how many of their best) each, and instead of "
-           "tokens a seventh, [rows, width], that enters the first layer. -> (best "
+           "tokens a seventh, [rows, width], that enters the first layer, and an eighth that its attention reads. -> (best "
            "token of each wanted row, best tokens and their logits, as many as any ask wants; logits, taps: views that "
            "the next pass writes over). ValueError for what breaks the contract.")
       .def("embed",

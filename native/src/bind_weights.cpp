@@ -79,7 +79,7 @@ void bind_model(nb::module_& module) {
       .def(nb::init<>())
 #define PART(name) .def_rw(#name, &Config::name)
       PART(width) PART(heads) PART(kv_heads) PART(head_size) PART(hidden) PART(vocabulary) PART(context) PART(epsilon)
-      PART(embedding_scale) PART(score_scale) PART(gelu) PART(halves) PART(rotated);
+      PART(embedding_scale) PART(score_scale) PART(gelu) PART(halves) PART(rotated) PART(entering);
 #undef PART
 
   nb::class_<Weights>(module, "Weights", "A model's packed tensors.")

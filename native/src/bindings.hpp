@@ -14,6 +14,8 @@ void bind_stream(nanobind::module_& module);
 void bind_sampling(nanobind::module_& module);
 void bind_matches(nanobind::module_& module);
 void bind_block(nanobind::module_& module);
+void bind_residual(nanobind::module_& module);
+void bind_eagle(nanobind::module_& module);
 void bind_successors(nanobind::module_& module);
 
 // While it lives its thread computes without the interpreter's lock, and forks and the end of the process wait for it.

@@ -28,10 +28,16 @@ float largest_of(const float* x) {
 }  // namespace
 
 BlockTree::BlockTree(Matrix previous, Matrix bias, std::shared_ptr<Pool> pool, Isa isa, Activations activations)
-    : previous_(std::move(previous)), pool_(std::move(pool)), bias_(std::move(bias), isa, activations) {
-  if (previous_->outputs != bias_.matrix().outputs || previous_->inputs != bias_.matrix().inputs)
+    : BlockTree(previous->outputs, std::move(pool), isa) {
+  if (previous->outputs != bias->outputs || previous->inputs != bias->inputs)
     throw std::invalid_argument("the two tables of a bias differ in shape");
-  blocks_ = (tokens() + SUM_BLOCK - 1) / SUM_BLOCK;
+  previous_ = std::move(previous);
+  bias_.emplace_back(std::move(bias), isa, activations);
+}
+
+BlockTree::BlockTree(size_t tokens, std::shared_ptr<Pool> pool, Isa isa)
+    : pool_(std::move(pool)), kernels_(kernels_of(isa)), tokens_(tokens) {
+  blocks_ = (tokens_ + SUM_BLOCK - 1) / SUM_BLOCK;
   width_ = blocks_ * SUM_BLOCK;
 }
 
@@ -40,22 +46,27 @@ void BlockTree::gather(const std::vector<int>& places) {
   const size_t rank = previous_->inputs;
   before_.reserve(places.size() * rank * 4);
   for (size_t row = 0; row < places.size(); ++row) previous_->row(size_t(places[row]), before_.as<float>() + row * rank);
-  bias_.lay(places.size());
+  bias_[0].lay(places.size());
 }
 
 void BlockTree::bias(const std::vector<int>& places, float* out) {
   std::lock_guard<std::mutex> lock(working_);
+  if (bias_.empty()) {
+    std::fill_n(out, places.size() * tokens(), 0.0f);
+    return;
+  }
   gather(places);
-  bias_.apply(*pool_, before_.as<float>(), places.size(), out);
+  bias_[0].apply(*pool_, before_.as<float>(), places.size(), out);
 }
 
 void BlockTree::laws(const std::vector<const float*>& bases, const std::vector<int>& places) {
-  const size_t rows = bases.size(), rank = previous_->inputs, panels = width_ / PANEL;
+  const size_t rows = bases.size(), panels = width_ / PANEL;
+  const bool biased = !places.empty() && !bias_.empty();
   logits_.reserve(rows * width_ * 4);
   peaks_.reserve(rows * panels * 4);
   largest_.resize(rows);
   sums_.resize(rows * blocks_);
-  gather(places);
+  if (biased) gather(places);
   auto put = [&](size_t output, size_t row, const float* more) {
     float* to = logits_.as<float>() + row * width_ + output;
     const size_t count = output < tokens() ? std::min<size_t>(PANEL, tokens() - output) : 0;
@@ -65,13 +76,14 @@ void BlockTree::laws(const std::vector<const float*>& bases, const std::vector<i
     peaks_.as<float>()[row * panels + output / PANEL] = largest_of(to);
   };
   pool_->run([&](Worker& worker) {
-    const Kernels& kernels = bias_.kernels();
-    kernels.begin();
-    if (!places.empty())
-      bias_.multiply(worker, rows, [&](size_t row) { return before_.as<const float>() + row * rank; }, put);
-    kernels.end();
+    kernels_.begin();
+    if (biased) {
+      const size_t rank = previous_->inputs;
+      bias_[0].multiply(worker, rows, [&](size_t row) { return before_.as<const float>() + row * rank; }, put);
+    }
+    kernels_.end();
     // What no product fills: everything without one, else the panels that only fill up the last block.
-    const size_t first = places.empty() ? 0 : bias_.matrix().panels();
+    const size_t first = biased ? bias_[0].matrix().panels() : 0;
     worker.each((panels - first) * rows, 32, [&](size_t i) { put((first + i / rows) * PANEL, i % rows, nullptr); });
     worker.each(rows, 1, [&](size_t row) {
       const float* own = peaks_.as<float>() + row * panels;
@@ -115,6 +127,27 @@ void BlockTree::extend(size_t row, int parent, size_t rows, double bound, std::v
   }
   std::sort_heap(best.begin(), best.end(), better);
   for (const Child& child : best) found.push_back({child.second, parent, depth, score(child.first)});
+}
+
+Drafts BlockTree::children(const float* logits, size_t rows, size_t count) {
+  constexpr double LOWEST = -std::numeric_limits<double>::infinity();
+  std::lock_guard<std::mutex> lock(working_);
+  std::vector<const float*> bases;
+  for (size_t row = 0; row < rows; ++row) bases.push_back(logits + row * tokens());
+  Drafts drafts;
+  if (!rows || !count) return drafts;
+  laws(bases, {});
+  std::vector<Node> found;
+  for (size_t row = 0; row < rows; ++row) {
+    found.clear();
+    extend(row, -1, count, LOWEST, found);
+    for (const Node& node : found) {
+      drafts.places.push_back(node.place);
+      drafts.parents.push_back(int(row));
+      drafts.scores.push_back(node.score);
+    }
+  }
+  return drafts;
 }
 
 Drafts BlockTree::grow(const float* base, int levels, int rows, int depth, double least) {

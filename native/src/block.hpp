@@ -24,8 +24,10 @@ class BlockTree {
   // previous, bias: [tokens][rank]; after token t, token u is likelier by bias[u] . previous[t]. Throws
   // std::invalid_argument where they differ in shape.
   BlockTree(Matrix previous, Matrix bias, std::shared_ptr<Pool> pool, Isa isa, Activations activations);
+  // No token makes another likelier.
+  BlockTree(size_t tokens, std::shared_ptr<Pool> pool, Isa isa);
 
-  size_t tokens() const { return previous_->outputs; }
+  size_t tokens() const { return tokens_; }
 
   // What each of these tokens adds to the logits after it, [places][tokens].
   void bias(const std::vector<int>& places, float* out);
@@ -33,6 +35,10 @@ class BlockTree {
   // base: [levels][tokens] logits before any bias. rows: nodes at most; depth: levels at most; least: the chance of a
   // path below which it is not worth a row.
   Drafts grow(const float* base, int levels, int rows, int depth, double least);
+
+  // The `count` likeliest tokens after each of some rows [rows][tokens], best first; parents are the rows, scores log
+  // probabilities.
+  Drafts children(const float* logits, size_t rows, size_t count);
 
  private:
   struct Node {
@@ -46,11 +52,12 @@ class BlockTree {
   void extend(size_t row, int parent, size_t rows, double bound, std::vector<Node>& found) const;
   void gather(const std::vector<int>& places);
 
-  Matrix previous_;
+  Matrix previous_;  // null without a bias
   std::shared_ptr<Pool> pool_;
   std::mutex working_;
-  Linear bias_;
-  size_t width_, blocks_;           // tokens filled up to whole blocks, and how many these are
+  std::vector<Linear> bias_;  // none or one
+  const Kernels& kernels_;
+  size_t tokens_, width_, blocks_;  // tokens filled up to whole blocks, and how many these are
   Buffer before_, logits_, peaks_;  // [rows][rank], [rows][width], [rows][width / 16]
   std::vector<float> largest_, sums_;
 };

@@ -117,6 +117,7 @@ void Engine::reserve(size_t taps) {
   rows_scratch_.reserve(size_t(pool_->threads()) * std::max(width, queries) * 4);
   const int planes = products_.planes();
   width_tiles_.lay(rows, c.width, kinds_, values_, planes);
+  if (c.entering) entering_tiles_.lay(rows, c.entering, kinds_, values_, planes);
   mixed_tiles_.lay(rows, int64_t(queries), kinds_, values_, planes);
   hidden_tiles_.lay(rows, c.hidden, kinds_, values_, planes);
   head_tiles_.lay(wanted_.size(), c.width, kinds_, values_, planes);
@@ -205,13 +206,16 @@ void Engine::run_layer(Worker& worker, size_t index, const std::vector<Ask>& ask
     };
   };
 
-  products_.quantise(worker, rows, c.width, width_tiles_, [&, read = normed(layer.attention_norm)](size_t row) {
+  const bool apart = c.entering && layers_[index] == 0;
+  const Tiles& entering = apart ? entering_tiles_ : width_tiles_;
+  products_.quantise(worker, rows, apart ? c.entering : c.width, entering, [&, read = normed(layer.attention_norm)](size_t row) {
     if (!taps.empty()) keep_taps(taps, int(index), row);
+    if (apart) return asks[size_t(rows_[row].ask)].entering + size_t(rows_[row].row) * size_t(c.entering);
     return read(row);
   });
   const size_t places[3] = {0, queries, queries + keys}, counts[3] = {queries, keys, keys};
   const Vector* biases[3] = {&layer.query_bias, &layer.key_bias, &layer.value_bias};
-  products_.multiply(worker, {layer.query.get(), layer.key.get(), layer.value.get()}, width_tiles_,
+  products_.multiply(worker, {layer.query.get(), layer.key.get(), layer.value.get()}, entering,
            [&](size_t which, size_t output, size_t row, float* out) {
              if (output >= counts[which]) return;
              if (!biases[which]->empty()) kernels_.add(out, biases[which]->data() + output, PANEL);
@@ -325,6 +329,7 @@ void Engine::vocabulary(Worker& worker, const float* hidden, const std::vector<i
   const size_t width = size_t(c.width);
   float* scratch = rows_scratch_.as<float>() + size_t(worker.index) * std::max(width, size_t(c.heads * c.head_size));
   products_.quantise(worker, from.size(), c.width, head_tiles_, [&](size_t w) {
+    if (weights_->final_norm.empty()) return hidden + size_t(from[w]) * width;
     kernels_.norm(hidden + size_t(from[w]) * width, weights_->final_norm.data(), c.epsilon, c.width, scratch);
     return const_cast<const float*>(scratch);
   });

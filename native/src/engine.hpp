@@ -28,6 +28,7 @@ struct Ask {
   bool logits = true;       // and whether their logits are too
   int top = 0;              // and so many of the best, with their logits, whether or not all logits are
   const float* inputs = nullptr;  // [rows][width], what enters the first layer instead of embeddings
+  const float* entering = nullptr;  // [rows][entering], what its attention reads, where the model is such
 };
 
 // What a pass found. The memory is the engine's and is written over by its next pass.
@@ -108,7 +109,7 @@ class Engine {
   size_t most_ = 1;                      // of the best tokens of each that are
   std::vector<std::vector<Best>> best_;  // by thread: [wanted][most], best first
   std::vector<AttentionScratch> scratch_;
-  Tiles width_tiles_, mixed_tiles_, hidden_tiles_, head_tiles_;
+  Tiles width_tiles_, entering_tiles_, mixed_tiles_, hidden_tiles_, head_tiles_;
   Buffer stream_, projected_, mixed_, sublayer_, rows_scratch_;
   std::shared_ptr<Buffer> logits_, taps_;  // shared with the views of results
 };

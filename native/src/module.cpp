@@ -13,6 +13,8 @@ NB_MODULE(_native, module) {
   bind_sampling(module);
   bind_matches(module);
   bind_block(module);
+  bind_residual(module);
+  bind_eagle(module);
   bind_successors(module);
   // Python's last moment at which threads can still come back to it.
   nanobind::module_::import_("atexit").attr("register")(nanobind::cpp_function([] {

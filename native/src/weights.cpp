@@ -26,16 +26,17 @@ void vector(const Vector& v, int size, bool needed, const std::string& name) {
   if (v.size() != size_t(size)) refuse(name + " has " + std::to_string(v.size()) + " entries, not " + std::to_string(size));
 }
 
-void layer(const Layer& l, const Config& c, const std::string& at) {
-  const int queries = c.heads * c.head_size, keys = c.kv_heads * c.head_size;
-  matrix(l.query, queries, c.width, at + "query");
-  matrix(l.key, keys, c.width, at + "key");
-  matrix(l.value, keys, c.width, at + "value");
+// entering: width of what attention reads where that is given with each row, else 0.
+void layer(const Layer& l, const Config& c, int entering, const std::string& at) {
+  const int queries = c.heads * c.head_size, keys = c.kv_heads * c.head_size, inputs = entering ? entering : c.width;
+  matrix(l.query, queries, inputs, at + "query");
+  matrix(l.key, keys, inputs, at + "key");
+  matrix(l.value, keys, inputs, at + "value");
   matrix(l.out, c.width, queries, at + "out");
   matrix(l.gate, c.hidden, c.width, at + "gate");
   matrix(l.up, c.hidden, c.width, at + "up");
   matrix(l.down, c.width, c.hidden, at + "down");
-  vector(l.attention_norm, c.width, true, at + "attention norm");
+  vector(l.attention_norm, c.width, !entering, at + "attention norm");
   vector(l.hidden_norm, c.width, true, at + "hidden norm");
   vector(l.after_attention_norm, c.width, false, at + "norm after attention");
   vector(l.after_hidden_norm, c.width, false, at + "norm after the hidden layer");
@@ -72,6 +73,7 @@ void check(const Weights& w) {
   if (c.width % GROUP || c.head_size % PANEL || c.hidden % GROUP || c.head_size > 512 || (c.heads / c.kv_heads * c.head_size) % GROUP)
     refuse("the native engine needs widths that are multiples of 32, as of the heads that share keys, and heads of at most "
            "512 in multiples of 16");
+  if (c.entering < 0 || c.entering > LARGEST || c.entering % GROUP) refuse("what enters the first layer is of an impossible width");
   if (c.rotated < 0 || c.rotated > c.head_size || c.rotated % 2) refuse("a rotation of such a part of a head is impossible");
   if (!w.embedding || w.embedding->inputs != size_t(c.width) || w.embedding->outputs < size_t(c.vocabulary))
     refuse("the embedding does not fit the model");
@@ -79,8 +81,8 @@ void check(const Weights& w) {
   for (size_t i = 0; i < w.says.size(); ++i)
     if (w.says[i] < 0 || w.says[i] >= c.vocabulary || (i && w.says[i] <= w.says[i - 1]))
       refuse("the tokens of the head do not ascend within the vocabulary");
-  vector(w.final_norm, c.width, true, "final norm");
-  for (size_t i = 0; i < w.layers.size(); ++i) layer(w.layers[i], c, "layer " + std::to_string(i) + " ");
+  vector(w.final_norm, c.width, false, "final norm");
+  for (size_t i = 0; i < w.layers.size(); ++i) layer(w.layers[i], c, i ? 0 : c.entering, "layer " + std::to_string(i) + " ");
 }
 
 void gather(Weights& w) {

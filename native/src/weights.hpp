@@ -19,6 +19,7 @@ struct Config {
   bool gelu = false;             // the gate's activation: GELU by tanh, else SiLU
   bool halves = false;           // a rotation pairs component i with i + half, else neighbours
   int rotated = 0;               // components of a head that are rotated
+  int entering = 0;              // width of what attention of the first layer reads, given with each row; 0: the stream
 };
 
 // One layer. Empty vectors and null matrices are parts the model does not have.
@@ -33,7 +34,7 @@ struct Layer {
 struct Weights {
   Config config;
   std::vector<Layer> layers;
-  Vector final_norm;
+  Vector final_norm;       // empty where the head reads the stream as it is
   Matrix embedding, head;  // one object where the model ties them
   std::vector<int> says;   // the token of each row of a head that leaves tokens out, ascending; empty for a whole head
 

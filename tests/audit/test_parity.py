@@ -45,6 +45,21 @@ def test_a_head_drafts_what_its_definition_says(llm: LLM, head: Path) -> None:
     assert found.engine >= 1.0
 
 
+@pytest.mark.parametrize(
+    ("method", "sizes"), [("medusa", {}), ("hydra", {"prefix": 1}), ("mtp", {})], ids=["medusa", "hydra", "mtp"]
+)
+def test_heads_of_every_method_are_compared(llm: LLM, tmp_path: Path, method: str, sizes: dict[str, int]) -> None:
+    about = llm.loaded.model.about
+    config, tensors = random_head(about, method=method, says=range(0, 459, 2), block=3, **sizes)
+    write_head(tmp_path / "head.safetensors", config, tensors, int8=True)
+    found = parity(llm, tmp_path / "head.safetensors", PROMPTS, 24, raw=True)
+    assert found.laws >= 8
+    assert found.floats is not None
+    assert found.floats < 1e-4
+    assert found.divergence < 0.01
+    assert min(found.defined, found.engine) >= 1.0
+
+
 def test_a_head_that_the_engine_gets_wrong_fails(llm: LLM, head: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The known-bad twin: the same head with the rows of its block the other way round."""
     right = checked.load_head

@@ -15,9 +15,10 @@ from foredraft.core.rules import Bias, Logits, Rules
 from foredraft.core.stream import KeyedStream
 from foredraft.core.tree import DraftTree
 from foredraft.draft import specify
-from foredraft.draft.block import FAMILY, BlockDrafter, Options
+from foredraft.draft.block import FAMILY, Options
 from foredraft.draft.family import Provided
-from foredraft.draft.plain_head import PlainHead
+from foredraft.draft.one_pass import OnePassDrafter
+from foredraft.draft.plain_block import PlainBlock
 from foredraft.engine.sequence import open_sequence
 from foredraft.models.toy import Tables, ToyModel
 from foredraft.policy.constant import Constant
@@ -29,8 +30,8 @@ from random_heads import logits_of, random_head, taps_of
 SMALL: dict[str, Any] = {"heads": 2, "kv_heads": 1, "head_size": 4, "hidden": 6, "rank": 3}
 
 
-def plain_head(target: Model, **changes: Any) -> PlainHead:
-    return PlainHead(target, *random_head(target.about, **(SMALL | changes)), dtype=np.float64)
+def plain_head(target: Model, **changes: Any) -> PlainBlock:
+    return PlainBlock(target, *random_head(target.about, **(SMALL | changes)), dtype=np.float64)
 
 
 @pytest.mark.parametrize("says", [None, (0, 2)], ids=["all", "some"])
@@ -38,20 +39,20 @@ class TestBlock(DrafterChecks):
     @pytest.fixture
     def make_drafter(self, target: Model, says: Any) -> MakeDrafter:
         head = plain_head(target, block=3, says=says)
-        return lambda: BlockDrafter(head)
+        return lambda: OnePassDrafter(head, name="block")
 
 
 class TestShortBlock(DrafterChecks):
     @pytest.fixture
     def make_drafter(self, target: Model) -> MakeDrafter:
         head = plain_head(target, block=4, layers=2, taps=(1,))
-        return lambda: BlockDrafter(head, depth=2)
+        return lambda: OnePassDrafter(head, 2, name="block")
 
 
 # --- what the head is fed ---------------------------------------------------------------------------------------------
 
 
-class Noting(PlainHead):
+class Noting(PlainBlock):
     """Notes its passes, and how many rows each sequence fed."""
 
     fed: list[int]
@@ -79,7 +80,7 @@ def noting(target: Model, **changes: Any) -> Noting:
 def test_rows_are_those_of_the_text(target: ToyModel, chunk: int, held: int) -> None:
     """Whatever was drafted, accepted and rejected, in chunks, and behind a beginning that was never told."""
     head = noting(target, block=3)
-    drafter, rng = BlockDrafter(head), np.random.default_rng(chunk)
+    drafter, rng = OnePassDrafter(head, name="block"), np.random.default_rng(chunk)
     prompt = tuple(rng.integers(5, size=40).tolist())
     cache = target.open()
     if held:
@@ -96,7 +97,7 @@ def test_rows_are_those_of_the_text(target: ToyModel, chunk: int, held: int) -> 
         other = state.fork()
         logits = head.score([other.feed(text, other.waiting, head.block)])[0]
         known = taps_of(target, text, head.taps)[held:]
-        wanted = logits_of(target, (head.config, head._tensors), text[held:], known)
+        wanted = logits_of(target, (head.config, head._layers.tensors), text[held:], known)
         np.testing.assert_allclose(logits, wanted, atol=1e-10)
 
 
@@ -119,7 +120,7 @@ def test_a_pass_that_failed_loses_no_context(target: ToyModel, failing: int) -> 
     def run(fails: int) -> list[DraftTree]:
         head = Failing(target, *random_head(target.about, **(SMALL | {"block": 3})), dtype=np.float64)
         head.fed, head.passes, head.failing = [], 0, fails
-        drafter = BlockDrafter(head)
+        drafter = OnePassDrafter(head, name="block")
         sequences = [
             open_sequence(target, {"block": drafter}, Match(), Request((1, 2, 3, 4), seed), until(20))
             for seed in (1, 2)
@@ -133,7 +134,9 @@ def test_a_pass_that_failed_loses_no_context(target: ToyModel, failing: int) -> 
 
 def test_a_long_prompt_goes_through_the_head_before_the_first_draft(target: ToyModel) -> None:
     head = noting(target)
-    sequence = open_sequence(target, BlockDrafter(head), Match(), Request((0, 1, 2, 3, 4) * 20, 0), until(4))
+    sequence = open_sequence(
+        target, OnePassDrafter(head, name="block"), Match(), Request((0, 1, 2, 3, 4) * 20, 0), until(4)
+    )
     drive(target, Varied(), [sequence], rounds=1)
     assert head.fed == [99]  # all but the root's own row
     assert sequence.state.waiting == 1
@@ -141,7 +144,7 @@ def test_a_long_prompt_goes_through_the_head_before_the_first_draft(target: ToyM
 
 def test_a_batch_shares_the_pass_of_its_head(target: ToyModel) -> None:
     head = noting(target)
-    drafter = BlockDrafter(head)
+    drafter = OnePassDrafter(head, name="block")
     sequences = [
         open_sequence(target, drafter, Match(), Request(prompt, 0), until(8))
         for prompt in ((0, 1, 2), (3, 1), (4, 4, 4))
@@ -165,8 +168,8 @@ def _ask(
     return Ask(state, list(text), rules if rules is not None else Rules(), budget, draw, stream, size)
 
 
-def proposed(target: Model, head: PlainHead, text: Sequence[int], **changes: Any) -> DraftTree:
-    drafter = BlockDrafter(head)
+def proposed(target: Model, head: PlainBlock, text: Sequence[int], **changes: Any) -> DraftTree:
+    drafter = OnePassDrafter(head, name="block")
     state = drafter.open(Request(tuple(text), 0))
     state.take(0, taps_of(target, text[:-1], head.taps))
     return drafter.propose([_ask(state, text, target.about.vocab_size, **changes)])[0]
@@ -223,4 +226,4 @@ def test_options() -> None:
 
 def test_depth_is_at_most_the_blocks(target: ToyModel) -> None:
     head = plain_head(target, block=3)
-    assert [BlockDrafter(head, depth).depth for depth in (0, 2, 9)] == [3, 2, 3]
+    assert [OnePassDrafter(head, depth, name="block").depth for depth in (0, 2, 9)] == [3, 2, 3]

@@ -9,21 +9,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 
 from foredraft.core.errors import UsageError, WeightsError
 from foredraft.core.heads import Feed
 from foredraft.core.params import SamplingParams
 from foredraft.core.protocols import About
 from foredraft.draft import line_up
-from foredraft.draft.block import BlockDrafter
+from foredraft.draft.one_pass import OnePassDrafter
 from foredraft.engine import heads, shipped
 from foredraft.engine.backends import Loaded, load_model, make_drafting
 from foredraft.engine.heads import load_head
 from foredraft.engine.llm import LLM
 from foredraft.engine.stats import stats
-from foredraft.heads.files import write_head
+from foredraft.heads.files import read_config, write_head
 from foredraft.models.native import NativeModel
-from foredraft.models.native_head import NativeHead
+from foredraft.models.native_head_block import NativeBlock
 from gguf_cases import write_gguf
 from random_heads import logits_of, random_head, taps_of
 
@@ -40,12 +41,15 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
 
 @pytest.fixture(scope="module")
 def written(loaded: Loaded, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """written(**changes): a head's file; what is changed are settings of the head or facts about its target."""
+    """written(**changes): a head's file; what is changed are settings of the head or facts about its target. made: the
+    method and its sizes."""
     folder = tmp_path_factory.mktemp("heads")
 
     def write(**changes: Any) -> Path:
         about = replace(loaded.model.about, **{key: changes.pop(key) for key in list(changes) if key in FACTS})
-        config, tensors = random_head(about, says=SAYS, block=4, taps=changes.pop("taps", (0, 1)))
+        made, taps = changes.pop("made", {}), changes.pop("taps", None)
+        config, tensors = random_head(about, says=SAYS, block=4, **made)
+        config = replace(config, taps=taps or config.taps)
         path = folder / f"{len(list(folder.iterdir()))}.safetensors"
         write_head(path, replace(config, **changes), tensors, int8=True)
         return path
@@ -59,7 +63,7 @@ def written(loaded: Loaded, tmp_path_factory: pytest.TempPathFactory) -> Callabl
 def test_a_file_becomes_the_head_that_it_says(loaded: Loaded, written: Callable[..., Path]) -> None:
     target = loaded.model
     head = load_head(str(written()), target, threads=1)
-    assert isinstance(head, NativeHead)
+    assert isinstance(head, NativeBlock)
     assert (head.taps, head.block, head.says.tolist()) == ((0, 1), 4, list(SAYS))
     taps = taps_of(target, TEXT, head.taps)
     found = head.score([Feed(head.open(), TEXT[1:], taps[:-1], 4)])[0]
@@ -72,7 +76,7 @@ def test_without_the_native_engine_numpy_computes_it(
 ) -> None:
     monkeypatch.setattr(heads, "module", lambda wanted: None)
     head = load_head(str(written()), loaded.model)
-    assert type(head).__name__ == "PlainHead"
+    assert type(head).__name__ == "PlainBlock"
 
 
 @pytest.mark.parametrize(
@@ -82,7 +86,6 @@ def test_without_the_native_engine_numpy_computes_it(
         ({"layers": 9}, "a target of 9 layers, not 2"),
         ({"vocab_size": 600}, "a target of 600 tokens, not 459"),
         ({"details": (("fingerprint", "0" * 64),), "name": "other"}, r"trained for another target \(other\): give"),
-        ({"method": "eagle"}, "is a head of method 'eagle'"),
         ({"taps": (0, 7)}, "reads layer 7 of a target that has 2"),
     ],
     ids=str,
@@ -109,6 +112,26 @@ def test_what_is_no_head_is_refused(loaded: Loaded, written: Callable[..., Path]
         assert "\n" not in str(error.value)
     with pytest.raises(WeightsError, match="no trained head that this version reads"):
         load_head(str(written(version=2)), loaded.model)
+    with pytest.raises(WeightsError, match="it is of method 'seer', and known are block"):
+        load_head(str(written(method="seer")), loaded.model)
+    with pytest.raises(WeightsError, match="it reads more than one layer"):
+        load_head(str(written(made={"method": "medusa"}, taps=(0, 1))), loaded.model, method="medusa")
+
+
+def test_a_head_of_another_method_is_refused(loaded: Loaded, written: Callable[..., Path]) -> None:
+    path = written()
+    with pytest.raises(
+        UsageError, match=f"is a head of method 'block': give one of method 'other', or write block:{path}"
+    ):
+        load_head(str(path), loaded.model, method="other")
+
+
+def test_the_file_that_comes_with_the_package_says_what_it_said() -> None:
+    """Its settings, read and written again, are the text that stands in it."""
+    path = shipped.SHIPPED / "smollm2.safetensors"
+    with safe_open(str(path), framework="np") as file:
+        stored = (file.metadata() or {})["foredraft"]
+    assert read_config(path).json() == stored
 
 
 # --- what `auto` and names come to ------------------------------------------------------------------------------------
@@ -122,7 +145,7 @@ def test_auto_asks_a_known_head_last(
     drafting = make_drafting(line_up("auto"), loaded)
     assert list(drafting.drafters) == [spec.family.name for spec in line_up("auto").specs] + ["block"]
     assert drafting.needs_taps
-    assert isinstance(drafting.drafters["block"], BlockDrafter)
+    assert isinstance(drafting.drafters["block"], OnePassDrafter)
     assert list(make_drafting(line_up("lookup"), loaded).drafters) == ["lookup"]
     assert list(make_drafting(line_up("block+auto"), loaded).drafters)[0] == "block"
     drafting.close()
@@ -160,3 +183,25 @@ def test_the_text_is_that_of_plain_decoding(
     totals = stats([step for each in drafted for one in each.outputs for step in one.steps])
     assert totals.faults == ()
     assert 0 < totals.accepted < totals.drafted
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.7])
+@pytest.mark.parametrize(
+    "made", [{"method": "medusa"}, {"method": "hydra"}, {"method": "hydra", "prefix": 1}, {"method": "mtp"}], ids=str
+)
+def test_heads_of_every_method_leave_the_text_alone(
+    loaded: Loaded, written: Callable[..., Path], made: dict[str, Any], temperature: float
+) -> None:
+    path = written(made=made)
+    params = SamplingParams(max_tokens=40, temperature=temperature, seed=5, n=2 if temperature else 1)
+    prompts = [list(TEXT), [7, 8, 9] * 30, [11]]
+    plain = LLM(loaded, "none").generate(prompts, params)
+    drafter = f"{made['method']}:{path},k=12"
+    for tree in ("", ",tree=static") if made["method"] != "hydra" else ("",):
+        drafted = LLM(loaded, drafter + tree).generate(prompts, params)
+        assert [[one.token_ids for one in each.outputs] for each in drafted] == [
+            [one.token_ids for one in each.outputs] for each in plain
+        ]
+        totals = stats([step for each in drafted for one in each.outputs for step in one.steps])
+        assert totals.faults == ()
+        assert totals.drafted > 0

@@ -25,12 +25,13 @@ PROMPT = "abcabcabc xyz abcabc"
 COUNT = 3
 ROUNDING = 1e-4  # of an engine whose rows depend on their company
 
+HEADS = ("block", "hydra", "medusa", "mtp")
 # Drafters that need something beside their name; what stands in braces is filled in.
 GIVEN = {
     "ahead": "ahead:{model}",
-    "block": "block:{head}",
     "corpus": "corpus:{file}",
     "model": "model:{model}",
+    **{method: method + ":{heads}/" + method + ".safetensors" for method in HEADS},
     "staged": "staged:lookup,model={model}",
     "translate": "translate:{model}",
 }
@@ -47,14 +48,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def loaded(folder: Path) -> Iterator[Loaded]:
     found = load_model(str(folder), threads=1)
-    write_head(folder.parent / "head.safetensors", *random_head(found.model.about))
+    for method in HEADS:
+        write_head(folder.parent / f"{method}.safetensors", *random_head(found.model.about, method=method))
     yield found
     found.model.close()
 
 
 def text_of(drafter: str, folder: Path) -> str:
     given = {"model": folder.parent / "draft", "file": folder.parent / "texts.txt"}
-    return GIVEN.get(drafter, drafter).format(**given, head=folder.parent / "head.safetensors")
+    return GIVEN.get(drafter, drafter).format(**given, heads=folder.parent)
 
 
 def params(verifier: str | None, temperature: float) -> SamplingParams:

@@ -9,19 +9,21 @@ import pytest
 from numpy.typing import NDArray
 
 from foredraft.heads.files import HeadConfig, Target
+from foredraft.heads.shapes.block import BlockShape
 
 torch = pytest.importorskip("torch")
-from foredraft.heads.block import Batch, BlockHead  # noqa: E402
+from foredraft.heads.batch import Batch  # noqa: E402
+from foredraft.heads.block import BlockHead  # noqa: E402
 
 Array = NDArray[np.float64]
 
 
-def config(layers: int = 1, block: int = 3) -> HeadConfig:
-    target = Target("tiny", 64, 5, 40, "")
-    return HeadConfig("block", target, (1, 2, 4), layers, 4, 2, 16, 96, block, 8, 1e4, 1e-6)
+def config(layers: int = 1, block: int = 3) -> HeadConfig[BlockShape]:
+    shape = BlockShape(layers=layers, heads=4, kv_heads=2, head_size=16, hidden=96, rank=8, rope_base=1e4)
+    return HeadConfig("block", Target("tiny", 64, 5, 40, ""), (1, 2, 4), block, 1e-6, shape)
 
 
-def head(made: HeadConfig, seed: int = 0) -> BlockHead:
+def head(made: HeadConfig[BlockShape], seed: int = 0) -> BlockHead:
     torch.manual_seed(seed)
     vocabulary = torch.tensor(sorted(torch.randperm(40)[:24].tolist()))
     found = BlockHead(made, vocabulary, torch.randn(24, 64)).double()
@@ -33,7 +35,7 @@ def head(made: HeadConfig, seed: int = 0) -> BlockHead:
 class Plain:
     """One text, one row at a time: the formulas of docs/algorithms/block_drafter.md and nothing else."""
 
-    def __init__(self, made: HeadConfig, tensors: dict[str, Array]) -> None:
+    def __init__(self, made: HeadConfig[BlockShape], tensors: dict[str, Array]) -> None:
         self.made, self.t = made, tensors
 
     def norm(self, x: Array, weight: Array | float = 1.0) -> Array:
@@ -46,25 +48,25 @@ class Plain:
         return found
 
     def turned(self, vectors: Array, position: int) -> Array:
-        half = self.made.head_size // 2
-        angles = position * self.made.rope_base ** (-2 * np.arange(half) / self.made.head_size)
+        half = self.made.shape.head_size // 2
+        angles = position * self.made.shape.rope_base ** (-2 * np.arange(half) / self.made.shape.head_size)
         a, b = vectors[:, :half], vectors[:, half:]
         return np.concatenate([a * np.cos(angles) - b * np.sin(angles), b * np.cos(angles) + a * np.sin(angles)], 1)
 
     def rows(self, inputs: list[Array], positions: list[int], sees: list[list[int]]) -> list[Array]:
         """Every row through all layers; `sees` says which rows each attends to, itself included."""
         made = self.made
-        for layer in range(made.layers):
+        for layer in range(made.shape.layers):
             w = {name.split(".")[2]: value for name, value in self.t.items() if name.startswith(f"layers.{layer}.")}
             normed = [self.norm(x, w["attention_norm"]) for x in inputs]
-            size, group = made.head_size, made.heads // made.kv_heads
+            size, group = made.shape.head_size, made.shape.heads // made.shape.kv_heads
             queries = [self.turned((w["query"] @ x).reshape(-1, size), at) for x, at in zip(normed, positions)]
             keys = [self.turned((w["key"] @ x).reshape(-1, size), at) for x, at in zip(normed, positions)]
             values = [(w["value"] @ x).reshape(-1, size) for x in normed]
             after = []
             for row, x in enumerate(inputs):
                 mixed = []
-                for one in range(made.heads):
+                for one in range(made.shape.heads):
                     scores = np.array([queries[row][one] @ keys[other][one // group] for other in sees[row]])
                     weights = np.exp(scores / np.sqrt(size) - (scores / np.sqrt(size)).max())
                     weights /= weights.sum()

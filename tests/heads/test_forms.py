@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-from foredraft.heads.block import Batch, BlockHead  # noqa: E402
+from foredraft.heads.batch import Batch  # noqa: E402
+from foredraft.heads.block import BlockHead  # noqa: E402
 from foredraft.models.toy import Tables, ToyModel  # noqa: E402
 from random_heads import logits_of, random_head, taps_of  # noqa: E402
 

@@ -17,9 +17,10 @@ from foredraft.core.errors import UsageError
 from foredraft.core.heads import Feed, Head
 from foredraft.core.protocols import Query
 from foredraft.draft.block_tree import best_first
-from foredraft.draft.plain_head import PlainHead
+from foredraft.draft.plain_block import PlainBlock
 from foredraft.models.native import NativeModel
-from foredraft.models.native_head import NativeHead, Packing
+from foredraft.models.native_head_block import NativeBlock
+from foredraft.models.native_head_parts import Packing
 from foredraft.testing.recompute import line
 from gguf_cases import Written
 from random_heads import logits_of, random_head, taps_of
@@ -38,10 +39,10 @@ def made(target: NativeModel, kind: str, **changes: Any) -> tuple[Any, Head]:
     """A random head in a form: f32, int8 or int4 (native), or plain (numpy)."""
     parts = random_head(target.about, says=SAYS, **changes)
     if kind == "plain":
-        return parts, PlainHead(target, *parts, dtype=np.float64)
+        return parts, PlainBlock(target, *parts, dtype=np.float64)
     if kind == "f32":
-        return parts, NativeHead(target, *parts, quantize=None, activations="f32", pool=target.pool)
-    return parts, NativeHead(target, *parts, quantize=kind, pool=target.pool)  # type: ignore[arg-type]
+        return parts, NativeBlock(target, *parts, quantize=None, activations="f32", pool=target.pool)
+    return parts, NativeBlock(target, *parts, quantize=kind, pool=target.pool)  # type: ignore[arg-type]
 
 
 def fed(head: Head, cache: Any, taps: Any, begin: int, end: int, *, block: bool) -> Any:
@@ -209,7 +210,7 @@ def test_threads_may_share_a_head(target: NativeModel) -> None:
 TREE = """
 import numpy as np
 from foredraft import _native
-from foredraft.models.native_head import Packing
+from foredraft.models.native_head_parts import Packing
 rng, pool = np.random.default_rng(2), _native.Pool(2)
 pack = Packing(pool, "Q8_0")
 tables = [pack(rng.normal(size=(3000, 64)).astype(np.float32)) for _ in range(2)]

@@ -113,7 +113,8 @@ def test_what_would_be_accepted_is_counted_as_a_loop_would(target: TorchTarget, 
         at = len(text.prompt)
         while at < len(whole) - 1:
             run = 0
-            columns, batch, places = made._read([text])
+            reading = made.read([text])
+            batch, places = reading.batch, reading.places
             rows = made.head(dataclasses.replace(batch, start=0))
             while run < SHAPE.block and at + run < len(whole) - 1:
                 logits = made.head.logits(rows[run][0, at], run, batch.previous[0, at + run])
@@ -193,7 +194,7 @@ def test_short_responses_are_learnt_and_counted(target: TorchTarget, texts: list
     """Later steps have nothing to predict there, and must not make the loss no number."""
     short = [dataclasses.replace(text, response=text.response[:length]) for text in texts[:4]]
     made = recipe(target, texts)
-    loss = made.loss(short)
+    loss = sum(made.losses(short))
     assert bool(torch.isfinite(loss))
     loss.backward()
     tokens, passes, _ = made.accepted(short)
@@ -204,7 +205,7 @@ def test_short_responses_are_learnt_and_counted(target: TorchTarget, texts: list
 def test_responses_that_the_head_cannot_say_teach_nothing(target: TorchTarget, texts: list[Text]) -> None:
     made = BlockRecipe(target, texts, dataclasses.replace(SHAPE, vocabulary=1))
     strange = next(token for token in range(100, 250) if token not in made.says)
-    loss = made.loss([Text("s", "t", (1, 2, 3), (strange,) * 6)])
+    (loss,) = made.losses([Text("s", "t", (1, 2, 3), (strange,) * 6)])
     loss.backward()
     assert float(loss.detach()) == 0.0
 
@@ -238,7 +239,7 @@ def test_runs_that_cannot_be(changes: dict[str, Any]) -> None:
         Loop(**changes)
 
 
-@pytest.mark.parametrize("taps", [(5,), (-1, 2)])
+@pytest.mark.parametrize("taps", [(6,), (-1, 2)])
 def test_layers_that_cannot_be_read(target: TorchTarget, texts: list[Text], taps: tuple[int, ...]) -> None:
-    with pytest.raises(UsageError, match="after 0 to 4"):
+    with pytest.raises(UsageError, match="after 0 to 5"):
         BlockRecipe(target, texts, dataclasses.replace(SHAPE, taps=taps))

@@ -12,26 +12,28 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from foredraft.bench.prompts import Prompt
-from foredraft.core.heads import Feed, Head
+from foredraft.core.heads import Feed
 from foredraft.core.params import SamplingParams
-from foredraft.core.protocols import Cache, Model, Query
-from foredraft.core.rules import Logits
+from foredraft.core.protocols import Ask, Budget, Cache, Model, Query
+from foredraft.core.rules import Rules
 from foredraft.core.sampling import log_softmax
-from foredraft.draft import line_up
-from foredraft.draft.block import BlockDrafter
-from foredraft.draft.plain_head import PlainHead
-from foredraft.engine.heads import load_head
+from foredraft.core.stream import KeyedStream
+from foredraft.core.tree import ROOT
+from foredraft.draft import family, line_up
+from foredraft.draft.family import Provided
+from foredraft.draft.head_drafter import HeadDrafter
+from foredraft.draft.head_state import HeadState
+from foredraft.engine.heads import load_head, native_head, plain_head
 from foredraft.engine.llm import LLM
 from foredraft.engine.shipped import shipped_head
 from foredraft.heads.files import read_head
 from foredraft.models.native import NativeModel
-from foredraft.models.native_head import NativeHead
 
 ROWS = 5  # nodes of a tree
 DIVERGENCE = 0.01  # nats
@@ -76,16 +78,18 @@ def parity(llm: LLM, path: Path, prompts: Sequence[Prompt], max_tokens: int, *, 
     """llm: any of the target. Its own texts at temperature 0 are drafted again, by the head at `path`."""
     target, threads = llm.loaded.model, llm.loaded.threads
     config, tensors = read_head(path)
-    heads: list[Head] = [PlainHead(target, config, tensors), load_head(str(path), target, threads=threads)]
+    method = family(config.method)
+    heads = [plain_head(target, config, tensors), load_head(str(path), target, method=method.name, threads=threads)]
     if isinstance(target, NativeModel):
-        heads.append(NativeHead(target, config, tensors, threads=threads, quantize=None, activations="f32"))
+        heads.append(native_head(target, config, tensors, threads=threads, quantize=None, activations="f32"))
+    drafters = [cast(HeadDrafter[Any], method.build(method.options(), Provided(head=head))) for head in heads]
     sums, worst = np.zeros(6), 0.0  # laws, KL, tokens and rounds by definition, and in the engine
-    engine = LLM(llm.loaded, BlockDrafter(heads[1]), num_speculative_tokens=ROWS)  # not closed: the target is llm's
+    engine = LLM(llm.loaded, drafters[1], num_speculative_tokens=ROWS)  # not closed: the target is llm's
     for prompt in prompts:
         said = prompt.turns[0]
         ids = engine.encode(said) if raw else engine.encode_chat([{"role": "user", "content": said}])
         output = engine.generate(ids, SamplingParams(temperature=0, max_tokens=max_tokens))
-        walked, off = _walk(target, heads, (*ids, *output.token_ids), len(ids))
+        walked, off = _walk(target, drafters, (*ids, *output.token_ids), len(ids))
         sums += (*walked, len(output.token_ids), sum(bool(step.tokens) for step in output.outputs[0].steps))
         worst = float(np.maximum(worst, off))  # which keeps what is no number, and so fails
     for head in heads:
@@ -98,48 +102,59 @@ def parity(llm: LLM, path: Path, prompts: Sequence[Prompt], max_tokens: int, *, 
 
 
 def _walk(
-    target: Model, heads: Sequence[Head], text: tuple[int, ...], begin: int
+    target: Model, drafters: Sequence[HeadDrafter[Any]], text: tuple[int, ...], begin: int
 ) -> tuple[tuple[int, float, int, int], float]:
     """Trees of the first head along a text whose prompt ends before `begin`, as rounds of the engine would go.
 
     -> (laws, sum of KL of the second head, tokens, rounds), the largest difference of the third.
     """
-    definition, taps = heads[0], _taps(target, text, heads[0].taps)
-    caches = [head.open() for head in heads]
+    definition, taps = drafters[0], _taps(target, text, drafters[0].head.taps)
+    caches = [drafter.head.open() for drafter in drafters]
     laws, divergence, worst, rounds, root = 0, 0.0, 0.0, 0, begin - 1
     while root < len(text) - 1:
-        depth = min(definition.block, len(text) - 2 - root)
-        found = [_block(head, cache, text, taps, root) for head, cache in zip(heads, caches, strict=True)]
-        logs = [np.stack([log_softmax(row) for row in logits]) for logits in found]
+        feeds = [_feed(cache, text, taps, root, definition.depth) for cache in caches]
+        found = [drafter.laws(feed, text[root + 1 :]) for drafter, feed in zip(drafters, feeds, strict=True)]
+        logs = [np.stack([log_softmax(row) for row in logits.astype(np.float64)]) for logits in found]
         divergence += float((np.exp(logs[0]) * (logs[0] - logs[1])).sum())
         laws += len(logs[0])
         if len(logs) > 2:
             off = np.abs(logs[0] - logs[2])[logs[0] > LIKELY].max(initial=0.0)
             worst = float(np.maximum(worst, off))
-        root += 1 + _accepted(definition, found[0], text[root + 1 :], depth)
+        depth = min(definition.depth, len(text) - 2 - root)
+        root += 1 + _accepted(target, definition, caches[0], text, taps, root, depth)
         rounds += 1
     return (laws, divergence, len(text) - begin, rounds), worst
 
 
-def _accepted(head: Head, logits: Logits, follows: Sequence[int], depth: int) -> int:
-    """How far a tree goes along what follows."""
+def _accepted(
+    target: Model,
+    drafter: HeadDrafter[Any],
+    cache: Cache,
+    text: tuple[int, ...],
+    taps: NDArray[Any],
+    root: int,
+    depth: int,
+) -> int:
+    """How far the drafter's tree goes along what follows the root, whose row is fed again."""
     if depth < 1:
         return 0
-    places, parents, _ = head.tree(logits[:depth], ROWS, depth, 0.0)
-    node, length = -1, 0
-    for token in follows:
-        children = [at for at, parent in enumerate(parents) if parent == node and head.says[places[at]] == token]
+    cache.trim(cache.length - 1)
+    state, budget = HeadState(cache), Budget(ROWS, depth)
+    ask = Ask(state, text[: root + 1], Rules(), budget, "point", KeyedStream(0), target.about.vocab_size)
+    (tree,) = drafter.grow([ask], [_feed(cache, text, taps, root, depth)])
+    node, length = ROOT, 0
+    for token in text[root + 1 :]:
+        children = [at for at, parent in enumerate(tree.parents) if parent == node and tree.tokens[at] == token]
         if not children:
             break
         node, length = children[0], length + 1
     return length
 
 
-def _block(head: Head, cache: Cache, text: Sequence[int], taps: NDArray[Any], root: int) -> Logits:
-    """[block, places]: the logits after the root; the rows up to it are fed and kept."""
+def _feed(cache: Cache, text: tuple[int, ...], taps: NDArray[Any], root: int, block: int) -> Feed:
+    """The rows up to the root that the cache lacks."""
     first = cache.length + 1  # the first token has no row
-    found: Logits = head.score([Feed(cache, tuple(text[first : root + 1]), taps[first - 1 : root], head.block)])[0]
-    return found.astype(np.float64)
+    return Feed(cache, text[first : root + 1], taps[first - 1 : root], block)
 
 
 def _taps(target: Model, text: Sequence[int], layers: tuple[int, ...]) -> NDArray[Any]:

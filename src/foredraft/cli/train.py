@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial, wraps
 from importlib.util import find_spec
+from inspect import Signature, signature
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +27,10 @@ Device = Annotated[str, typer.Option(help="cpu, cuda, or auto for cuda where the
 Dtype = Annotated[str, typer.Option(help="of the target's weights: float32 or bfloat16")]
 Minutes = Annotated[float | None, typer.Option(help="so many in all; data goes on when run again")]
 Seed = Annotated[int, typer.Option(help="repeats a run")]
+Heads = Annotated[int, typer.Option(help="heads, each of which drafts one token")]
+Own = Annotated[bool, typer.Option("--own-projection", help="each head has a projection to the vocabulary of its own")]
+Hidden = Annotated[int, typer.Option(help="width of its hidden layer; twice the target's width by default")]
+Hard = Annotated[float, typer.Option(help="share of the loss that looks at the next token alone")]
 
 
 @app.command()
@@ -54,47 +62,175 @@ def data(
     return 0
 
 
-@app.command()
+@dataclass(frozen=True)
+class Run:
+    """The options of every method."""
+
+    texts: Annotated[Path, typer.Option("--data", help="the file that `train data` made")]
+    out: Annotated[Path, typer.Option(help="a directory for the head, its checkpoint and its log")]
+    model: Model = "smollm2"
+    taps: Annotated[str, typer.Option(help="layers of the target to read, as in 2,15,27; the method's by default")] = ""
+    vocabulary: Annotated[int, typer.Option(help="tokens that the head may say, the commonest; 0 for all")] = 8192
+    steps: Annotated[int, typer.Option(help="batches at most")] = 3000
+    tokens: Annotated[int, typer.Option(help="of a batch, padding counted")] = 8192
+    rate: Annotated[float, typer.Option(help="learning rate at its highest")] = 1e-3
+    evaluate: Annotated[float, typer.Option(help="seconds between evaluations and checkpoints")] = 60.0
+    minutes: Minutes = None
+    seed: Seed = 0
+    device: Device = "auto"
+    dtype: Dtype = "bfloat16"
+
+    @property
+    def common(self) -> dict[str, Any]:
+        """What the settings of every method take from here."""
+        return {"taps": tuple(int(tap) for tap in _numbers(self.taps, "taps")), "vocabulary": self.vocabulary}
+
+    def train(self, recipe: Callable[..., Any], settings: Any) -> int:
+        """recipe: of target, texts, settings and seed."""
+        from foredraft.train import corpus
+        from foredraft.train.trainer import Settings as Loop
+        from foredraft.train.trainer import Trainer
+
+        found = corpus.read(self.texts)
+        if not any(not text.held_out for text in found):
+            raise UsageError(f"there are no texts in {self.texts}: make some by `foredraft train data`")
+        loop = Loop(
+            steps=self.steps, tokens=self.tokens, rate=self.rate, minutes=self.minutes, evaluate=self.evaluate,
+            seed=self.seed,
+        )  # fmt: skip
+        target = _target(self.model, self.device, self.dtype)
+        made = recipe(target, [text for text in found if not text.held_out], settings, self.seed)
+        covered = corpus.coverage((text for text in found if text.held_out), made.says)
+        print(f"{len(found)} texts; {made.parameters / 1e6:.1f} M parameters; {covered:.1%} of responses can be said")
+        best = Trainer(made, found, self.out, loop).run()
+        print(f"mean acceptance length {best:.3f} on held-out prompts: {self.out / 'head.safetensors'}")
+        return 0
+
+
+def method(train: Callable[..., int]) -> Callable[..., int]:
+    """A command of the options of `Run` and, first, those of its own: train(run, **own)."""
+    shared = signature(Run, eval_str=True).parameters
+    own = dict(list(signature(train, eval_str=True).parameters.items())[1:])
+
+    @wraps(train)
+    def command(**given: Any) -> int:
+        _installed()
+        return train(Run(**{name: given.pop(name) for name in shared}), **given)
+
+    options = [one.replace(kind=one.KEYWORD_ONLY) for one in {**own, **shared}.values()]
+    command.__signature__ = Signature(options, return_annotation=int)  # type: ignore[attr-defined]
+    command.__annotations__ = {one.name: one.annotation for one in options} | {"return": int}
+    del command.__wrapped__
+    app.command()(command)
+    return command
+
+
+@method
 def block(
-    texts: Annotated[Path, typer.Option("--data", help="the file that `train data` made")],
-    out: Annotated[Path, typer.Option(help="a directory for the head, its checkpoint and its log")],
-    model: Model = "smollm2",
-    taps: Annotated[str, typer.Option(help="layers of the target to read, as in 2,15,27; three by default")] = "",
+    run: Run,
     layers: Annotated[int, typer.Option(help="layers of the head")] = 1,
     hidden: Annotated[int, typer.Option(help="width of its hidden layer; twice the target's width by default")] = 0,
     size: Annotated[int, typer.Option("--block", help="tokens drafted in one pass")] = 6,
     rank: Annotated[int, typer.Option(help="of the table of pairs of tokens")] = 64,
-    vocabulary: Annotated[int, typer.Option(help="tokens that the head may say, the commonest")] = 8192,
-    hard: Annotated[float, typer.Option(help="share of the loss that looks at the next token alone")] = 0.5,
-    steps: Annotated[int, typer.Option(help="batches at most")] = 3000,
-    tokens: Annotated[int, typer.Option(help="of a batch, padding counted")] = 8192,
-    rate: Annotated[float, typer.Option(help="learning rate at its highest")] = 1e-3,
-    evaluate: Annotated[float, typer.Option(help="seconds between evaluations and checkpoints")] = 60.0,
-    minutes: Minutes = None,
-    seed: Seed = 0,
-    device: Device = "auto",
-    dtype: Dtype = "bfloat16",
+    hard: Hard = 0.5,
 ) -> int:
     """A block head: a whole block of drafts in one pass (docs/algorithms/block_drafter.md)."""
-    _installed()
-    from foredraft.train import corpus
     from foredraft.train.block import BlockRecipe, Settings
-    from foredraft.train.trainer import Settings as Loop
-    from foredraft.train.trainer import Trainer
 
-    found = corpus.read(texts)
-    if not any(not text.held_out for text in found):
-        raise UsageError(f"there are no texts in {texts}: make some by `foredraft train data`")
-    chosen = tuple(int(tap) for tap in _numbers(taps, "taps"))
-    settings = Settings(chosen, layers, hidden, size, rank, vocabulary, hard)
-    loop = Loop(steps=steps, tokens=tokens, rate=rate, minutes=minutes, evaluate=evaluate, seed=seed)
-    target = _target(model, device, dtype)
-    recipe = BlockRecipe(target, [text for text in found if not text.held_out], settings, seed)
-    covered = corpus.coverage((text for text in found if text.held_out), recipe.says)
-    print(f"{len(found)} texts; {recipe.parameters / 1e6:.1f} M parameters; {covered:.1%} of responses can be said")
-    best = Trainer(recipe, found, out, loop).run()
-    print(f"mean acceptance length {best:.3f} on held-out prompts: {out / 'head.safetensors'}")
-    return 0
+    own = Settings(layers=layers, hidden=hidden, block=size, rank=rank, hard=hard, **run.common)
+    return run.train(BlockRecipe, own)
+
+
+@method
+def medusa(
+    run: Run,
+    heads: Heads = 4,
+    layers: Annotated[int, typer.Option(help="residual blocks of a head")] = 1,
+    own: Own = False,
+    hard: Hard = 1.0,
+    joint: Annotated[bool, typer.Option("--joint", help="Medusa-2: trains the target too, into OUT/target")] = False,
+) -> int:
+    """Medusa heads: each guesses one place further from the target's last state (docs/algorithms/medusa.md)."""
+    from foredraft.train.joint import JointRecipe
+    from foredraft.train.medusa import MedusaRecipe, Settings
+
+    recipe = partial(JointRecipe, out=run.out / "target") if joint else MedusaRecipe
+    return run.train(recipe, Settings(block=heads, layers=layers, own=own, hard=hard, **run.common))
+
+
+@method
+def hydra(
+    run: Run,
+    plus: Annotated[bool, typer.Option("--plus", help="Hydra++: 4 blocks, a layer of attention, whole laws")] = False,
+    heads: Heads = 4,
+    layers: Annotated[int | None, typer.Option(help="residual blocks of a head; 1, or with --plus 4")] = None,
+    hidden: Annotated[int, typer.Option(help="of the layer of attention; twice the target's width by default")] = 0,
+    own: Own = False,
+    hard: Annotated[float | None, typer.Option(help="as for block; 1, or with --plus 0")] = None,
+) -> int:
+    """Hydra heads: as medusa, and each reads the tokens drafted before it (docs/algorithms/hydra.md)."""
+    from foredraft.train.hydra import PLUS, HydraRecipe, Settings
+
+    given = {"layers": layers, "hard": hard}
+    chosen: dict[str, Any] = PLUS if plus else {}
+    chosen = chosen | {name: value for name, value in given.items() if value is not None}
+    return run.train(HydraRecipe, Settings(block=heads, hidden=hidden, own=own, **chosen, **run.common))
+
+
+@method
+def mtp(
+    run: Run,
+    heads: Heads = 3,
+    hidden: Annotated[int, typer.Option(help="width of a head's hidden layer; the target's by default")] = 0,
+    hard: Hard = 1.0,
+) -> int:
+    """Parallel multi-token prediction: each head one layer on the target's trunk (docs/algorithms/mtp.md)."""
+    from foredraft.train.mtp import MTPRecipe, Settings
+
+    return run.train(MTPRecipe, Settings(block=heads, hidden=hidden, hard=hard, **run.common))
+
+
+@method
+def eagle(
+    run: Run,
+    hidden: Hidden = 0,
+    size: Annotated[int, typer.Option("--block", help="tokens of the chains that training is judged by")] = 5,
+    noise: Annotated[float, typer.Option(help="the most that is added to a feature it reads")] = 0.1,
+    law: Annotated[float, typer.Option(help="what the cross entropy weighs beside the features")] = 0.1,
+) -> int:
+    """EAGLE: one layer continues the target's last hidden states (docs/algorithms/eagle.md)."""
+    from foredraft.train.eagle import EagleRecipe, Settings
+
+    return run.train(EagleRecipe, Settings(hidden=hidden, block=size, noise=noise, law=law, **run.common))
+
+
+@method
+def eagle3(
+    run: Run,
+    hidden: Hidden = 0,
+    size: Annotated[int, typer.Option("--block", help="steps of the training-time test")] = 7,
+    hard: Hard = 0.0,
+) -> int:
+    """EAGLE-3: three layers of the target fused, trained as it drafts (docs/algorithms/eagle3.md)."""
+    from foredraft.train.eagle3 import Eagle3Recipe, Settings
+
+    return run.train(Eagle3Recipe, Settings(hidden=hidden, block=size, hard=hard, **run.common))
+
+
+@method
+def mtp_sequential(
+    run: Run,
+    hidden: Hidden = 0,
+    size: Annotated[int, typer.Option("--block", help="tokens drafted one after another")] = 4,
+    modules: Annotated[int, typer.Option(help="1 for all tokens (FastMTP), or one for each (DeepSeek-V3)")] = 1,
+    decay: Annotated[float, typer.Option(help="what a token weighs beside the one before; 0 for the paper's")] = 0.0,
+    hard: Hard = 1.0,
+) -> int:
+    """Multi-token prediction one token after another (docs/algorithms/mtp_sequential.md)."""
+    from foredraft.train.mtp_sequential import SequentialRecipe, Settings
+
+    own = Settings(hidden=hidden, block=size, modules=modules, decay=decay, hard=hard, **run.common)
+    return run.train(SequentialRecipe, own)
 
 
 @app.command()

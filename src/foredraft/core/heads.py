@@ -25,7 +25,7 @@ class Feed:
 
 
 class Head(Protocol):
-    """A trained head: drafts a block of tokens in one pass, from the hidden states of its target.
+    """A trained head: drafts from the hidden states of its target; more of it in draft/one_pass.py and draft/levels.py.
 
     taps: the target's layers that it reads. block: tokens that follow one another. says: those it can draft, ascending;
     a token's place is its index there.
@@ -38,13 +38,7 @@ class Head(Protocol):
     def open(self) -> Cache: ...
 
     def score(self, feeds: Sequence[Feed]) -> list[Logits]:
-        """ONE pass, whose tokens the caches keep. Logits [feed.block, places]: row s is of the token s + 1 after the
-        last fed one, without what the drafted token before it adds (`bias`)."""
-
-    def bias(self, places: Sequence[int]) -> Logits:
-        """What each drafted token adds to the logits after it, [tokens, places]."""
-
-    def tree(self, logits: Logits, rows: int, depth: int, least: float) -> tuple[list[int], list[int], list[float]]:
-        """The likeliest paths of a block: places, parents and scores of at most `rows` nodes, none below `least`."""
+        """ONE pass, whose tokens the caches keep. Logits [levels, places]: row s is of the token s + 1 after the last
+        fed one; of at most feed.block levels, of none where that is 0."""
 
     def close(self) -> None: ...

@@ -58,7 +58,7 @@ def best_first(logits: Logits, bias: Bias, rows: int, depth: int, least: float) 
         if batch != [ROOT]:
             laws = laws + bias([places[node] for node in batch])
         for node, (score, reached), law in zip(batch, before, laws, strict=True):
-            for place, own in _children(law, rows, score):
+            for place, own in likeliest_of(law, rows, score):
                 if own >= floor:
                     places.append(place)
                     parents.append(node)
@@ -73,7 +73,7 @@ def best_first(logits: Logits, bias: Bias, rows: int, depth: int, least: float) 
     return [places[node] for node in kept], [index[parents[node]] for node in kept], [scores[node] for node in kept]
 
 
-def _children(law: Logits, count: int, before: float) -> Iterator[tuple[int, float]]:
+def likeliest_of(law: Logits, count: int, before: float) -> Iterator[tuple[int, float]]:
     """The likeliest tokens, the lower place among equals, and their scores; none where logits are no numbers."""
     largest = float(law.max())
     total = sum_of_exps(law.astype(np.float32)) if math.isfinite(largest) else math.nan

@@ -165,7 +165,7 @@ def _make_drafter(
             )
     head = None
     if needs.head is not None:
-        head = load_head(needs.head, target.model, threads=target.threads, thrift=needs.thrift)
+        head = load_head(needs.head, target.model, method=spec.family.name, threads=target.threads, thrift=needs.thrift)
         heads.append(head)
     provided = Provided(
         head=head,

@@ -12,106 +12,31 @@ the earlier steps only the row of their own column, which is the pattern of EAGL
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from foredraft.heads.batch import Batch
 from foredraft.heads.files import HeadConfig
-
-FAR = -1e4  # a logit that attends to nothing, also in half precision
-
-
-@dataclass(frozen=True)
-class Batch:
-    """What a head reads of some texts, aligned: column t of one text is one position.
-
-    hidden: [texts, columns, taps, width], the target's hidden states. embedded: [texts, columns, width], input
-    embeddings of the tokens. positions: [texts, columns]; real: [texts, columns], False for padding. start: the first
-    column whose row is wanted as a context's end. previous: [texts, columns], places in the head's vocabulary of the
-    tokens, 0 for those it does not have.
-    """
-
-    hidden: Tensor
-    embedded: Tensor
-    positions: Tensor
-    real: Tensor
-    start: int
-    previous: Tensor
-
-
-class Attention(nn.Module):  # type: ignore[misc]
-    """Grouped attention of the rows of one step: over the context, and over their own column's earlier steps."""
-
-    def __init__(self, config: HeadConfig) -> None:
-        super().__init__()
-        self.config, d = config, config.width
-        queries, keys = config.heads * config.head_size, config.kv_heads * config.head_size
-        self.query, self.key = nn.Linear(d, queries, bias=False), nn.Linear(d, keys, bias=False)
-        self.value, self.out = nn.Linear(d, keys, bias=False), nn.Linear(queries, d, bias=False)
-
-    def project(self, x: Tensor, angles: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """[texts, columns, width] -> queries, keys and values [texts, heads, columns, size], keys repeated."""
-        c = self.config
-        query = rotate(self.query(x).unflatten(-1, (c.heads, c.head_size)), angles)
-        key = rotate(self.key(x).unflatten(-1, (c.kv_heads, c.head_size)), angles)
-        value = self.value(x).unflatten(-1, (c.kv_heads, c.head_size))
-        group = c.heads // c.kv_heads
-        return (
-            query.transpose(1, 2),
-            key.repeat_interleave(group, dim=2).transpose(1, 2),
-            value.repeat_interleave(group, dim=2).transpose(1, 2),
-        )
-
-    def attend(
-        self, query: Tensor, context: tuple[Tensor, Tensor], seen: Tensor, column: list[tuple[Tensor, Tensor]]
-    ) -> Tensor:
-        """seen: [texts, 1, queries, columns], 0 or FAR. column: keys and values of the same column's earlier rows."""
-        scale = self.config.head_size**-0.5
-        scores = query @ context[0].transpose(-1, -2) * scale
-        scores = scores + seen.to(scores.dtype)
-        own = [((query * key).sum(-1, keepdim=True) * scale) for key, _ in column]
-        weights = torch.cat([scores, *own], dim=-1).float().softmax(-1).to(query.dtype)
-        columns = context[0].shape[2]
-        mixed = weights[..., :columns] @ context[1]
-        for place, (_, value) in enumerate(column):
-            mixed = mixed + weights[..., columns + place, None] * value
-        out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
-        return out
-
-
-class Layer(nn.Module):  # type: ignore[misc]
-    def __init__(self, config: HeadConfig) -> None:
-        super().__init__()
-        d = config.width
-        self.attention_norm, self.hidden_norm = nn.RMSNorm(d, config.epsilon), nn.RMSNorm(d, config.epsilon)
-        self.attention = Attention(config)
-        self.gate, self.up = nn.Linear(d, config.hidden, bias=False), nn.Linear(d, config.hidden, bias=False)
-        self.down = nn.Linear(config.hidden, d, bias=False)
-
-    def after(self, x: Tensor, attended: Tensor) -> Tensor:
-        x = x + attended
-        normed = self.hidden_norm(x)
-        out: Tensor = x + self.down(F.silu(self.gate(normed)) * self.up(normed))
-        return out
+from foredraft.heads.layers import Layer, load_named, named, turns, visible
+from foredraft.heads.shapes.block import BlockShape
 
 
 class BlockHead(nn.Module):  # type: ignore[misc]
     """vocabulary: [tokens] ids of the target that the head may say, ascending. head: the target's rows for them, which
     are neither trained nor stored."""
 
-    def __init__(self, config: HeadConfig, vocabulary: Tensor, head: Tensor) -> None:
+    def __init__(self, config: HeadConfig[BlockShape], vocabulary: Tensor, head: Tensor) -> None:
         super().__init__()
         self.config, d = config, config.width
         self.register_buffer("vocabulary", vocabulary.to(torch.int32))
         self.register_buffer("head", head, persistent=False)
         self.fuse = nn.Linear((len(config.taps) + 1) * d, d, bias=False)
         self.offsets = nn.Parameter(torch.randn(config.block - 1, d) * 0.02)
-        self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
+        self.layers = nn.ModuleList(Layer(d, config.shape, config.epsilon) for _ in range(config.shape.layers))
         self.norm = nn.RMSNorm(d, config.epsilon)
-        self.previous = nn.Embedding(len(vocabulary), config.rank)
-        self.bias = nn.Linear(config.rank, len(vocabulary), bias=False)
+        self.previous = nn.Embedding(len(vocabulary), config.shape.rank)
+        self.bias = nn.Linear(config.shape.rank, len(vocabulary), bias=False)
         nn.init.normal_(self.previous.weight, std=1.0)
         nn.init.zeros_(self.bias.weight)
 
@@ -139,7 +64,7 @@ class BlockHead(nn.Module):  # type: ignore[misc]
             for step in range(steps):
                 x = rows[step]
                 shift = 0 if step == 0 else start
-                angles = turns(batch.positions[:, shift:] + step, self.config)
+                angles = turns(batch.positions[:, shift:] + step, self.config.shape)
                 query, key, value = layer.attention.project(layer.attention_norm(x), angles)
                 begin = start if step == 0 and last else 0  # nobody reads the rows before
                 if context is None:
@@ -160,37 +85,8 @@ class BlockHead(nn.Module):  # type: ignore[misc]
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor under the name that files have for it."""
-        return {name.replace(".attention.", "."): value for name, value in self.state_dict().items()}
+        return named(self)
 
     def load(self, tensors: dict[str, Tensor]) -> None:
         """The inverse of `tensors`."""
-        own = {name.replace(".attention.", "."): name for name in self.state_dict()}
-        self.load_state_dict({own[name]: value for name, value in tensors.items()})
-
-
-def visible(real: Tensor) -> Tensor:
-    """[texts, columns] -> [texts, 1, columns, columns]: 0 where a column sees another, FAR elsewhere.
-
-    The first column of a text has no hidden states before it and is seen by none, but by itself.
-    """
-    columns = real.shape[1]
-    first = torch.cat([torch.zeros_like(real[:, :1]), real[:, :-1]], dim=1) & real
-    causal = torch.ones(columns, columns, dtype=torch.bool, device=real.device).tril()
-    own = torch.eye(columns, dtype=torch.bool, device=real.device)
-    allowed = (causal & first[:, None, :]) | own
-    return torch.where(allowed, 0.0, FAR)[:, None]
-
-
-def turns(positions: Tensor, config: HeadConfig) -> Tensor:
-    """[texts, columns] -> [texts, columns, 1, size / 2]: angles of the rotation."""
-    half = torch.arange(0, config.head_size, 2, device=positions.device, dtype=torch.float32)
-    frequencies = config.rope_base ** (-half / config.head_size)
-    angles: Tensor = positions[..., None, None].float() * frequencies
-    return angles
-
-
-def rotate(x: Tensor, angles: Tensor) -> Tensor:
-    """Pairs component i of a head with i + half."""
-    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
-    first, second = x.chunk(2, dim=-1)
-    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
+        load_named(self, tensors)

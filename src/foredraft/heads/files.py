@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from foredraft.core.errors import WeightsError
+from foredraft.heads.shapes import SHAPES
+from foredraft.heads.shapes.shape import Shape
 
 Arrays = dict[str, NDArray[Any]]
 KEY = "foredraft"
@@ -26,6 +28,7 @@ VERSION = 1
 GROUP = 32
 SCALES = ".scales"
 VOCABULARY = "vocabulary"
+S = TypeVar("S", bound=Shape, covariant=True)
 
 
 @dataclass(frozen=True)
@@ -40,21 +43,16 @@ class Target:
 
 
 @dataclass(frozen=True)
-class HeadConfig:
-    """Shape of a head. taps: layers of the target it reads. depth: layers of its own. block: rows of a pass."""
+class HeadConfig(Generic[S]):
+    """What every head says of itself. taps: layers of the target that it reads. block: tokens that it drafts one after
+    another. epsilon: of its norms. shape: the settings of its method, which stand beside these in the file."""
 
     method: str
     target: Target
     taps: tuple[int, ...]
-    layers: int
-    heads: int
-    kv_heads: int
-    head_size: int
-    hidden: int
     block: int
-    rank: int
-    rope_base: float
     epsilon: float
+    shape: S
     provenance: Mapping[str, Any] = field(default_factory=dict)
     version: int = VERSION
 
@@ -63,21 +61,32 @@ class HeadConfig:
         return self.target.width
 
     def json(self) -> str:
-        return json.dumps(asdict(self), sort_keys=True)
+        raw = asdict(self)
+        shape = raw.pop("shape")
+        return json.dumps(raw | shape, sort_keys=True)
+
+    def tensors(self, vocabulary: int) -> dict[str, tuple[int, ...]]:
+        """Every tensor and its shape. vocabulary: tokens that the head may say."""
+        found: dict[str, tuple[int, ...]] = self.shape.tensors(self.width, len(self.taps), self.block, vocabulary)
+        return {VOCABULARY: (vocabulary,)} | found
 
 
-def parse_config(text: str, name: str) -> HeadConfig:
+def parse_config(text: str, name: str) -> HeadConfig[Any]:
     """Raises WeightsError for settings that are missing, of another type or of another version."""
     try:
         raw = json.loads(text)
-        target = Target(**raw.pop("target"))
-        config = HeadConfig(target=target, taps=tuple(map(int, raw.pop("taps"))), **raw)
-        sizes = (config.layers, config.heads, config.kv_heads, config.head_size, config.hidden, config.block)
+        shared = {key: raw.pop(key) for key in ("method", "taps", "block", "epsilon", "provenance", "version")}
+        target, method = Target(**raw.pop("target")), shared["method"]
+        if method not in SHAPES:
+            raise ValueError(f"it is of method {method!r}, and known are {', '.join(sorted(SHAPES))}")
+        shared["taps"] = tuple(map(int, shared["taps"]))
+        config = HeadConfig(target=target, shape=SHAPES[method](**raw), **shared)
         if config.version != VERSION:
             raise ValueError(f"version {config.version}")
-        if not all(type(size) is int and size > 0 for size in (*sizes, config.rank)) or not config.taps:
+        config.tensors(1)  # raises ValueError for what does not go together
+        if type(config.block) is not int or config.block < 1 or not config.taps:
             raise ValueError("its sizes are no sizes")
-        if not (float(config.rope_base) > 0 and float(config.epsilon) > 0):
+        if not float(config.epsilon) > 0:
             raise ValueError("its constants are not positive")
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise WeightsError(
@@ -86,13 +95,13 @@ def parse_config(text: str, name: str) -> HeadConfig:
     return config
 
 
-def read_config(path: str | Path) -> HeadConfig:
+def read_config(path: str | Path) -> HeadConfig[Any]:
     """The settings alone. Raises WeightsError for a file that is not there, damaged, or something else."""
     with _opened(Path(path)) as file:
         return parse_config((file.metadata() or {}).get(KEY, ""), Path(path).name)
 
 
-def read_head(path: str | Path) -> tuple[HeadConfig, Arrays]:
+def read_head(path: str | Path) -> tuple[HeadConfig[Any], Arrays]:
     """The settings, and every tensor as float32 (`vocabulary` as int32), shapes checked. Raises WeightsError."""
     path = Path(path)
     config = read_config(path)
@@ -112,7 +121,7 @@ def read_head(path: str | Path) -> tuple[HeadConfig, Arrays]:
 
 
 def write_head(
-    path: str | Path, config: HeadConfig, tensors: Mapping[str, NDArray[Any]], *, int8: bool = False
+    path: str | Path, config: HeadConfig[Any], tensors: Mapping[str, NDArray[Any]], *, int8: bool = False
 ) -> None:
     """Writes beside the file and then puts it in place: killed at any moment, a whole file stands there.
 
@@ -154,40 +163,13 @@ def expand(values: NDArray[Any], scales: NDArray[Any] | None) -> NDArray[np.floa
     return wide.reshape(values.shape)
 
 
-def shapes(config: HeadConfig, vocabulary: int) -> dict[str, tuple[int, ...]]:
-    """Every tensor of a block head, and its shape. vocabulary: tokens that the head may say."""
-    d, queries, keys = config.width, config.heads * config.head_size, config.kv_heads * config.head_size
-    found: dict[str, tuple[int, ...]] = {
-        VOCABULARY: (vocabulary,),
-        "fuse.weight": (d, (len(config.taps) + 1) * d),
-        "offsets": (config.block - 1, d),
-        "norm.weight": (d,),
-        "previous.weight": (vocabulary, config.rank),
-        "bias.weight": (vocabulary, config.rank),
-    }
-    for layer in range(config.layers):
-        for name, shape in (
-            ("attention_norm", (d,)),
-            ("hidden_norm", (d,)),
-            ("query", (queries, d)),
-            ("key", (keys, d)),
-            ("value", (keys, d)),
-            ("out", (d, queries)),
-            ("gate", (config.hidden, d)),
-            ("up", (config.hidden, d)),
-            ("down", (d, config.hidden)),
-        ):
-            found[f"layers.{layer}.{name}.weight"] = shape
-    return found
-
-
-def _check(config: HeadConfig, tensors: Arrays, name: str) -> None:
+def _check(config: HeadConfig[Any], tensors: Arrays, name: str) -> None:
     says = tensors.get(VOCABULARY)
     if says is None or says.ndim != 1 or not len(says) or not (np.diff(says) > 0).all():
         raise WeightsError(f"{name} does not say which tokens it drafts: train or fetch it again")
     if says[0] < 0 or says[-1] >= config.target.vocab_size:
         raise WeightsError(f"{name} drafts tokens that its target does not have: train or fetch it again")
-    for tensor, shape in shapes(config, len(says)).items():
+    for tensor, shape in config.tensors(len(says)).items():
         if tensor not in tensors or tensors[tensor].shape != shape:
             raise WeightsError(f"{name} has no tensor {tensor} of shape {shape}: train or fetch it again")
         if not np.isfinite(tensors[tensor]).all():

@@ -23,6 +23,18 @@ from foredraft.models.tokenizer import Tokenizer
 from foredraft.train.corpus import Text
 
 GROUPED = "foredraft_grouped"
+LLAMA = {
+    "input_layernorm.weight": "attention_norm.weight",
+    "post_attention_layernorm.weight": "hidden_norm.weight",
+    "self_attn.q_proj.weight": "attention.query.weight",
+    "self_attn.k_proj.weight": "attention.key.weight",
+    "self_attn.v_proj.weight": "attention.value.weight",
+    "self_attn.o_proj.weight": "attention.out.weight",
+    "mlp.gate_proj.weight": "gate.weight",
+    "mlp.up_proj.weight": "up.weight",
+    "mlp.down_proj.weight": "down.weight",
+}
+"""What transformers calls the tensors of a llama's layer -> what they are called in a head's."""
 
 
 def grouped(
@@ -65,17 +77,19 @@ class Columns:
 
 
 class TorchTarget:
-    """Frozen. device: cpu or cuda; dtype: of the weights, by torch's name."""
+    """Frozen. device: cpu or cuda; dtype: of the weights, by torch's name. final_norm: its weights, as stored."""
 
     def __init__(self, name: str, device: str, dtype: str) -> None:
         self.source: Source = resolve(name)
         self.tokenizer = Tokenizer.from_source(self.source)
         # In float32 first: the fingerprint is of the norm as stored.
         model: Any = hf_load.load(self.source.path, self.source.kind, device="cpu", dtype="float32", threads=None)
-        self._fingerprint = fingerprint_of(Body.of(model).norm_weight().cpu().numpy())
+        self.final_norm: Tensor = Body.of(model).norm_weight().cpu().clone()
+        self._fingerprint = fingerprint_of(self.final_norm.numpy())
         self.model: Any = hf_load.placed(model, device, dtype)
         self.model.requires_grad_(False)
         self.model.set_attn_implementation(GROUPED)
+        self._norm: Any = Body.of(self.model).gate.norm
         self.device = torch.device(self.model.device)
 
     @property
@@ -90,15 +104,30 @@ class TorchTarget:
         return weight
 
     @property
+    def norm(self) -> Tensor:
+        """[width]: what the final norm multiplies with."""
+        return Body.of(self.model).norm_weight()
+
+    def last_layer(self) -> dict[str, Tensor] | None:
+        """The tensors of the last layer by the names that heads have for them (`heads/layers.py`); None where it has
+        others than a llama's."""
+        state = {name: value.float().cpu() for name, value in Body.of(self.model).layers[-1].state_dict().items()}
+        return {own: state[name] for name, own in LLAMA.items()} if state.keys() == LLAMA.keys() else None
+
+    @property
     def about(self) -> files.Target:
         config = self.model.config
         return files.Target(
             self.name, config.hidden_size, config.num_hidden_layers, self.tokenizer.size, self._fingerprint
         )
 
-    @torch.inference_mode()  # type: ignore[untyped-decorator]
-    def columns(self, texts: Sequence[Text], taps: Sequence[int]) -> Columns:
-        """One pass over whole texts."""
+    def columns(self, texts: Sequence[Text], taps: Sequence[int], *, learn: bool = False) -> Columns:
+        """One pass over whole texts. taps: after how many layers hidden states are wanted, 0 to all of them. learn:
+        with gradients, for a target that is trained too."""
+        with torch.enable_grad() if learn else torch.inference_mode():
+            return self._columns(texts, taps)
+
+    def _columns(self, texts: Sequence[Text], taps: Sequence[int]) -> Columns:
         before, after = max(len(text.prompt) for text in texts), max(len(text.response) for text in texts)
         ids = np.zeros((len(texts), before + after), dtype=np.int64)
         real = np.zeros(ids.shape, dtype=bool)
@@ -109,6 +138,8 @@ class TorchTarget:
             real[row, first : first + len(whole)] = True
         tokens, mask = torch.from_numpy(ids).to(self.device), torch.from_numpy(real).to(self.device)
         positions = (mask.cumsum(1) - 1).clamp(min=0)
+        entered: list[Tensor] = []  # the final norm: what transformers shows after the last layer is normed already
+        seen = self._norm.register_forward_pre_hook(lambda _, args: entered.append(args[0]))
         out = self.model.model(
             input_ids=tokens,
             attention_mask=mask.long(),
@@ -116,7 +147,8 @@ class TorchTarget:
             use_cache=False,
             output_hidden_states=True,
         )
-        states = out.hidden_states
+        seen.remove()
+        states = [*out.hidden_states[:-1], entered[0]]
         hidden = torch.stack([states[tap] for tap in taps], dim=2)
         return Columns(tokens, positions, mask, hidden, states[0], out.last_hidden_state, before - 1)
 

@@ -37,11 +37,20 @@ class Recipe(Protocol):
     @property
     def head(self) -> nn.Module: ...
 
-    def describe(self, provenance: dict[str, Any]) -> files.HeadConfig: ...
+    def describe(self, provenance: dict[str, Any]) -> files.HeadConfig[Any]: ...
 
-    def loss(self, texts: Sequence[Text]) -> Tensor: ...
+    def groups(self) -> list[dict[str, Any]]:
+        """Parameters as an optimizer takes them, in groups; scale: by how much faster each learns."""
 
-    def accepted(self, texts: Sequence[Text]) -> tuple[int, int, np.ndarray]: ...
+    def losses(self, texts: Sequence[Text]) -> Iterator[Tensor]:
+        """The parts of a batch's loss. Each is learnt from before the next is made, so that their graphs need not be
+        held together."""
+
+    def accepted(self, texts: Sequence[Text]) -> tuple[int, int, np.ndarray]:
+        """Tokens emitted, passes, and accepted drafts by position, on responses as they stand."""
+
+    def settle(self, batches: Sequence[Sequence[Text]]) -> None:
+        """What a head keeps beside its weights, measured on held-out texts before it is written."""
 
 
 @dataclass(frozen=True)
@@ -77,10 +86,10 @@ class Trainer:
             raise UsageError(
                 "no text of temperature 0 is held out, by which training is judged: make more by `foredraft train data`"
             )
-        self.trained = [one for one in recipe.head.parameters() if one.requires_grad]
-        self.optimizer = torch.optim.AdamW(
-            self.trained, lr=settings.rate, betas=(0.9, 0.95), weight_decay=settings.decay
-        )
+        groups = recipe.groups()
+        self.trained: list[nn.Parameter] = [one for group in groups for one in group["params"]]
+        self.optimizer = torch.optim.AdamW(groups, lr=settings.rate, betas=(0.9, 0.95), weight_decay=settings.decay)
+        self.sort = self._sort()  # of the beginning: what is trained may become another
         self.step, self.epoch, self.within, self.best, self.spent = 0, 0, 0, 0.0, 0.0
         self.device = self.trained[0].device
 
@@ -122,27 +131,37 @@ class Trainer:
         rate = self.settings.rate * min(1.0, (self.step + 1) / self.settings.warmup)
         rate *= 0.02 + 0.98 * (1 + math.cos(math.pi * self.progress)) / 2
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            loss = self.recipe.loss(batch)
-        if not torch.isfinite(loss):
-            raise UsageError(f"the loss is no number at step {self.step}: go on with a lower --rate, in another --out")
-        loss.backward()
+            group["lr"] = rate * group["scale"]
+        parts, loss = self.recipe.losses(batch), 0.0
+        while (part := self._next(parts)) is not None:
+            part.backward()
+            loss += float(part.detach())
+            del part  # with what it was made of, before the next is made
         torch.nn.utils.clip_grad_norm_(self.trained, self.settings.clip)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
-        return float(loss.detach())
+        return loss
+
+    def _next(self, parts: Iterator[Tensor]) -> Tensor | None:
+        with self._autocast():
+            part = next(parts, None)
+        if part is not None and not torch.isfinite(part):
+            raise UsageError(f"the loss is no number at step {self.step}: go on with a lower --rate, in another --out")
+        return part
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
 
     def _evaluate(self, losses: Sequence[float]) -> None:
         tokens, passes, by_position = 0, 0, np.zeros(1, dtype=np.int64)
         self.recipe.head.eval()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            for batch in corpus.batches(self.held_out, self.settings.tokens, 0):
+        judged = list(corpus.batches(self.held_out, self.settings.tokens, 0))
+        with self._autocast():
+            for batch in judged:
                 more, rounds, accepted = self.recipe.accepted(batch)
                 tokens, passes = tokens + more, passes + rounds
                 by_position = by_position + accepted
-        self.recipe.head.train()
         length = tokens / max(passes, 1)
         found = {
             "step": self.step,
@@ -159,7 +178,10 @@ class Trainer:
         self.tell(f"{json.dumps(found)}, {left:.0f} s to go")
         if length >= self.best:
             self.best = length
+            with self._autocast():
+                self.recipe.settle(judged)
             self._write(found)
+        self.recipe.head.train()
         self._save()
 
     def _write(self, found: Mapping[str, Any]) -> None:
@@ -179,7 +201,7 @@ class Trainer:
 
     def _save(self) -> None:
         state = {
-            "for": self._sort(),
+            "for": self.sort,
             "head": self.recipe.head.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "counts": [self.step, self.epoch, self.within, self.best, self.spent],
@@ -201,7 +223,7 @@ class Trainer:
             return
         try:
             state = torch.load(path, map_location=self.device, weights_only=True)
-            same, counts = state["for"] == self._sort(), state["counts"]
+            same, counts = state["for"] == self.sort, state["counts"]
         except Exception as error:  # whatever a damaged file makes torch raise
             raise UsageError(f"{path} is damaged: remove it, to begin again, or give another --out") from error
         if not same:

@@ -1,21 +1,20 @@
-"""The tree of a block where more than likelihood decides: tokens drawn by chance, penalties, a grammar.
+"""The tree of a trained head where more than likelihood decides: tokens drawn by chance, penalties, a grammar.
 
-Level by level, as a draft model's tree grows (`draft/model_tree.py`), but every level's logits are there already: those
-of the block's row, and what the node's own token adds. Without laws to carry the likeliest nodes so far get children;
-a tree drawn for a ratio verifier is a chain, for its shape must not tell what was drawn.
+Level by level, as a draft model's tree grows (`draft/model_tree.py`). Without laws to carry the likeliest nodes so far
+get children; a tree drawn for a ratio verifier is a chain, for its shape must not tell what was drawn.
 """
 
 from __future__ import annotations
 
 import heapq
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from foredraft.core.heads import Head
-from foredraft.core.law import Law
+from foredraft.core.law import Ids, Law
 from foredraft.core.protocols import Ask
 from foredraft.core.rules import Logits, Rules
 from foredraft.core.tree import ROOT, DraftTree
@@ -28,54 +27,51 @@ DEEPEST = 8.0
 
 @dataclass
 class Growth:
-    """One tree under construction. logits: [levels, places] of the head."""
+    """One tree under construction. says: the tokens of the head. frontier: nodes that the next level gives children."""
 
     ask: Ask[Any]
-    head: Head
-    logits: Logits
+    says: Ids
+    frontier: list[int] = field(default_factory=lambda: [ROOT])
     tokens: list[int] = field(default_factory=list)
     parents: list[int] = field(default_factory=list)
     score: list[float] = field(default_factory=list)
     laws: list[Law | None] = field(default_factory=list)
     rules: dict[int, Rules] = field(default_factory=dict)
 
-    def tree(self, depth: int, source: str) -> DraftTree:
-        """At most `depth` levels, and as many nodes as may be drafted."""
-        frontier, rows = [ROOT], self.ask.budget.rows
+    def __post_init__(self) -> None:
         self.rules = {ROOT: self.ask.rules}
-        for level in range(min(depth, len(self.logits)) if rows > 0 else 0):
-            frontier = self._level(level, frontier)
-            if not frontier:
-                break
+
+    @property
+    def ends(self) -> list[int]:
+        """The tokens of the frontier."""
+        return [self.tokens[node] for node in self.frontier]
+
+    def tree(self, source: str) -> DraftTree:
+        """As many nodes as may be drafted."""
         tree = DraftTree.of(self.tokens, self.parents, source, score=self.score, laws=self.laws)
+        rows = self.ask.budget.rows
         return tree.select(self._best(rows)) if len(tree) > rows else tree
 
-    def _level(self, level: int, frontier: list[int]) -> list[int]:
-        """Gives the frontier its children; the next frontier."""
-        base = self.logits[level]
-        added = self.head.bias(self._places(frontier)) if level else np.zeros((1, 1), dtype=base.dtype)
+    def level(self, depth: int, rows: Sequence[Logits] | Logits) -> None:
+        """Gives the frontier its children, from the head's logits after each of its nodes; the next frontier."""
         alone = self.ask.draw == "sampled"
         count = 1 if alone else min(WIDEST, self.ask.budget.rows)
         grown: list[int] = []
-        for node, more in zip(frontier, added, strict=True):
+        for node, logits in zip(self.frontier, rows, strict=True):
             rules = self.rules[node]
-            spoken = self._spoken(rules, base + more)
-            for child in spoken_children(self.ask, rules, spoken, depth=level, node=node, count=count):
+            spoken = self._spoken(rules, logits)
+            for child in spoken_children(self.ask, rules, spoken, depth=depth, node=node, count=count):
                 place = self._add(node, child)
                 if not self._stops(place, child):
                     grown.append(place)
-        if alone:
-            return grown
-        within = set(self._best(self.ask.budget.rows))
-        return sorted(heapq.nsmallest(WIDEST, within.intersection(grown), key=self._rank))
-
-    def _places(self, nodes: list[int]) -> list[int]:
-        found: list[int] = np.searchsorted(self.head.says, [self.tokens[node] for node in nodes]).tolist()
-        return found
+        if not alone:
+            within = set(self._best(self.ask.budget.rows))
+            grown = sorted(heapq.nsmallest(WIDEST, within.intersection(grown), key=self._rank))
+        self.frontier = grown
 
     def _spoken(self, rules: Rules, row: Logits) -> Spoken:
         """The head's logits after the rules' steps, over its own tokens where nothing needs the others."""
-        size, says = self.ask.vocab_size, self.head.says
+        size, says = self.ask.vocab_size, self.says
         if not rules.steps and rules.grammar is None:
             spoken = Spoken(row, says)
         else:

@@ -1,0 +1,110 @@
+"""What drafters with a trained head have in common: they read the target's hidden states and need no second model.
+
+What the target thought at each position, joined with the token that followed, is a row of the head. How a tree grows
+out of the last one is the kind's: `draft/one_pass.py` where one pass says all, `draft/levels.py` level by level.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Generic, TypeVar
+
+import numpy as np
+
+from foredraft.core.errors import UsageError
+from foredraft.core.heads import Feed, Head
+from foredraft.core.protocols import Ask, Needs, News, Request, Thrift
+from foredraft.core.rules import Logits
+from foredraft.core.tree import EMPTY, DraftTree
+from foredraft.draft.family import Provided
+from foredraft.draft.head_state import HeadState
+
+# Context rows that wait for the next draft at most: more are fed before, for rows that draft nothing are cheap there.
+WAITING = 16
+H = TypeVar("H", bound=Head)
+
+
+@dataclass(frozen=True)
+class HeadOptions:
+    """name: the drafter's, which is that of its heads' method."""
+
+    name: ClassVar[str]
+    head: str = field(default="", metadata={"help": "the file of a trained head; by default the one for the target"})
+    depth: int = field(default=0, metadata={"help": "tokens a path may have; 0 for all that the head drafts"})
+    quantize: str = field(default="", metadata={"help": "int8 or int4, for the head's matrices; int8 by default"})
+
+    def __post_init__(self) -> None:
+        if self.quantize not in ("", "int8", "int4"):
+            raise UsageError(f"quantize of drafter {self.name!r} must be int8 or int4, not {self.quantize!r}")
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(head=self.head, thrift=Thrift(self.quantize or None))
+
+    def given(self, provided: Provided) -> Head:
+        """The head, of which the engine has made sure that it is of the drafter's method."""
+        if provided.head is None:
+            raise UsageError(f"drafter {self.name!r} needs a trained head: write {self.name}:PATH")
+        return provided.head
+
+
+class HeadDrafter(ABC, Generic[H]):
+    """Drafts with a head that was trained for the target; all sequences of a round share its passes."""
+
+    def __init__(self, head: H, depth: int = 0, *, name: str) -> None:
+        """depth: levels of a tree at most, 0 for as many as the head drafts. name: of the drafter, in its trees."""
+        self.head, self.name = head, name
+        self.depth = min(depth or head.block, head.block)
+        self.needs = Needs(taps=head.taps, ends=True)
+
+    @abstractmethod
+    def grow(self, asks: Sequence[Ask[HeadState]], feeds: Sequence[Feed]) -> list[DraftTree]:
+        """Scores the feeds, and the trees that grow out of their last rows, feed.block levels at most."""
+
+    @abstractmethod
+    def laws(self, feed: Feed, follows: Sequence[int]) -> Logits:
+        """[levels, places]: what the head says of drafts along a text that goes on so. What parity compares."""
+
+    def open(self, request: Request, parent: HeadState | None = None) -> HeadState:
+        return HeadState(self.head.open()) if parent is None else parent.fork()
+
+    def propose(self, asks: Sequence[Ask[HeadState]]) -> list[DraftTree]:
+        ready = [ask for ask in asks if self._ready(ask)]
+        feeds = [ask.state.feed(ask.committed, ask.state.waiting, self._levels(ask)) for ask in ready]
+        lengths = [feed.cache.length for feed in feeds]
+        try:
+            drafted = dict(zip(map(id, ready), self.grow(ready, feeds), strict=True))
+        except BaseException:  # what was fed waits again: the same asks may come once more
+            for ask, feed, length in zip(ready, feeds, lengths, strict=True):
+                feed.cache.trim(length)
+                ask.state.unfeed(feed)
+            raise
+        return [drafted.get(id(ask), EMPTY) for ask in asks]
+
+    def update(self, news: Sequence[News[HeadState]]) -> None:
+        """Takes the hidden states of the rows that were kept; those of a long prompt go through the head at once."""
+        for told in news:
+            told.state.take(told.start, np.concatenate([told.taps(layer) for layer in self.head.taps], axis=1))
+        long = [told for told in news if told.state.waiting > WAITING]
+        feeds = [told.state.feed(told.committed, told.state.waiting - 1, 0) for told in long]
+        try:
+            self.head.score(feeds)
+        except BaseException:
+            for told, feed in zip(long, feeds, strict=True):
+                told.state.unfeed(feed)
+            raise
+
+    def close(self, state: HeadState) -> None:
+        state.cache.close()
+        state.taps, state.last = [], None
+
+    def _ready(self, ask: Ask[HeadState]) -> bool:
+        """Whether the head can have a row for the root: the token before it has been through the target."""
+        state, budget = ask.state, ask.budget
+        known = state.waiting or state.last is not None
+        return budget.rows > 0 and budget.depth > 0 and bool(known) and state.end == len(ask.committed)
+
+    def _levels(self, ask: Ask[HeadState]) -> int:
+        return min(ask.budget.rows, ask.budget.depth, self.depth)

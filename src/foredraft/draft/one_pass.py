@@ -1,0 +1,66 @@
+"""Heads of which one pass says a whole block: every level is a law that does not know which tokens stand between.
+
+Their laws become the tree of the likeliest paths (`draft/block_tree.py`), or one drawn by chance or by rules
+(`draft/growth.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from foredraft.core.heads import Feed, Head
+from foredraft.core.protocols import Ask
+from foredraft.core.rules import Logits
+from foredraft.core.tree import DraftTree
+from foredraft.draft.block_tree import Paths
+from foredraft.draft.growth import Growth
+from foredraft.draft.head_drafter import HeadDrafter
+from foredraft.draft.head_state import HeadState
+
+MakePaths = Callable[[Logits, int, int, float], Paths]
+
+
+class OnePass(Head, Protocol):
+    """A head whose `score` gives feed.block levels, without what the drafted token before each adds (`bias`)."""
+
+    def bias(self, places: Sequence[int]) -> Logits:
+        """What each drafted token adds to the logits after it, [tokens, places]."""
+
+    def tree(self, logits: Logits, rows: int, depth: int, least: float) -> Paths:
+        """The likeliest paths of a block: places, parents and scores of at most `rows` nodes, none below `least`."""
+
+
+class OnePassDrafter(HeadDrafter[OnePass]):
+    def __init__(self, head: OnePass, depth: int = 0, *, name: str, paths: MakePaths | None = None) -> None:
+        """paths: which tree is drafted of logits; by default the head's own, the likeliest."""
+        super().__init__(head, depth, name=name)
+        self._paths = paths or head.tree
+
+    def grow(self, asks: Sequence[Ask[HeadState]], feeds: Sequence[Feed]) -> list[DraftTree]:
+        return [self._tree(ask, logits) for ask, logits in zip(asks, self.head.score(feeds), strict=True)]
+
+    def laws(self, feed: Feed, follows: Sequence[int]) -> Logits:
+        """Before any bias, which is the same product everywhere."""
+        return self.head.score([feed])[0]
+
+    def _tree(self, ask: Ask[HeadState], logits: Logits) -> DraftTree:
+        rules, budget, depth = ask.rules, ask.budget, len(logits)
+        if rules.steps or rules.grammar is not None or (rules.temperature > 0 and ask.draw == "sampled"):
+            return self._by_chance_or_rules(ask, logits)
+        places, parents, scores = self._paths(logits, budget.rows, depth, budget.min_gain)
+        tree = DraftTree.of(self.head.says[places].tolist(), parents, self.name, score=scores)
+        return tree.with_point_laws(ask.vocab_size) if ask.draw == "sampled" else tree
+
+    def _by_chance_or_rules(self, ask: Ask[HeadState], logits: Logits) -> DraftTree:
+        growth, rows = Growth(ask, self.head.says), logits[:1]
+        for level in range(len(logits)):
+            if level:
+                places = np.searchsorted(self.head.says, growth.ends)
+                rows = logits[level] + self.head.bias(places.tolist())
+            growth.level(level, rows)
+            if not growth.frontier:
+                break
+        return growth.tree(self.name)
