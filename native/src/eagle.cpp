@@ -46,6 +46,7 @@ void Join::apply(const std::vector<Part>& parts, size_t rows, float* out) {
   }
   Linear& join = join_[0];
   const size_t width = join.matrix().outputs;
+  std::lock_guard<std::mutex> lock(working_);
   join.lay(rows);
   joined_.reserve(size_t(pool_->threads()) * all * 4);
   pool_->run([&](Worker& worker) {

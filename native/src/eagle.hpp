@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <mutex>
 #include <vector>
 
 #include "linear.hpp"
@@ -32,6 +33,7 @@ class Join {
   float epsilon_;
   std::shared_ptr<Pool> pool_;
   const Kernels& kernels_;
+  std::mutex working_;
   Buffer joined_;  // by thread, one row of all parts
 };
 
