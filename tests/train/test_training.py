@@ -87,7 +87,7 @@ def test_prompts_of_a_benchmark_are_left_out(target: TorchTarget, tmp_path: Path
 
 
 def test_invented_prompts_stand_where_a_user_speaks(target: TorchTarget, tmp_path: Path) -> None:
-    before, after = data.frame(target)
+    before, after = data.frame(target.tokenizer)
     from foredraft.models.templates import chat_ids
 
     whole = chat_ids(target.tokenizer, [{"role": "user", "content": "hello"}])

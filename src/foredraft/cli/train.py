@@ -40,25 +40,43 @@ def data(
     prompts: Annotated[Path | None, typer.Option(help="a file of JSON lines: id, task, turns")] = None,
     against: Annotated[list[Path] | None, typer.Option(help="benchmark prompts that must not be met")] = None,
     invent: Annotated[int, typer.Option(help="prompts that the target makes up itself")] = 0,
+    openings: Annotated[Path | None, typer.Option(help="a file of lines that invented prompts begin with")] = None,
+    max_invented: Annotated[int, typer.Option(help="tokens of an invented prompt after its opening")] = 96,
     max_tokens: Annotated[int, typer.Option(help="of a response")] = 192,
     max_prompt: Annotated[int, typer.Option(help="tokens of a prompt; longer ones are left out")] = 512,
     temperatures: Annotated[str, typer.Option(help="each prompt is answered once at each")] = "0",
-    batch: Annotated[int, typer.Option(help="texts at a time")] = 64,
+    batch: Annotated[int, typer.Option(help="texts written down together; by torch, computed together")] = 64,
     limit: Annotated[int | None, typer.Option(help="prompts of the file at most")] = None,
     minutes: Minutes = None,
     seed: Seed = 0,
     device: Device = "auto",
     dtype: Dtype = "bfloat16",
 ) -> int:
-    """The target answers prompts, its own too; what it says is what a drafter learns."""
-    _installed()
-    from foredraft.train.data import Plan, make
+    """The target answers prompts, its own too; what it says is what a drafter learns. On a CPU it answers on the native
+    engine, many texts in a pass; on a GPU with torch.
+    """
+    from foredraft.train.data import Plan, make, read_openings
 
     if prompts is None and not invent:
         raise UsageError("there is nothing to answer: give --prompts FILE, --invent N, or both")
     warmth = tuple(_numbers(temperatures, "temperatures"))
-    plan = Plan(prompts, out, tuple(against or ()), invent, max_tokens, max_prompt, warmth, batch, limit, minutes, seed)
-    print(f"{make(_target(model, device, dtype), plan)} texts in {out}")
+    begun = read_openings(openings) if openings is not None else ()
+    plan = Plan(
+        prompts,
+        out,
+        against=tuple(against or ()),
+        invented=invent,
+        most=max_tokens,
+        longest=max_prompt,
+        temperatures=warmth,
+        batch=batch,
+        limit=limit,
+        minutes=minutes,
+        seed=seed,
+        openings=begun,
+        longest_invented=max_invented,
+    )
+    print(f"{make(_answers(model, device, dtype), plan)} texts in {out}")
     return 0
 
 
@@ -67,10 +85,8 @@ class Run:
     """The options of every method."""
 
     texts: Annotated[Path, typer.Option("--data", help="the file that `train data` made")]
-    out: Annotated[Path, typer.Option(help="a directory for the head, its checkpoint and its log")]
+    out: Annotated[Path, typer.Option(help="a directory for what drafts, its checkpoint and its log")]
     model: Model = "smollm2"
-    taps: Annotated[str, typer.Option(help="layers of the target to read, as in 2,15,27; the method's by default")] = ""
-    vocabulary: Annotated[int, typer.Option(help="tokens that the head may say, the commonest; 0 for all")] = 8192
     steps: Annotated[int, typer.Option(help="batches at most")] = 3000
     tokens: Annotated[int, typer.Option(help="of a batch, padding counted")] = 8192
     rate: Annotated[float, typer.Option(help="learning rate at its highest")] = 1e-3
@@ -79,11 +95,6 @@ class Run:
     seed: Seed = 0
     device: Device = "auto"
     dtype: Dtype = "bfloat16"
-
-    @property
-    def common(self) -> dict[str, Any]:
-        """What the settings of every method take from here."""
-        return {"taps": tuple(int(tap) for tap in _numbers(self.taps, "taps")), "vocabulary": self.vocabulary}
 
     def train(self, recipe: Callable[..., Any], settings: Any) -> int:
         """recipe: of target, texts, settings and seed."""
@@ -103,19 +114,33 @@ class Run:
         covered = corpus.coverage((text for text in found if text.held_out), made.says)
         print(f"{len(found)} texts; {made.parameters / 1e6:.1f} M parameters; {covered:.1%} of responses can be said")
         best = Trainer(made, found, self.out, loop).run()
-        print(f"mean acceptance length {best:.3f} on held-out prompts: {self.out / 'head.safetensors'}")
+        print(f"mean acceptance length {best:.3f} on held-out prompts: {self.out}")
         return 0
 
 
+@dataclass(frozen=True)
+class HeadRun(Run):
+    """Those of every head too."""
+
+    taps: Annotated[str, typer.Option(help="layers of the target to read, as in 2,15,27; the method's by default")] = ""
+    vocabulary: Annotated[int, typer.Option(help="tokens that the head may say, the commonest; 0 for all")] = 8192
+
+    @property
+    def common(self) -> dict[str, Any]:
+        """What the settings of every head take from here."""
+        return {"taps": tuple(int(tap) for tap in _numbers(self.taps, "taps")), "vocabulary": self.vocabulary}
+
+
 def method(train: Callable[..., int]) -> Callable[..., int]:
-    """A command of the options of `Run` and, first, those of its own: train(run, **own)."""
-    shared = signature(Run, eval_str=True).parameters
-    own = dict(list(signature(train, eval_str=True).parameters.items())[1:])
+    """A command of the options of its run (the class of its first parameter) and, first, those of its own."""
+    (_, run), *rest = signature(train, eval_str=True).parameters.items()
+    kind, own = run.annotation, dict(rest)
+    shared = signature(kind, eval_str=True).parameters
 
     @wraps(train)
     def command(**given: Any) -> int:
         _installed()
-        return train(Run(**{name: given.pop(name) for name in shared}), **given)
+        return train(kind(**{name: given.pop(name) for name in shared}), **given)
 
     options = [one.replace(kind=one.KEYWORD_ONLY) for one in {**own, **shared}.values()]
     command.__signature__ = Signature(options, return_annotation=int)  # type: ignore[attr-defined]
@@ -127,7 +152,7 @@ def method(train: Callable[..., int]) -> Callable[..., int]:
 
 @method
 def block(
-    run: Run,
+    run: HeadRun,
     layers: Annotated[int, typer.Option(help="layers of the head")] = 1,
     hidden: Annotated[int, typer.Option(help="width of its hidden layer; twice the target's width by default")] = 0,
     size: Annotated[int, typer.Option("--block", help="tokens drafted in one pass")] = 6,
@@ -143,7 +168,7 @@ def block(
 
 @method
 def medusa(
-    run: Run,
+    run: HeadRun,
     heads: Heads = 4,
     layers: Annotated[int, typer.Option(help="residual blocks of a head")] = 1,
     own: Own = False,
@@ -160,7 +185,7 @@ def medusa(
 
 @method
 def hydra(
-    run: Run,
+    run: HeadRun,
     plus: Annotated[bool, typer.Option("--plus", help="Hydra++: 4 blocks, a layer of attention, whole laws")] = False,
     heads: Heads = 4,
     layers: Annotated[int | None, typer.Option(help="residual blocks of a head; 1, or with --plus 4")] = None,
@@ -179,7 +204,7 @@ def hydra(
 
 @method
 def mtp(
-    run: Run,
+    run: HeadRun,
     heads: Heads = 3,
     hidden: Annotated[int, typer.Option(help="width of a head's hidden layer; the target's by default")] = 0,
     hard: Hard = 1.0,
@@ -192,7 +217,7 @@ def mtp(
 
 @method
 def eagle(
-    run: Run,
+    run: HeadRun,
     hidden: Hidden = 0,
     size: Annotated[int, typer.Option("--block", help="tokens of the chains that training is judged by")] = 5,
     noise: Annotated[float, typer.Option(help="the most that is added to a feature it reads")] = 0.1,
@@ -206,7 +231,7 @@ def eagle(
 
 @method
 def eagle3(
-    run: Run,
+    run: HeadRun,
     hidden: Hidden = 0,
     size: Annotated[int, typer.Option("--block", help="steps of the training-time test")] = 7,
     hard: Hard = 0.0,
@@ -219,7 +244,7 @@ def eagle3(
 
 @method
 def mtp_sequential(
-    run: Run,
+    run: HeadRun,
     hidden: Hidden = 0,
     size: Annotated[int, typer.Option("--block", help="tokens drafted one after another")] = 4,
     modules: Annotated[int, typer.Option(help="1 for all tokens (FastMTP), or one for each (DeepSeek-V3)")] = 1,
@@ -231,6 +256,23 @@ def mtp_sequential(
 
     own = Settings(hidden=hidden, block=size, modules=modules, decay=decay, hard=hard, **run.common)
     return run.train(SequentialRecipe, own)
+
+
+@method
+def distill(
+    run: Run,
+    student: Annotated[
+        str, typer.Option(help="LAYERSxWIDTH, layers of the target as in 0,9,19,29, or a model")
+    ] = "4x192",
+    divergence: Annotated[str, typer.Option(help="between the two laws (docs/distill.md)")] = "forward-kl",
+    on_policy: Annotated[float, typer.Option(help="share of the batches that the student writes itself")] = 0.0,
+    size: Annotated[int, typer.Option("--block", help="tokens of the chains that training is judged by")] = 4,
+    hard: Annotated[float, typer.Option(help="share of the loss that looks at the likeliest token alone")] = 0.0,
+) -> int:
+    """A small model with the target's vocabulary, for `--drafter model:OUT/...` (docs/distill.md)."""
+    from foredraft.train.distill import Settings, distilled
+
+    return run.train(distilled, Settings(student, divergence, on_policy, hard, size))
 
 
 @app.command()
@@ -257,6 +299,23 @@ def _numbers(text: str, option: str) -> list[float]:
 def _installed() -> None:
     if not find_spec("torch") or not find_spec("transformers"):
         raise MissingExtra("training", "train")
+
+
+def _answers(model: str, device: str, dtype: str) -> Any:
+    """Who answers: torch where there is a GPU, else the engine that serves."""
+    if device == "cpu" or (device == "auto" and not _has_gpu()):
+        from foredraft.train.answers import EngineAnswers
+
+        return EngineAnswers(model)
+    return _target(model, device, dtype)
+
+
+def _has_gpu() -> bool:
+    if not find_spec("torch") or not find_spec("transformers"):
+        return False
+    from foredraft.train.target import has_gpu
+
+    return has_gpu()
 
 
 def _target(model: str, device: str, dtype: str) -> Any:

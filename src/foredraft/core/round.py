@@ -19,18 +19,7 @@ from typing import Any, cast
 from foredraft.core import stop, tree
 from foredraft.core.errors import DraftError, RuleError
 from foredraft.core.events import Step, Times
-from foredraft.core.protocols import (
-    Ahead,
-    AnyPolicy,
-    Ask,
-    Drafter,
-    Load,
-    Model,
-    News,
-    Query,
-    Reader,
-    Scores,
-)
+from foredraft.core.protocols import Ahead, AnyPolicy, Ask, Drafter, Load, Model, News, Query, Reader, Scores
 from foredraft.core.rules import pruned
 from foredraft.core.sequence import Sequence as Seq
 from foredraft.core.sequence import Source, Text

@@ -204,23 +204,21 @@ class LLM:
     def _generate(self, prompts: Many[tuple[int, ...]], params: SamplingParams) -> list[Output]:
         for prompt in prompts:  # before any text is generated
             check_prompt(self.loaded.model, prompt)
-        waiting = list(prompts)
-        outputs: list[Output] = []
-        while waiting:
-            group, waiting = waiting[: self._prompts_at_once(params)], waiting[self._prompts_at_once(params) :]
-            with ExitStack() as stack:
-                choices = []
-                for prompt in group:
+        choices = list[list[Sequence]]()
+        with ExitStack() as stack:
+
+            def opened() -> Iterator[Sequence]:
+                for prompt in prompts:
                     choices.append(self._choices(prompt, params))
                     for sequence in choices[-1]:
                         stack.callback(sequence.close)
-                for _ in generate(self.loaded.model, self.policy, [one for each in choices for one in each]):
-                    pass
-                outputs += [Output(prompt, tuple(map(Completion.of, own))) for prompt, own in zip(group, choices)]
-        return outputs
+                    yield from choices[-1]
 
-    def _prompts_at_once(self, params: SamplingParams) -> int:
-        return max(1, self.max_num_seqs // params.n)
+            at_once = max(self.max_num_seqs, params.n)
+            for sequence, _ in generate(self.loaded.model, self.policy, opened(), at_once):
+                if sequence.finished:  # its memory is the next one's
+                    sequence.close()
+        return [Output(prompt, tuple(map(Completion.of, own))) for prompt, own in zip(prompts, choices, strict=True)]
 
     def _stream(self, prompt: tuple[int, ...], params: SamplingParams) -> Iterator[Chunk]:
         with ExitStack() as stack:

@@ -6,7 +6,9 @@ A round drafts, checks the drafts in one pass of the model and commits what the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from foredraft.core.events import Step
 from foredraft.core.protocols import AnyPolicy, Model
@@ -14,10 +16,14 @@ from foredraft.core.round import CHUNK, run_round
 from foredraft.core.sequence import Sequence as Seq
 
 
-def generate(model: Model, policy: AnyPolicy, sequences: Sequence[Seq]) -> Iterator[tuple[Seq, Step]]:
-    """Yields each sequence's steps as they happen; the sequences of one round share a pass of the model."""
-    while active := [sequence for sequence in sequences if not sequence.finished]:
+def generate(
+    model: Model, policy: AnyPolicy, sequences: Iterable[Seq], at_once: int = sys.maxsize
+) -> Iterator[tuple[Seq, Step]]:
+    """Yields each sequence's steps as they happen; `at_once` share a pass, and as one finishes the next begins."""
+    waiting, active = (sequence for sequence in sequences if not sequence.finished), list[Seq]()
+    while active := [*active, *islice(waiting, at_once - len(active))]:
         yield from zip(active, run_round(model, policy, active), strict=True)
+        active = [sequence for sequence in active if not sequence.finished]
 
 
 def prefill(model: Model, policy: AnyPolicy, sequence: Seq) -> Iterator[Step]:

@@ -2,7 +2,7 @@
 
 A drafter learns to say what its target says, so responses of people or of other models are of no use (algorithms.md
 section 6; Zhou et al. 2310.08461). Prompts come from a file, and from the target: given the beginning of a user's turn
-it writes one (Magpie, 2406.08464).
+it writes one (Magpie, 2406.08464). Openings, words that such a turn begins with, spread them over many kinds of task.
 """
 
 from __future__ import annotations
@@ -19,19 +19,20 @@ from typing import Any
 from foredraft.core.errors import UsageError
 from foredraft.heads.files import replace
 from foredraft.models.templates import chat_ids
+from foredraft.models.tokenizer import Tokenizer
 from foredraft.train import corpus
+from foredraft.train.answers import Answers
 from foredraft.train.corpus import Text
-from foredraft.train.target import TorchTarget
 
 OVERLAP = 10  # words in a row that a prompt must not share with a benchmark's
-LONGEST_INVENTED = 96  # tokens of a prompt that the target made up
 Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Plan:
     """prompts: a file of {"id", "task", "turns"}. against: files whose prompts must not be met. invented: prompts that
-    the target writes itself. temperatures: each prompt is answered once at each. batch: texts at a time."""
+    the target writes itself, of at most `longest_invented` tokens after one of `openings`, if there are any.
+    temperatures: each prompt is answered once at each. batch: texts that are written down together."""
 
     prompts: Path | None
     out: Path
@@ -44,10 +45,12 @@ class Plan:
     limit: int | None = None
     minutes: float | None = None
     seed: int = 0
+    openings: tuple[str, ...] = ()
+    longest_invented: int = 96
 
     def __post_init__(self) -> None:
-        if self.batch < 1 or self.most < 1 or not self.temperatures:
-            raise UsageError("a batch, a response and the temperatures must be at least one")
+        if min(self.batch, self.most, self.longest_invented) < 1 or not self.temperatures:
+            raise UsageError("a batch, a response, an invented prompt and the temperatures must be at least one")
         if not all(0 <= warmth < math.inf for warmth in self.temperatures):
             raise UsageError(f"temperatures are 0 or more, not {', '.join(map(str, self.temperatures))}")
 
@@ -60,7 +63,7 @@ class Wanted:
     temperature: float
 
 
-def make(target: TorchTarget, plan: Plan, tell: Tell = print) -> int:
+def make(target: Answers, plan: Plan, tell: Tell = print) -> int:
     """Answers what is not yet answered in plan.out; the number of texts in it. Stops after plan.minutes."""
     done = corpus.read(plan.out) if plan.out.exists() else []
     corpus.repair(plan.out, done)
@@ -80,7 +83,7 @@ def make(target: TorchTarget, plan: Plan, tell: Tell = print) -> int:
     return len(done) + count
 
 
-def _wanted(target: TorchTarget, plan: Plan, tell: Tell) -> list[Wanted]:
+def _wanted(target: Answers, plan: Plan, tell: Tell) -> list[Wanted]:
     prompts = list(_from_file(target, plan)) if plan.prompts is not None else []
     prompts += _invented(target, plan, tell)
     kept, seen = list[tuple[str, str, tuple[int, ...]]](), set[tuple[int, ...]]()
@@ -91,7 +94,7 @@ def _wanted(target: TorchTarget, plan: Plan, tell: Tell) -> list[Wanted]:
     return [Wanted(name, task, ids, warmth) for warmth in plan.temperatures for name, task, ids in kept]
 
 
-def _from_file(target: TorchTarget, plan: Plan) -> Iterator[tuple[str, str, tuple[int, ...]]]:
+def _from_file(target: Answers, plan: Plan) -> Iterator[tuple[str, str, tuple[int, ...]]]:
     assert plan.prompts is not None
     forbidden = _forbidden(plan)
     for count, raw in enumerate(_prompts(plan.prompts)):
@@ -103,22 +106,21 @@ def _from_file(target: TorchTarget, plan: Plan) -> Iterator[tuple[str, str, tupl
         yield str(raw["id"]), str(raw["task"]), ids
 
 
-def _invented(target: TorchTarget, plan: Plan, tell: Tell) -> Iterator[tuple[str, str, tuple[int, ...]]]:
+def _invented(target: Answers, plan: Plan, tell: Tell) -> Iterator[tuple[str, str, tuple[int, ...]]]:
     """Prompts that the target writes where a user would, kept beside plan.out as they come."""
     path = plan.out.with_name(plan.out.name + ".invented")
     kept = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
-    before, after = frame(target)
-    forbidden = _forbidden(plan)
+    before, after = frame(target.tokenizer)
+    begun = [tuple(target.tokenizer.encode(opening, add_bos=False)) for opening in plan.openings] or [()]
+    forbidden, stops = _forbidden(plan), target.tokenizer.stop_ids
     asked = sum(one["asked"] for one in kept)
     while asked < plan.invented:
         count = min(plan.batch, plan.invented - asked)
         tell(f"{asked} of {plan.invented} prompts invented")
-        said = [
-            tuple(token for token in found if token not in target.tokenizer.stop_ids)
-            for found in target.answer([before] * count, LONGEST_INVENTED, 1.0, plan.seed + asked)
-            if found[-1] in target.tokenizer.stop_ids  # what was cut off is no prompt
-        ]
-        texts = [(ids, target.tokenizer.decode(ids)) for ids in said]
+        openings = [begun[number % len(begun)] for number in range(asked, asked + count)]
+        said = target.answer([(*before, *one) for one in openings], plan.longest_invented, 1.0, plan.seed + asked)
+        whole = [(*one, *found[:-1]) for one, found in zip(openings, said) if found[-1] in stops]  # no halves
+        texts = [(ids, target.tokenizer.decode(ids)) for ids in whole]
         good = [ids for ids, text in texts if text.strip() and forbidden.isdisjoint(runs(text))]
         kept.append({"asked": count, "prompts": good})
         replace(path, "".join(json.dumps(one) + "\n" for one in kept).encode())
@@ -134,9 +136,21 @@ def _forbidden(plan: Plan) -> frozenset[tuple[str, ...]]:
     return frozenset(run for turn in turns for run in runs(turn))
 
 
-def frame(target: TorchTarget) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def read_openings(path: Path) -> tuple[str, ...]:
+    """A line each, `\\n` in it for the end of a line. Raises UsageError for a file that cannot be read or has none."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"the openings in {path} cannot be read ({error}): give a file of lines of text") from error
+    found = tuple(line.replace("\\n", "\n") for line in lines if line.strip())
+    if not found:
+        raise UsageError(f"there are no openings in {path}: write one a line, or leave --openings out")
+    return found
+
+
+def frame(tokenizer: Tokenizer) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """What the chat template puts before and after a user's words."""
-    one, other = (chat_ids(target.tokenizer, [{"role": "user", "content": word}]) for word in ("one", "Two"))
+    one, other = (chat_ids(tokenizer, [{"role": "user", "content": word}]) for word in ("one", "Two"))
     before = next(place for place, (a, b) in enumerate(zip(one, other)) if a != b)
     after = next(place for place, (a, b) in enumerate(zip(one[::-1], other[::-1])) if a != b)
     return tuple(one[:before]), tuple(one[len(one) - after :])

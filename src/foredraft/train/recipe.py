@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,7 +21,7 @@ from torch.utils.checkpoint import checkpoint
 
 from foredraft.core.errors import UsageError
 from foredraft.heads.batch import Batch
-from foredraft.heads.files import HeadConfig
+from foredraft.heads.files import VOCABULARY, HeadConfig, write_head
 from foredraft.train.corpus import Text, common
 from foredraft.train.target import Columns, TorchTarget
 
@@ -123,6 +124,11 @@ class HeadRecipe(ABC):
 
     def describe(self, provenance: dict[str, Any]) -> HeadConfig[Any]:
         return replace(self.config, provenance=provenance)
+
+    def write(self, out: Path, provenance: dict[str, Any]) -> None:
+        tensors = {name: value.detach().float().cpu().numpy() for name, value in self.head.tensors().items()}
+        tensors[VOCABULARY] = tensors[VOCABULARY].astype(np.int32)
+        write_head(out / "head.safetensors", self.describe(provenance), tensors)
 
     def settle(self, batches: Sequence[Sequence[Text]]) -> None:
         """Most heads keep nothing but their weights."""

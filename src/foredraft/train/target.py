@@ -59,6 +59,10 @@ transformers.AttentionInterface.register(GROUPED, grouped)
 AttentionMaskInterface.register(GROUPED, sdpa_mask)
 
 
+def has_gpu() -> bool:
+    return torch.cuda.is_available()
+
+
 @dataclass(frozen=True)
 class Columns:
     """Texts side by side: prompts end and responses begin at column `start + 1`.
@@ -149,14 +153,15 @@ class TorchTarget:
         )
         seen.remove()
         states = [*out.hidden_states[:-1], entered[0]]
-        hidden = torch.stack([states[tap] for tap in taps], dim=2)
+        hidden = torch.stack([states[tap] for tap in taps], dim=2) if taps else states[0][:, :, None, :][:, :, :0]
         return Columns(tokens, positions, mask, hidden, states[0], out.last_hidden_state, before - 1)
 
     @torch.inference_mode()  # type: ignore[untyped-decorator]
     def answer(
-        self, prompts: Sequence[tuple[int, ...]], most: int, temperature: float, seed: int
+        self, prompts: Sequence[tuple[int, ...]], most: int, temperature: float, seed: int, *, model: Any = None
     ) -> Iterator[tuple[int, ...]]:
-        """The responses, the token that ends them included, of at most `most` tokens."""
+        """The responses, the token that ends them included, of at most `most` tokens. model: another one's, of the same
+        vocabulary."""
         before = max(map(len, prompts))
         stops = sorted(self.tokenizer.stop_ids)
         ids = torch.full((len(prompts), before), stops[0], dtype=torch.long)
@@ -167,7 +172,7 @@ class TorchTarget:
             mask[row, before - len(prompt) :] = 1
         torch.manual_seed(seed)
         chance = {"do_sample": True, "temperature": temperature} if temperature > 0 else {"do_sample": False}
-        found = self.model.generate(
+        found = (self.model if model is None else model).generate(
             ids.to(self.device),
             attention_mask=mask.to(self.device),
             max_new_tokens=most,

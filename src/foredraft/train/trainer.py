@@ -1,7 +1,7 @@
 """One loop for every method: batches, schedule, held-out acceptance, checkpoints that resume to the same losses.
 
-A run is a directory: `head.safetensors`, the best so far by held-out acceptance; `state.pt`, what a resumed run needs;
-`log.jsonl`, a line an evaluation. Files are written beside and then put in place.
+A run is a directory: what drafts (`head.safetensors`, or a model), the best so far by held-out acceptance; `state.pt`,
+what a resumed run needs; `log.jsonl`, a line an evaluation. Files are written beside and then put in place.
 """
 
 from __future__ import annotations
@@ -29,6 +29,10 @@ from foredraft.train.corpus import Text
 Tell = Callable[[str], None]
 
 
+class Described(Protocol):
+    def json(self) -> str: ...
+
+
 class Recipe(Protocol):
     """A method: what it trains, what a batch costs, how far its drafts would be accepted."""
 
@@ -37,7 +41,11 @@ class Recipe(Protocol):
     @property
     def head(self) -> nn.Module: ...
 
-    def describe(self, provenance: dict[str, Any]) -> files.HeadConfig[Any]: ...
+    def describe(self, provenance: dict[str, Any]) -> Described:
+        """What is written beside the weights."""
+
+    def write(self, out: Path, provenance: dict[str, Any]) -> None:
+        """Puts what drafts into the directory, whole at any moment."""
 
     def groups(self) -> list[dict[str, Any]]:
         """Parameters as an optimizer takes them, in groups; scale: by how much faster each learns."""
@@ -185,9 +193,6 @@ class Trainer:
         self._save()
 
     def _write(self, found: Mapping[str, Any]) -> None:
-        head: Any = self.recipe.head
-        tensors = {name: value.detach().float().cpu().numpy() for name, value in head.tensors().items()}
-        tensors[files.VOCABULARY] = tensors[files.VOCABULARY].astype(np.int32)
         provenance = {
             "foredraft": __version__,
             "texts": len(self.texts),
@@ -197,7 +202,7 @@ class Trainer:
             "torch": torch.__version__,
             **found,
         }
-        files.write_head(self.out / "head.safetensors", self.recipe.describe(provenance), tensors)
+        self.recipe.write(self.out, provenance)
 
     def _save(self) -> None:
         state = {

@@ -1,0 +1,63 @@
+"""The target as it answers prompts on foredraft's own engine: many texts share a pass, each draws its own noise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from foredraft.core.params import SamplingParams
+from foredraft.core.sequence import Sequence as Seq
+from foredraft.engine.llm import load
+from foredraft.engine.loop import generate
+from foredraft.models.tokenizer import Tokenizer
+
+# Texts that share a pass. More of them make a pass dearer almost in proportion: arithmetic bounds it by then.
+AT_ONCE = 32
+
+
+class Answers(Protocol):
+    """A target that answers."""
+
+    @property
+    def tokenizer(self) -> Tokenizer: ...
+
+    def answer(
+        self, prompts: Sequence[tuple[int, ...]], most: int, temperature: float, seed: int
+    ) -> Iterator[tuple[int, ...]]:
+        """The responses in order, the token that ends them included, of at most `most` tokens."""
+
+
+class EngineAnswers:
+    """Plain decoding on the native engine, with the weights and activations that are served."""
+
+    def __init__(self, name: str, *, engine: str = "auto", threads: int | None = None, at_once: int = AT_ONCE) -> None:
+        self._llm = load(name, "none", engine=engine, threads=threads)
+        self._at_once = at_once
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return self._llm.tokenizer
+
+    def answer(
+        self, prompts: Sequence[tuple[int, ...]], most: int, temperature: float, seed: int
+    ) -> Iterator[tuple[int, ...]]:
+        """seed: the first prompt's; each prompt has the next, for equal ones are to be answered differently."""
+        begun: list[Seq] = []
+
+        def opened() -> Iterator[Seq]:
+            for own, prompt in enumerate(prompts, seed):
+                params = SamplingParams(temperature=temperature, max_tokens=most, seed=own)
+                begun.append(self._llm.open(prompt, params))
+                yield begun[-1]
+
+        try:
+            for sequence, _ in generate(self._llm.loaded.model, self._llm.policy, opened(), self._at_once):
+                if sequence.finished:
+                    sequence.close()
+        finally:
+            for sequence in begun:
+                sequence.close()
+        return (tuple(sequence.output) for sequence in begun)
+
+    def close(self) -> None:
+        self._llm.close()

@@ -1,0 +1,181 @@
+"""The recipe of distilled draft models: a small model learns the laws of its target on what the target says.
+
+Off-policy on the target's own responses (DistillSpec, 2310.08461); on-policy, in a share of the batches, on what the
+student itself says to the same prompts, without a gradient through its sampling (GKD, 2306.13649). The loss of a
+position is a divergence between the two whole laws (`train/divergences.py`), mixed by `hard` with the cross entropy of
+the target's likeliest token, which is what counts at temperature 0.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from foredraft.core.errors import UsageError
+from foredraft.heads.files import Target
+from foredraft.train.corpus import Text
+from foredraft.train.divergences import divergence, overlap
+from foredraft.train.recipe import chains
+from foredraft.train.student import make_student
+from foredraft.train.student_file import write_student
+from foredraft.train.target import Columns, TorchTarget
+
+ROWS = 512  # positions whose laws over the whole vocabulary stand in memory at a time
+
+
+@dataclass(frozen=True)
+class Settings:
+    """student: as it was written. divergence: by name. on_policy: share of the batches that the student writes itself.
+    hard: share of the loss that looks at the target's likeliest token alone. block: tokens of the chains by which a
+    run is judged."""
+
+    student: str
+    divergence: str = "forward-kl"
+    on_policy: float = 0.0
+    hard: float = 0.0
+    block: int = 4
+
+    def __post_init__(self) -> None:
+        divergence(self.divergence)
+        if not 0 <= self.on_policy <= 1 or not 0 <= self.hard <= 1:
+            raise UsageError("on-policy and hard are shares, from 0 to 1")
+        if self.block < 1:
+            raise UsageError(f"block must be at least 1, not {self.block}")
+
+
+@dataclass(frozen=True)
+class About:
+    """What is kept beside a student."""
+
+    target: Target
+    settings: Settings
+    parameters: int
+    provenance: dict[str, Any] = field(default_factory=dict)
+    method: str = "distill"
+
+    def json(self) -> str:
+        return json.dumps(asdict(self), sort_keys=True)
+
+
+class DistillRecipe:
+    """head: the student."""
+
+    method = "distill"
+
+    def __init__(self, target: TorchTarget, student: Any, settings: Settings) -> None:
+        self.target, self.head, self.settings = target, student, settings
+        self._divergence = divergence(settings.divergence)
+        self._about = About(target.about, settings, self.parameters)
+
+    @property
+    def parameters(self) -> int:
+        return sum(one.numel() for one in self.head.parameters())
+
+    @property
+    def says(self) -> range:
+        """It can say every token."""
+        return range(self.target.head.shape[0])
+
+    def groups(self) -> list[dict[str, Any]]:
+        return [{"params": list(self.head.parameters()), "scale": 1.0}]
+
+    def describe(self, provenance: dict[str, Any]) -> About:
+        return replace(self._about, provenance=provenance)
+
+    def settle(self, batches: Sequence[Sequence[Text]]) -> None:
+        """A model keeps nothing but its weights."""
+
+    def write(self, out: Path, provenance: dict[str, Any]) -> None:
+        write_student(self.head, self.target.source, out, {"distilled": self.describe(provenance).json()})
+
+    def losses(self, texts: Sequence[Text]) -> Iterator[Tensor]:
+        """The mean over the positions whose next token is a response's, a few positions at a time."""
+        chance = random.Random(repr([text.id for text in texts]) + str(self.settings))
+        if chance.random() < self.settings.on_policy:
+            texts = self._said(texts, chance.getrandbits(31))
+        columns = self.target.columns(texts, ())
+        counts = _counted(columns)
+        states = self._states(columns)[counts]
+        known, total = columns.last[counts], torch.zeros((), device=states.device)
+        for rows, theirs in zip(states.split(ROWS), known.split(ROWS), strict=True):
+            part: Tensor = checkpoint(self._part, rows, theirs, use_reentrant=False)
+            total = total + part
+        yield total / max(len(states), 1)
+
+    def _part(self, states: Tensor, theirs: Tensor) -> Tensor:
+        """Summed over some positions."""
+        with torch.no_grad():
+            p = F.linear(theirs, self.target.head).float().log_softmax(-1)
+        q = self.head.lm_head(states).float().log_softmax(-1)
+        loss = (1 - self.settings.hard) * self._divergence(p, q).sum()
+        return loss + self.settings.hard * F.nll_loss(q, p.argmax(-1), reduction="sum")
+
+    def _states(self, columns: Columns) -> Tensor:
+        """[texts, columns, width] of the student, what `lm_head` reads."""
+        found: Tensor = self.head.model(
+            input_ids=columns.ids.clone(),  # made where nothing could be learnt from it
+            attention_mask=columns.real.long(),
+            position_ids=columns.positions.clone(),
+            use_cache=False,
+        ).last_hidden_state
+        return found
+
+    @torch.no_grad()  # type: ignore[untyped-decorator]
+    def _said(self, texts: Sequence[Text], seed: int) -> list[Text]:
+        """What the student answers to the same prompts, at temperature 1."""
+        longest = max(len(text.response) for text in texts)
+        with torch.random.fork_rng(devices=[self.target.device] if self.target.device.type == "cuda" else []):
+            said = list(self.target.answer([text.prompt for text in texts], longest, 1.0, seed, model=self.head.eval()))
+        self.head.train()
+        return [replace(text, response=own) for text, own in zip(texts, said, strict=True)]
+
+    @torch.no_grad()  # type: ignore[untyped-decorator]
+    def accepted(self, texts: Sequence[Text]) -> tuple[int, int, np.ndarray]:
+        """Tokens emitted, passes, and accepted drafts by position, of greedy chains on the responses as they stand.
+
+        A draft reads the text and the drafts before it, which are the text as long as they are accepted.
+        """
+        columns = self.target.columns(texts, ())
+        width, block = columns.ids.shape[1], self.settings.block
+        agree = torch.zeros(columns.ids.shape, dtype=torch.bool)
+        for row, states in enumerate(self._states(columns)):
+            guess = self.head.lm_head(states[columns.start : -1]).argmax(-1)
+            agree[row, columns.start : -1] = (guess == columns.ids[row, columns.start + 1 :]).cpu()
+        steps = np.zeros((block, *agree.shape), dtype=bool)
+        for step in range(min(block, width)):
+            steps[step, :, : width - step] = agree[:, step:].numpy()
+        return chains(steps, columns.real.cpu().numpy(), columns.start)
+
+    @torch.no_grad()  # type: ignore[untyped-decorator]
+    def overlap(self, texts: Sequence[Text]) -> tuple[float, int]:
+        """The summed probability that a sampled draft is accepted at temperature 1, and over how many positions."""
+        columns = self.target.columns(texts, ())
+        counts, total = _counted(columns), 0.0
+        rows = zip(self._states(columns)[counts].split(ROWS), columns.last[counts].split(ROWS), strict=True)
+        for states, theirs in rows:
+            p = F.linear(theirs, self.target.head).float().log_softmax(-1)
+            q = self.head.lm_head(states).float().log_softmax(-1)
+            total += float(overlap(p, q).sum())
+        return total, int(counts.sum())
+
+
+def distilled(target: TorchTarget, texts: Sequence[Text], settings: Settings, seed: int = 0) -> DistillRecipe:
+    """The recipe for the student that the settings name."""
+    return DistillRecipe(target, make_student(target, settings.student, seed), settings)
+
+
+def _counted(columns: Columns) -> Tensor:
+    """[texts, columns]: positions whose next token is one of the response."""
+    counts = torch.zeros_like(columns.real)
+    counts[:, columns.start : -1] = columns.real[:, columns.start + 1 :]
+    return counts & columns.real

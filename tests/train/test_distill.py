@@ -1,0 +1,202 @@
+"""Distillation end to end on a tiny target: students of every kind, what they learn, the files they become."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+from foredraft import SamplingParams  # noqa: E402
+from foredraft.core.errors import UsageError  # noqa: E402
+from foredraft.core.protocols import Query  # noqa: E402
+from foredraft.engine.llm import load  # noqa: E402
+from foredraft.models import hf_load  # noqa: E402
+from foredraft.models.sources import resolve  # noqa: E402
+from foredraft.models.tokenizer import Tokenizer, same_vocabulary  # noqa: E402
+from foredraft.train import student, student_file  # noqa: E402
+from foredraft.train.corpus import Text  # noqa: E402
+from foredraft.train.distill import DistillRecipe, Settings  # noqa: E402
+from foredraft.train.divergences import divergence, overlap  # noqa: E402
+from foredraft.train.student import Shape  # noqa: E402
+from foredraft.train.target import TorchTarget  # noqa: E402
+from foredraft.train.trainer import Settings as Loop  # noqa: E402
+from foredraft.train.trainer import Trainer  # noqa: E402
+from tiny import write_model  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def target(tmp_path_factory: pytest.TempPathFactory) -> TorchTarget:
+    return TorchTarget(str(write_model(tmp_path_factory.mktemp("target"), layers=4)), "cpu", "float32")
+
+
+@pytest.fixture(scope="module")
+def texts(target: TorchTarget) -> list[Text]:
+    prompts = [tuple(target.tokenizer.encode(f"say {number}")) for number in range(160)]
+    said = target.answer(prompts, 12, 0.0, 0)
+    return [Text(str(n), "t", prompt, own) for n, (prompt, own) in enumerate(zip(prompts, said)) if len(own) > 2]
+
+
+def recipe(target: TorchTarget, **changes: Any) -> DistillRecipe:
+    made = student.from_nothing(target, Shape(layers=2, width=32), seed=1)
+    return DistillRecipe(target, made, dataclasses.replace(Settings("2x32"), **changes))
+
+
+def loss_of(made: DistillRecipe, texts: list[Text]) -> float:
+    return sum(float(part.detach()) for part in made.losses(texts))
+
+
+@pytest.mark.parametrize("name", ["forward-kl", "total-variation", "hybrid"])
+def test_the_loss_is_that_of_whole_laws_one_text_at_a_time(target: TorchTarget, texts: list[Text], name: str) -> None:
+    made, batch = recipe(target, divergence=name, hard=0.25), texts[:6]
+    total, count = 0.0, 0
+    with torch.no_grad():
+        for text in batch:
+            ids = torch.tensor([[*text.prompt, *text.response]])
+            p = target.model(input_ids=ids).logits[0].float().log_softmax(-1)
+            q = made.head(input_ids=ids).logits[0].float().log_softmax(-1)
+            rows = slice(len(text.prompt) - 1, ids.shape[1] - 1)
+            soft = divergence(name)(p[rows], q[rows]).sum()
+            hard = -q[rows].gather(1, p[rows].argmax(-1, keepdim=True)).sum()
+            total, count = total + float(0.75 * soft + 0.25 * hard), count + len(text.response)
+    assert loss_of(made, batch) == pytest.approx(total / count, rel=1e-4)
+    overlapped, positions = made.overlap(batch)
+    assert positions == count
+    assert 0 < overlapped < count
+
+
+def test_the_length_is_that_of_a_loop(target: TorchTarget, texts: list[Text]) -> None:
+    made = recipe(target, block=3)
+    torch.nn.init.normal_(made.head.model.embed_tokens.weight, std=0.5)
+    twin = DistillRecipe(target, student.cut_out(target, (0, 1, 2)), Settings("cut", block=3))
+    for one in (made, twin):
+        tokens = passes = 0
+        for text in texts[:12]:
+            whole, at = [*text.prompt, *text.response], len(text.prompt) + 1
+            while at < len(whole):
+                run = 0
+                while run < 3 and at + run < len(whole):
+                    ids = torch.tensor([whole[: at + run]])
+                    if int(one.head(input_ids=ids).logits[0, -1].argmax()) != whole[at + run]:
+                        break
+                    run += 1
+                more = min(run + 1, len(whole) - at)
+                tokens, passes, at = tokens + more, passes + 1, at + more
+        found = [one.accepted(list(texts[first : first + 4])) for first in range(0, 12, 4)]
+        assert (sum(one[0] for one in found), sum(one[1] for one in found)) == (tokens, passes)
+
+
+def test_a_student_learns_and_drafts(target: TorchTarget, texts: list[Text], tmp_path: Path) -> None:
+    made = DistillRecipe(target, student.cut_out(target, (0, 1, 3)), Settings("0,1,3"))
+    seen = [text for text in texts if not text.held_out][:40]
+    before = made.overlap(seen)
+    Trainer(made, texts, tmp_path, Loop(steps=60, tokens=1024, rate=5e-3, warmup=5), lambda _: None).run()
+    after = made.overlap(seen)
+    assert after[0] / after[1] > before[0] / before[1] + 0.1
+    assert (tmp_path / "model" / "model.safetensors").is_file()
+    ask = SamplingParams(temperature=0, max_tokens=12)
+    folder = str(target.source.path)
+    with load(folder, f"model:{tmp_path / 'model'}", engine="hf") as llm:
+        drafted = [llm.generate(text.prompt, ask) for text in seen[:8]]
+    with load(folder, "none", engine="hf") as llm:
+        plain = [llm.generate(text.prompt, ask) for text in seen[:8]]
+    assert [one.token_ids for one in drafted] == [one.token_ids for one in plain]
+    assert sum(one.stats.accepted for one in drafted) > 0
+
+
+def test_batches_that_the_student_writes_itself(target: TorchTarget, texts: list[Text]) -> None:
+    """Its own words after the same prompts, the same ones when a run is repeated; nothing flows through the choice."""
+    made = recipe(target, on_policy=1.0)
+    own = made._said(texts[:5], 3)
+    assert [text.prompt for text in own] == [text.prompt for text in texts[:5]]
+    assert own == made._said(texts[:5], 3) != made._said(texts[:5], 4)
+    assert [text.response for text in own] != [text.response for text in texts[:5]]
+    assert made.head.training
+    assert loss_of(made, texts[:5]) == loss_of(made, texts[:5]) != loss_of(recipe(target), texts[:5])
+
+
+def test_a_run_cut_short_goes_on_to_the_same_losses(target: TorchTarget, texts: list[Text], tmp_path: Path) -> None:
+    def log(out: Path, stops: list[int]) -> dict[str, Any]:
+        for stop in stops:
+            made = recipe(target, on_policy=0.5)
+            run = Trainer(made, texts, out, Loop(steps=stop, tokens=512, warmup=1), lambda _: None)
+            run.run()
+        found: dict[str, Any] = json.loads((out / "log.jsonl").read_text().splitlines()[-1])
+        return found
+
+    whole, pieces = log(tmp_path / "a", [6]), log(tmp_path / "b", [3, 6])
+    assert whole["acceptance_length"] == pieces["acceptance_length"]
+
+
+@pytest.mark.parametrize("layers", [(), (0, 4), (1, 0), (0, 0), (-1, 2)])
+def test_layers_that_cannot_be_kept(target: TorchTarget, layers: tuple[int, ...]) -> None:
+    with pytest.raises(UsageError, match="layers to keep"):
+        student.cut_out(target, layers)
+
+
+def test_all_layers_kept_are_the_target(target: TorchTarget, texts: list[Text]) -> None:
+    made = DistillRecipe(target, student.cut_out(target, (0, 1, 2, 3)), Settings("all"))
+    assert loss_of(made, texts[:4]) == pytest.approx(0, abs=1e-6)
+    overlapped, positions = made.overlap(texts[:4])
+    assert overlapped == pytest.approx(positions, rel=1e-5)
+
+
+def test_a_projection_keeps_what_most_embeddings_share() -> None:
+    torch.manual_seed(0)
+    basis = torch.linalg.qr(torch.randn(24, 24)).Q[:, :6]
+    table = torch.randn(300, 6) @ basis.T  # of rank 6: nothing is lost
+    narrow = student.projected(table, 6)
+    scale = narrow.norm() / table.norm()
+    torch.testing.assert_close(narrow @ narrow.T, scale**2 * table @ table.T, rtol=1e-3, atol=1e-4)
+    assert float(narrow.std()) == pytest.approx(0.02, rel=0.01)
+
+
+@pytest.mark.parametrize("shape", [{"layers": 0}, {"width": 40}, {"hidden": 33}, {"heads": 5}])
+def test_shapes_that_cannot_be(shape: dict[str, int]) -> None:
+    with pytest.raises(UsageError):
+        Shape(**{"layers": 2, "width": 64, **shape})
+
+
+@pytest.mark.parametrize("changes", [{"on_policy": 1.5}, {"hard": -0.1}, {"block": 0}])
+def test_settings_that_cannot_be(changes: dict[str, Any]) -> None:
+    with pytest.raises(UsageError):
+        dataclasses.replace(Settings("2x32"), **changes)
+
+
+def test_another_vocabulary_is_refused(target: TorchTarget, tmp_path: Path) -> None:
+    other = write_model(tmp_path, extra="<|more|>")
+    with pytest.raises(UsageError, match="another vocabulary"):
+        student.given(target, str(other))
+
+
+@pytest.fixture(scope="module")
+def smollm2() -> TorchTarget:
+    return TorchTarget("smollm2", "cpu", "float32")
+
+
+@pytest.mark.parametrize("written", ["1x64", "0,29"])
+def test_a_student_of_a_gguf_target_is_a_gguf_file(smollm2: TorchTarget, written: str, tmp_path: Path) -> None:
+    """Its laws through both engines are the module's, up to the rounding of Q8_0."""
+    target, made = smollm2, student.make_student(smollm2, written)
+    path = student_file.write_student(made.eval(), target.source, tmp_path, {"distilled": "test"})
+    source = resolve(str(path))
+    assert same_vocabulary(Tokenizer.from_source(source), target.tokenizer) is None
+    again = hf_load.load(source.path, "gguf", device="cpu", dtype="float32", threads=None)
+    ids = torch.tensor([target.tokenizer.encode("The capital of France is the city of")])
+    with torch.no_grad():
+        ours, theirs = made(input_ids=ids).logits[0], again(input_ids=ids).logits[0]
+    p, q = ours.log_softmax(-1), theirs.log_softmax(-1)
+    assert float(overlap(p, q).min()) > 0.9
+    with load(str(path), "none", engine="native", threads=1) as llm:
+        cache = llm.loaded.model.open()
+        rows = tuple(range(ids.shape[1]))
+        [scores] = llm.loaded.model.score([Query(cache, tuple(ids[0].tolist()), tuple(r - 1 for r in rows), rows)])
+        native = torch.from_numpy(np.stack([scores.logits(row).copy() for row in rows])).log_softmax(-1)
+        assert float(overlap(p, native).min()) > 0.9
+        cache.close()
