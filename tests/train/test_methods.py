@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,15 @@ RECIPES: dict[str, Make] = {
     "hydra++": lambda target, texts: hydra.HydraRecipe(target, texts, hydra.Settings(**SIZES, **LAYER, **hydra.PLUS)),
     "mtp": lambda target, texts: mtp.MTPRecipe(target, texts, mtp.Settings(**SIZES)),
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """More threads than cores that are free wait for each other, longer than these passes take."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
