@@ -60,7 +60,7 @@ AttentionMaskInterface.register(GROUPED, sdpa_mask)
 
 
 def has_gpu() -> bool:
-    return torch.cuda.is_available()
+    return bool(torch.cuda.is_available())
 
 
 @dataclass(frozen=True)
