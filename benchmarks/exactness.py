@@ -254,6 +254,30 @@ def wrong_table(path: Path) -> str:
     return "\n".join([*lines, "", f"{caught} of {len(found)} caught."]) + "\n"
 
 
+# --- agreement: benchmarks/agreement.py -------------------------------------------------------------------------------
+
+
+def agreement_table(path: Path) -> str:
+    """How often one draft stands, and what a chain of four would give at that rate."""
+    found = json.loads(path.read_text(encoding="utf-8"))
+    head = ["T", "coupled, as for match", "by its law", "gain", "tokens a pass of 4 drafts: match", "by its law"]
+    lines = [_line(head), _line(["---"] * len(head))]
+    for row in found["rows"]:
+        texts = np.array(row["texts"])
+        drawn = np.random.default_rng(0).integers(0, len(texts), (2000, len(texts)))
+        low, high = np.percentile((texts[:, 0] - texts[:, 1])[drawn].mean(axis=1), [2.5, 97.5])
+        ratio, coupled = texts.mean(axis=0)
+        gain = f"{ratio - coupled:+.3f} ({low:+.3f} – {high:+.3f})"
+        lengths = [f"{sum(rate**depth for depth in range(5)):.2f}" for rate in (coupled, ratio)]
+        lines.append(_line([f"{row['temperature']:g}", f"{coupled:.3f}", f"{ratio:.3f}", gain, *lengths]))
+    caption = (
+        f"{found['model']}, drafted for by {found['draft']}; {len(found['rows'][0]['texts'])} prompts of "
+        f"{found['suite']}, {found['max_tokens']} tokens each. Means over texts, with a 95% interval from drawing them "
+        "again. The last columns take the rate for the same at every depth."
+    )
+    return "\n".join([*lines, "", caption]) + "\n"
+
+
 # --- the page -------------------------------------------------------------------------------------------------------
 
 
@@ -266,6 +290,8 @@ def tables() -> Iterator[tuple[str, str]]:
     yield "wrong", wrong_table(RESULTS / "wrong.json")
     for path in sorted(RESULTS.glob("gains-*.jsonl")):
         yield path.stem, gains_table(path)
+    for path in sorted(RESULTS.glob("agreement-*.json")):
+        yield path.stem, agreement_table(path)
 
 
 def page(options: argparse.Namespace) -> None:
