@@ -210,7 +210,7 @@ def test_a_target_that_is_trained_too_is_written_as_another(texts: list[Text], t
     with load(str(out / "target"), f"medusa:{out / 'head.safetensors'}", engine="hf") as llm:
         drafted = llm.generate(prompt, ask)
     assert drafted.token_ids == plain
-    assert drafted.stats.accepted > 0
+    assert drafted.stats.drafted > 0  # on a random target few are right
     with pytest.raises(UsageError, match="was trained for another target"):
         load(str(old), f"medusa:{out / 'head.safetensors'}", engine="hf")
 
