@@ -208,7 +208,8 @@ def _counts(texts: Sequence[Text], verifiers: Sequence[str], each: int) -> dict[
     """verifier -> [prompts, 2]: tokens and passes of the prompts that every verifier has answered `each` times."""
     found: dict[str, dict[str, list[Text]]] = {name: {} for name in verifiers}
     for text in texts:
-        found[text.verifier].setdefault(text.prompt, []).append(text)
+        if text.verifier in found:  # others are one with one of these for such drafts
+            found[text.verifier].setdefault(text.prompt, []).append(text)
     whole = [prompt for prompt in found["match"] if all(len(own.get(prompt, ())) == each for own in found.values())]
     return {
         name: np.array([[sum(t.tokens for t in own[p]), sum(t.passes for t in own[p])] for p in whole], dtype=float)

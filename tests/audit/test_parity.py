@@ -75,7 +75,7 @@ def test_a_head_that_the_engine_gets_wrong_fails(llm: LLM, head: Path, monkeypat
 
 
 def test_a_head_whose_floats_are_no_numbers_fails(llm: LLM, head: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    right = checked.NativeHead
+    right = checked.native_head
 
     def wrong(*rest: object, **more: object) -> Head:
         made: Head = right(*rest, **more)  # type: ignore[arg-type]
@@ -83,7 +83,7 @@ def test_a_head_whose_floats_are_no_numbers_fails(llm: LLM, head: Path, monkeypa
         made.score = lambda feeds: [found * np.nan for found in score(feeds)]  # type: ignore[method-assign]
         return made
 
-    monkeypatch.setattr(checked, "NativeHead", wrong)
+    monkeypatch.setattr(checked, "native_head", wrong)
     assert not parity(llm, head, PROMPTS, 24, raw=True).passed
 
 

@@ -53,7 +53,7 @@ class Remembering:
 
 def without_times(found: Any) -> Any:
     if isinstance(found, dict):
-        timed = ("seconds", "opening", "spent", "expected")
+        timed = ("seconds", "opening", "spent", "expected", "memory")
         return {key: without_times(value) for key, value in found.items() if not key.endswith(timed)}
     return [without_times(one) for one in found] if isinstance(found, list) else found
 

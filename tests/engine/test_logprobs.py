@@ -17,6 +17,7 @@ from foredraft.draft import DRAFTERS, line_up
 from foredraft.engine.backends import Loaded, load_model
 from foredraft.engine.outputs import Completion
 from foredraft.heads.files import write_head
+from foredraft.heads.shapes import SHAPES
 from foredraft.verify import VERIFIERS
 from random_heads import random_head
 from tiny import write_model
@@ -25,7 +26,7 @@ PROMPT = "abcabcabc xyz abcabc"
 COUNT = 3
 ROUNDING = 1e-4  # of an engine whose rows depend on their company
 
-HEADS = ("block", "hydra", "medusa", "mtp")
+HEADS = tuple(SHAPES)
 # Drafters that need something beside their name; what stands in braces is filled in.
 GIVEN = {
     "ahead": "ahead:{model}",

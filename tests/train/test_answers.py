@@ -49,7 +49,7 @@ def test_invented_prompts_begin_with_the_openings_in_turn(answers: EngineAnswers
     openings = data.read_openings(tmp_path / "openings.txt")
     assert openings == ("Sum up:\n", "Tell me ")
     plan = data.Plan(
-        None, tmp_path / "out.jsonl", invented=400, most=2, batch=50, openings=openings, longest_invented=60
+        None, tmp_path / "out.jsonl", invented=160, most=2, batch=40, openings=openings, longest_invented=60
     )
     data.make(answers, plan, lambda _: None)
     before, after = data.frame(answers.tokenizer)

@@ -39,7 +39,7 @@ RECIPES: dict[str, Make] = {
     "medusa own": lambda target, texts: medusa.MedusaRecipe(target, texts, medusa.Settings(own=True, **SIZES)),
     "hydra": lambda target, texts: hydra.HydraRecipe(target, texts, hydra.Settings(**SIZES, **LAYER)),
     "hydra++": lambda target, texts: hydra.HydraRecipe(target, texts, hydra.Settings(**SIZES, **LAYER, **hydra.PLUS)),
-    "mtp": lambda target, texts: mtp.MTPRecipe(target, texts, mtp.Settings(**SIZES)),
+    "mtp": lambda target, texts: mtp.MTPRecipe(target, texts, mtp.Settings(**SIZES, **LAYER)),
 }
 
 
@@ -135,7 +135,7 @@ def test_heads_that_are_apart_are_learnt_from_one_after_another(target: TorchTar
 
 
 def test_a_layer_begins_as_the_targets_last(target: TorchTarget, texts: list[Text]) -> None:
-    same = mtp.MTPRecipe(target, texts, mtp.Settings(**SIZES))
+    same = mtp.MTPRecipe(target, texts, mtp.Settings(**SIZES, **LAYER))
     last = target.model.model.layers[-1]
     assert torch.equal(same.head.layers[1].attention.key.weight, last.self_attn.k_proj.weight)
     other = mtp.MTPRecipe(target, texts, mtp.Settings(**SIZES, hidden=32))
