@@ -63,7 +63,8 @@ def softmax(logits: NDArray[np.float64], temperature: float) -> NDArray[np.float
 def prompts_of(suite: str, count: int) -> list[Any]:
     """As many from every task as may be."""
     every = load_suite(suite)
-    return every[:: max(1, len(every) // count)][:count]
+    places = np.linspace(0, len(every), min(count, len(every)), endpoint=False).astype(int)
+    return [every[place] for place in places]
 
 
 def texts(llm: LLM, options: argparse.Namespace, temperature: float) -> Iterator[tuple[tuple[int, ...], int]]:

@@ -11,9 +11,11 @@ prompts=$1 against=$2 out=$3 what=${4:-shipped}
 device=${DEVICE:-cuda} minutes_each=${MINUTES:-3.74}
 mkdir -p "$out"
 
-make_texts() { # name, invented prompts
+make_texts() { # name, invented prompts; made once, for a run goes on only with the texts that it began with
+  [ ! -e "$out/$1.made" ] || return 0
   foredraft train data -m "$1" --device "$device" --out "$out/$1.jsonl" --prompts "$prompts" --against "$against" \
     --invent "$2" --openings "$here/prompts/openings.txt" --max-invented 384 --temperatures 0,0.7 --max-tokens 160 --max-prompt 640 --batch 1024 --minutes 2
+  touch "$out/$1.made"
 }
 
 train_head() { # target, name of the head, minutes, method, its options
@@ -42,7 +44,7 @@ elif [ "$what" = distill ]; then
   distil student-20m --student 6x288
   distil student-45m --student 0,7,15,22,29
   for divergence in forward-kl reverse-kl jensen-shannon total-variation likelihood hybrid; do
-    distil "student-20m-$divergence" --student 6x288 --divergence "$divergence"
+    [ "$divergence" = forward-kl ] || distil "student-20m-$divergence" --student 6x288 --divergence "$divergence"
     distil "student-20m-$divergence-own" --student 6x288 --divergence "$divergence" --on-policy 0.5
   done
 else

@@ -63,6 +63,22 @@ def test_responses_are_what_the_model_says(target: TorchTarget, texts: list[Text
             assert said == (text.response[:-1] if ended and len(said) < len(text.response) else text.response)
 
 
+def test_penalties_of_a_models_directory_are_not_what_it_says(tmp_path: Path) -> None:
+    """The engine serves without them, so texts to learn from are said without them."""
+    folder = write_model(tmp_path / "model", layers=3)
+    plain = list(TorchTarget(str(folder), "cpu", "float32").answer([(5, 6, 7)], 24, 0.0, 0))
+    path = folder / "generation_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "repetition_penalty": 50.0, "no_repeat_ngram_size": 1}))
+    assert list(TorchTarget(str(folder), "cpu", "float32").answer([(5, 6, 7)], 24, 0.0, 0)) == plain
+    assert len(set(plain[0])) < len(plain[0])  # else there was nothing to be punished for
+
+
+def test_a_folder_for_texts_is_made_before_they_are(target: TorchTarget, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "folder" / "texts.jsonl"
+    data.make(target, data.Plan(None, out, invented=40, most=2), lambda _: None)
+    assert out.with_name("texts.jsonl.invented").exists()
+
+
 def test_a_run_that_was_cut_short_answers_the_rest(target: TorchTarget, texts: list[Text], tmp_path: Path) -> None:
     short = plan(tmp_path)
     data.make(target, dataclasses.replace(short, minutes=0.0), lambda _: None)
@@ -92,8 +108,9 @@ def test_invented_prompts_stand_where_a_user_speaks(target: TorchTarget, tmp_pat
 
     whole = chat_ids(target.tokenizer, [{"role": "user", "content": "hello"}])
     assert whole == [*before, *target.tokenizer.encode("hello", add_bos=False), *after]
-    made = data.make(target, data.Plan(None, tmp_path / "out.jsonl", invented=30, most=3), lambda _: None)
-    whole_plan = data.Plan(None, tmp_path / "out.jsonl", invented=30, most=3)
+    made = data.make(target, data.Plan(None, tmp_path / "out.jsonl", invented=200, most=3), lambda _: None)
+    assert made > 0
+    whole_plan = data.Plan(None, tmp_path / "out.jsonl", invented=200, most=3)
     assert data.make(target, whole_plan, lambda _: None) == made  # nothing is invented twice
     for text in corpus.read(tmp_path / "out.jsonl"):
         assert text.task == "invented"

@@ -70,7 +70,7 @@ class LLM:
         A request may name another verifier. allow_lossy: also one that changes what the model says.
         num_speculative_tokens: drafted a round at most, the same every round; None leaves it to what is said in the
         drafter's name, else to the policy.
-        max_num_seqs: sequences that share a pass; the n choices of one prompt always do.
+        max_num_seqs: sequences that share a pass, or n where a prompt has more choices than that.
         """
         if max_num_seqs < 1:
             raise UsageError(f"max_num_seqs must be at least 1, not {max_num_seqs}")
@@ -193,13 +193,18 @@ class LLM:
             model, self.drafting.drafters, verifier, request, stop, logprobs=params.logprobs, cache=cache
         )
 
-    def _choices(self, prompt: tuple[int, ...], params: SamplingParams) -> list[Sequence]:
-        """n sequences of one prompt, which is scored once."""
+    def _choices(self, prompt: tuple[int, ...], params: SamplingParams, stack: ExitStack) -> list[Sequence]:
+        """n sequences of one prompt, which is scored once; the stack closes them, whatever happens."""
         first = self.open(prompt, params)
+        stack.callback(first.close)
         if params.n > 1:
             for _ in prefill(self.loaded.model, self.policy, first):
                 pass
-        return [first, *(fork(first, choice) for choice in range(1, params.n))]
+        choices = [first]
+        for choice in range(1, params.n):
+            choices.append(fork(first, choice))
+            stack.callback(choices[-1].close)
+        return choices
 
     def _generate(self, prompts: Many[tuple[int, ...]], params: SamplingParams) -> list[Output]:
         for prompt in prompts:  # before any text is generated
@@ -209,9 +214,7 @@ class LLM:
 
             def opened() -> Iterator[Sequence]:
                 for prompt in prompts:
-                    choices.append(self._choices(prompt, params))
-                    for sequence in choices[-1]:
-                        stack.callback(sequence.close)
+                    choices.append(self._choices(prompt, params, stack))
                     yield from choices[-1]
 
             at_once = max(self.max_num_seqs, params.n)
@@ -222,9 +225,7 @@ class LLM:
 
     def _stream(self, prompt: tuple[int, ...], params: SamplingParams) -> Iterator[Chunk]:
         with ExitStack() as stack:
-            sequences = self._choices(prompt, params)
-            for sequence in sequences:
-                stack.callback(sequence.close)
+            sequences = self._choices(prompt, params, stack)
             for sequence, step in generate(self.loaded.model, self.policy, sequences):
                 choice = sequence.request.choice
                 yield Chunk(choice, step.text, step.tokens, step.finish, step.logprobs, step)

@@ -42,22 +42,22 @@ class EngineAnswers:
         self, prompts: Sequence[tuple[int, ...]], most: int, temperature: float, seed: int
     ) -> Iterator[tuple[int, ...]]:
         """seed: the first prompt's; each prompt has the next, for equal ones are to be answered differently."""
-        begun: list[Seq] = []
+        begun, said = dict[int, Seq](), dict[int, tuple[int, ...]]()  # by seed
 
         def opened() -> Iterator[Seq]:
             for own, prompt in enumerate(prompts, seed):
-                params = SamplingParams(temperature=temperature, max_tokens=most, seed=own)
-                begun.append(self._llm.open(prompt, params))
-                yield begun[-1]
+                begun[own] = self._llm.open(prompt, SamplingParams(temperature=temperature, max_tokens=most, seed=own))
+                yield begun[own]
 
         try:
             for sequence, _ in generate(self._llm.loaded.model, self._llm.policy, opened(), self._at_once):
                 if sequence.finished:
-                    sequence.close()
+                    said[sequence.request.seed] = tuple(sequence.output)
+                    begun.pop(sequence.request.seed).close()
         finally:
-            for sequence in begun:
+            for sequence in begun.values():
                 sequence.close()
-        return (tuple(sequence.output) for sequence in begun)
+        return (said[own] for own in range(seed, seed + len(prompts)))
 
     def close(self) -> None:
         self._llm.close()

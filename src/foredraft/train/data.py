@@ -65,11 +65,12 @@ class Wanted:
 
 def make(target: Answers, plan: Plan, tell: Tell = print) -> int:
     """Answers what is not yet answered in plan.out; the number of texts in it. Stops after plan.minutes."""
+    began, count = time.monotonic(), 0
+    plan.out.parent.mkdir(parents=True, exist_ok=True)
     done = corpus.read(plan.out) if plan.out.exists() else []
     corpus.repair(plan.out, done)
     have = {(text.id, text.temperature) for text in done}
     wanted = [one for one in _wanted(target, plan, tell) if (one.id, one.temperature) not in have]
-    began, count = time.monotonic(), 0
     for group in _groups(wanted, plan.batch, plan.seed):
         answers = target.answer([one.prompt for one in group], plan.most, group[0].temperature, plan.seed + count)
         texts = [Text(one.id, one.task, one.prompt, own, one.temperature) for one, own in zip(group, answers)]

@@ -27,7 +27,7 @@ from foredraft.train.corpus import Text
 from foredraft.train.divergences import divergence, overlap
 from foredraft.train.recipe import chains
 from foredraft.train.student import make_student
-from foredraft.train.student_file import write_student
+from foredraft.train.student_file import check_written, write_student
 from foredraft.train.target import Columns, TorchTarget
 
 ROWS = 512  # positions whose laws over the whole vocabulary stand in memory at a time
@@ -134,7 +134,9 @@ class DistillRecipe:
     def _said(self, texts: Sequence[Text], seed: int) -> list[Text]:
         """What the student answers to the same prompts, at temperature 1."""
         longest = max(len(text.response) for text in texts)
-        with torch.random.fork_rng(devices=[self.target.device] if self.target.device.type == "cuda" else []):
+        kind = self.target.device.type
+        apart = torch.autocast(kind, enabled=False)  # which would keep weights cast here, where nothing is learnt
+        with apart, torch.random.fork_rng(devices=[self.target.device] if kind == "cuda" else []):
             said = list(self.target.answer([text.prompt for text in texts], longest, 1.0, seed, model=self.head.eval()))
         self.head.train()
         return [replace(text, response=own) for text, own in zip(texts, said, strict=True)]
@@ -171,7 +173,9 @@ class DistillRecipe:
 
 def distilled(target: TorchTarget, texts: Sequence[Text], settings: Settings, seed: int = 0) -> DistillRecipe:
     """The recipe for the student that the settings name."""
-    return DistillRecipe(target, make_student(target, settings.student, seed), settings)
+    student = make_student(target, settings.student, seed)
+    check_written(student, target.source)
+    return DistillRecipe(target, student, settings)
 
 
 def _counted(columns: Columns) -> Tensor:

@@ -24,6 +24,7 @@ from foredraft.models.fingerprint import fingerprint_of
 from foredraft.train.corpus import Text
 from foredraft.train.medusa import MedusaRecipe, Settings
 from foredraft.train.recipe import Reading
+from foredraft.train.student_file import replace_folder
 from foredraft.train.target import TorchTarget
 
 SHARE = 0.2  # of the heads' loss
@@ -94,8 +95,7 @@ class JointRecipe(MedusaRecipe):
         for path in self.target.source.path.iterdir():
             if path.is_file() and path.suffix != ".safetensors" and not (beside / path.name).exists():
                 shutil.copy(path, beside / path.name)
-        shutil.rmtree(self.out, ignore_errors=True)
-        beside.rename(self.out)
+        replace_folder(beside, self.out)
         norm = fingerprint_of(self.target.norm.cpu().numpy())
         self.config = replace(self.config, target=replace(self.target.about, name=self.out.name, fingerprint=norm))
 

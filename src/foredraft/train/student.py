@@ -124,6 +124,7 @@ def given(target: TorchTarget, name: str) -> Any:
     source = resolve(name)
     difference = same_vocabulary(Tokenizer.from_source(source), target.tokenizer)
     student = hf_load.load(source.path, source.kind, device=str(target.device), dtype="float32", threads=None)
+    student.generation_config = transformers.GenerationConfig()  # penalties of the file are not what is drafted by
     if difference is not None or student.config.vocab_size != target.model.config.vocab_size:
         raise UsageError(f"{name} has another vocabulary than {target.name}: a drafter distilled here needs the same")
     return student

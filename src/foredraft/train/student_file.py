@@ -5,6 +5,7 @@ The vocabulary is the target's, copied as it stands. Matrices of a GGUF file are
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -17,50 +18,74 @@ from gguf.quants import quantize
 from numpy.typing import NDArray
 
 from foredraft.core.errors import UsageError
+from foredraft.models.gguf_header import read_header
 from foredraft.models.hf_gguf import INNER, OUTER
 from foredraft.models.sources import Source
 
 Arrays = Mapping[str, NDArray[np.float32]]
 WRITTEN = ("llama", "qwen2", "qwen3")
-FILE, FOLDER = "model.gguf", "model"
+FILE, FOLDER, NOTES = "model.gguf", "model", "foredraft.json"
 NAMES = {theirs: ours for ours, theirs in (OUTER | INNER).items()}
 
 
-def write_student(model: Any, source: Source, out: Path, notes: Mapping[str, str]) -> Path:
-    """Writes beside the place and then puts it there: killed at any moment, a whole model stands in `out`. Its path.
+def check_written(model: Any, source: Source) -> None:
+    """Raises UsageError for a model that could not be written when it is trained."""
+    if source.kind == "hf":
+        return
+    stretched = any(info.name.startswith("rope_") for info in read_header(source.path).tensors)
+    if (
+        model.config.model_type not in WRITTEN
+        or _rope(model.config).get("rope_type", "default") != "default"
+        or stretched
+    ):
+        raise UsageError(
+            f"a {model.config.model_type} like this is not written as GGUF: give --student a shape, as in 4x192"
+        )
 
-    source: the target's, whose vocabulary it gets. notes: kept with it. Raises UsageError for an architecture that
-    this does not write.
+
+def write_student(model: Any, source: Source, out: Path, notes: Mapping[str, str]) -> Path:
+    """Writes beside the place and then puts it there: killed at any moment, a whole model is there. Its path.
+
+    source: the target's, whose vocabulary it gets. notes: kept with it.
     """
     out.mkdir(parents=True, exist_ok=True)
     if source.kind == "hf":
-        return _directory(model, source.path, out / FOLDER)
+        return _directory(model, source.path, out / FOLDER, notes)
     beside = out / (FILE + ".part")
     _gguf(model, source.path, beside, notes)
     os.replace(beside, out / FILE)
     return out / FILE
 
 
-def _directory(model: Any, target: Path, folder: Path) -> Path:
-    beside, old = folder.with_name(folder.name + ".part"), folder.with_name(folder.name + ".old")
-    for leftover in (beside, old):
-        shutil.rmtree(leftover, ignore_errors=True)
+def _directory(model: Any, target: Path, folder: Path, notes: Mapping[str, str]) -> Path:
+    beside = folder.with_name(folder.name + ".part")
+    shutil.rmtree(beside, ignore_errors=True)
     model.save_pretrained(beside)
+    (beside / "generation_config.json").unlink(missing_ok=True)  # the target's, with its end tokens
+    (beside / NOTES).write_text(json.dumps(dict(notes)), encoding="utf-8")
     for path in target.iterdir():  # how text becomes tokens, never weights
         words = path.suffix in (".json", ".jinja", ".txt", ".model") and not path.name.endswith(".index.json")
         if words and not (beside / path.name).exists():
             shutil.copy(path, beside / path.name)
+    replace_folder(beside, folder)
+    return folder
+
+
+def replace_folder(beside: Path, folder: Path) -> None:
+    """Puts a whole folder in the place of another. Folders are not exchanged at once: killed between two steps, the one
+    before stands beside under `.old`, and comes back the next time."""
+    old = folder.with_name(folder.name + ".old")
+    if old.exists() and not folder.exists():
+        os.replace(old, folder)
+    shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
         os.replace(folder, old)
     os.replace(beside, folder)
     shutil.rmtree(old, ignore_errors=True)
-    return folder
 
 
 def _gguf(model: Any, target: Path, path: Path, notes: Mapping[str, str]) -> None:
     config = model.config
-    if config.model_type not in WRITTEN or _rope(config).get("rope_type", "default") != "default":
-        raise UsageError(f"a {config.model_type} like this is not written as GGUF: give --student a shape, as in 4x192")
     writer = GGUFWriter(path, config.model_type)
     for key, value in _settings(config).items():
         kind = GGUFValueType.FLOAT32 if isinstance(value, float) else GGUFValueType.UINT32

@@ -92,6 +92,7 @@ class TorchTarget:
         self._fingerprint = fingerprint_of(self.final_norm.numpy())
         self.model: Any = hf_load.placed(model, device, dtype)
         self.model.requires_grad_(False)
+        self.model.generation_config = transformers.GenerationConfig()  # penalties of the file are not what is served
         self.model.set_attn_implementation(GROUPED)
         self._norm: Any = Body.of(self.model).gate.norm
         self.device = torch.device(self.model.device)
@@ -144,14 +145,16 @@ class TorchTarget:
         positions = (mask.cumsum(1) - 1).clamp(min=0)
         entered: list[Tensor] = []  # the final norm: what transformers shows after the last layer is normed already
         seen = self._norm.register_forward_pre_hook(lambda _, args: entered.append(args[0]))
-        out = self.model.model(
-            input_ids=tokens,
-            attention_mask=mask.long(),
-            position_ids=positions,
-            use_cache=False,
-            output_hidden_states=True,
-        )
-        seen.remove()
+        try:
+            out = self.model.model(
+                input_ids=tokens,
+                attention_mask=mask.long(),
+                position_ids=positions,
+                use_cache=False,
+                output_hidden_states=True,
+            )
+        finally:
+            seen.remove()
         states = [*out.hidden_states[:-1], entered[0]]
         hidden = torch.stack([states[tap] for tap in taps], dim=2) if taps else states[0][:, :, None, :][:, :, :0]
         return Columns(tokens, positions, mask, hidden, states[0], out.last_hidden_state, before - 1)

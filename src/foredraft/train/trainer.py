@@ -115,10 +115,9 @@ class Trainer:
         self.out.mkdir(parents=True, exist_ok=True)
         began, before, last = time.monotonic(), self.spent, time.monotonic()
         losses: list[float] = []
-        for batch in self._batches():
-            if self.progress >= 1:
-                break
-            losses.append(self._learn(batch))
+        batches = self._batches()
+        while self.progress < 1:
+            losses.append(self._learn(next(batches)))
             self.spent = before + time.monotonic() - began
             if time.monotonic() - last > self.settings.evaluate:
                 self._evaluate(losses)
@@ -209,17 +208,22 @@ class Trainer:
             "for": self.sort,
             "head": self.recipe.head.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "chance": self._chance(),
             "counts": [self.step, self.epoch, self.within, self.best, self.spent],
         }
         beside = self.out / "state.pt.part"
         torch.save(state, beside)
         os.replace(beside, self.out / "state.pt")
 
+    def _chance(self) -> list[Tensor]:
+        """Where the generators of noise stand, the GPU's last."""
+        return [torch.get_rng_state(), *([torch.cuda.get_rng_state()] if self.device.type == "cuda" else [])]
+
     def _sort(self) -> str:
         """What a run must have in common with one that it goes on with: the head, its vocabulary, the texts."""
         head: Any = self.recipe.head
         says = head.state_dict().get(files.VOCABULARY)
-        texts = hashlib.sha256(repr([(text.id, text.temperature) for text in self.texts]).encode()).hexdigest()
+        texts = hashlib.sha256(repr(self.texts).encode()).hexdigest()
         return json.dumps([self.recipe.describe({}).json(), None if says is None else says.tolist(), texts])
 
     def _resume(self) -> None:
@@ -235,5 +239,8 @@ class Trainer:
             raise UsageError(f"{path} belongs to a run with other settings or texts: give another --out, or those")
         self.recipe.head.load_state_dict(state["head"])
         self.optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["chance"][0].cpu())
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["chance"][1].cpu())
         self.step, self.epoch, self.within, self.best, self.spent = counts
         self.tell(f"goes on at step {self.step}")
