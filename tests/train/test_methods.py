@@ -215,6 +215,29 @@ def test_a_target_that_is_trained_too_is_written_as_another(texts: list[Text], t
         load(str(old), f"medusa:{out / 'head.safetensors'}", engine="hf")
 
 
+def test_the_target_is_left_alone_while_heads_begin(texts: list[Text], tmp_path: Path) -> None:
+    made = joint.JointRecipe(fresh(tmp_path / "old"), texts, medusa.Settings(**SIZES), out=tmp_path / "run" / "target")
+    before = {name: value.clone() for name, value in made.target.model.state_dict().items()}
+    run = Trainer(made, texts, tmp_path / "run", Loop(steps=joint.WARMUP + 2, tokens=512), lambda _: None)
+    for batch in run._batches():
+        run._learn(batch)
+        if run.step == joint.WARMUP:
+            break
+    assert all(torch.equal(value, before[name]) for name, value in made.target.model.state_dict().items())
+    run._learn(batch)
+    assert any(not torch.equal(value, before[name]) for name, value in made.target.model.state_dict().items())
+
+
+@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("length", [1, 2, 3])
+def test_short_responses_are_learnt(target: TorchTarget, texts: list[Text], name: str, length: int) -> None:
+    made = RECIPES[name](target, texts)
+    short = [dataclasses.replace(text, response=text.response[:length]) for text in texts[:3]]
+    assert np.isfinite(loss_of(made, short))
+    tokens, passes, _ = made.accepted(short)
+    assert tokens == 3 * (length - 1) >= passes
+
+
 def test_a_joint_run_cut_short_goes_on_to_the_same_losses(
     texts: list[Text], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -72,6 +72,8 @@ class HeadDrafter(ABC, Generic[H]):
 
     def propose(self, asks: Sequence[Ask[HeadState]]) -> list[DraftTree]:
         ready = [ask for ask in asks if self._ready(ask)]
+        if not ready:
+            return [EMPTY for _ in asks]
         feeds = [ask.state.feed(ask.committed, ask.state.waiting, self._levels(ask)) for ask in ready]
         lengths = [feed.cache.length for feed in feeds]
         try:
@@ -88,6 +90,8 @@ class HeadDrafter(ABC, Generic[H]):
         for told in news:
             told.state.take(told.start, np.concatenate([told.taps(layer) for layer in self.head.taps], axis=1))
         long = [told for told in news if told.state.waiting > WAITING]
+        if not long:
+            return
         feeds = [told.state.feed(told.committed, told.state.waiting - 1, 0) for told in long]
         try:
             self.head.score(feeds)

@@ -57,7 +57,9 @@ METHODS: dict[str, str] = {
     "none": "none",
 }
 
-_HEADS = "trained heads of others are not read, so choose block with one trained here, ngram, suffix or draft_model"
+_HEADS = (
+    "trained heads of others are not read: train one here and give its file to --drafter, or choose ngram or suffix"
+)
 UNSUPPORTED_METHODS: dict[str, str] = {
     **dict.fromkeys(("medusa", "mlp_speculator", "eagle", "eagle3", "mtp", "dflash", "dspark"), _HEADS),
     **dict.fromkeys(("draft-eagle3", "draft-mtp", "draft-dflash"), _HEADS),

@@ -63,7 +63,7 @@ def medusa(target: Model, config: HeadConfig[MedusaShape], tensors: Arrays, **ho
     try:
         parts = Parts(target, tensors, **how)
         return MedusaHeads(config, tensors, parts.residuals(config.shape.own), parts.trees)
-    except ValueError as error:
+    except (ValueError, ArithmeticError) as error:
         raise _refused(error) from error
 
 
@@ -75,7 +75,7 @@ def hydra(target: Model, config: HeadConfig[HydraShape], tensors: Arrays, **how:
             nothing = np.zeros((16, config.width), np.float32)  # nobody asks the layer for logits
             trunk = [*parts.trunks(config, ["prefix."], nothing)]
         return HydraHeads(target, config, tensors, trunk[0], parts.residuals(config.shape.own), parts.trees)
-    except ValueError as error:
+    except (ValueError, ArithmeticError) as error:
         raise _refused(error) from error
 
 
@@ -86,9 +86,9 @@ def mtp(target: Model, config: HeadConfig[MTPShape], tensors: Arrays, **how: Any
         names = [f"layers.{head}." for head in range(config.block)]
         trunks = parts.trunks(config, names, target.head_rows(parts.says))
         return MTPHeads(config, tensors, trunks, trunks[0].project, parts.trees)
-    except ValueError as error:
+    except (ValueError, ArithmeticError) as error:
         raise _refused(error) from error
 
 
-def _refused(error: ValueError) -> UsageError:
+def _refused(error: Exception) -> UsageError:
     return UsageError(f"the native engine does not compute this head ({error}): train another")

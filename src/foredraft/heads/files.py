@@ -7,6 +7,7 @@ Matrices are stored as float32 or float16, or as int8: codes [out, in] under the
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -25,6 +26,7 @@ from foredraft.heads.shapes.shape import Shape
 Arrays = dict[str, NDArray[Any]]
 KEY = "foredraft"
 VERSION = 1
+MOST = 64  # of layers, of tokens in a block
 GROUP = 32
 SCALES = ".scales"
 VOCABULARY = "vocabulary"
@@ -83,12 +85,13 @@ def parse_config(text: str, name: str) -> HeadConfig[Any]:
         config = HeadConfig(target=target, shape=SHAPES[method](**raw), **shared)
         if config.version != VERSION:
             raise ValueError(f"version {config.version}")
-        config.tensors(1)  # raises ValueError for what does not go together
-        if type(config.block) is not int or config.block < 1 or not config.taps:
+        counts = (config.block, *(raw[name] for name in ("layers", "modules") if name in raw))
+        if not all(type(count) is int and 0 < count <= MOST for count in counts) or not config.taps:
             raise ValueError("its sizes are no sizes")
-        if not float(config.epsilon) > 0:
+        if type(config.epsilon) is not float or not 0 < config.epsilon < math.inf:
             raise ValueError("its constants are not positive")
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        config.tensors(1)  # raises ValueError for what does not go together
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise WeightsError(
             f"{name} is no trained head that this version reads ({error}): train or fetch it again"
         ) from error
@@ -106,15 +109,17 @@ def read_head(path: str | Path) -> tuple[HeadConfig[Any], Arrays]:
     path = Path(path)
     config = read_config(path)
     with _opened(path) as file:
-        names = list(file.keys())
-        raw = {name: file.get_tensor(name) for name in names}
+        try:
+            raw = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (TypeError, AttributeError, ValueError, SafetensorError) as error:  # numbers that numpy has not
+            raise WeightsError(f"{path.name} holds other numbers than heads do: train or fetch it again") from error
     found: Arrays = {}
     for name, values in raw.items():
         if name.endswith(SCALES) and name.removesuffix(SCALES) in raw:
             continue
         try:
             found[name] = values if name == VOCABULARY else expand(values, raw.get(name + SCALES))
-        except ValueError as error:
+        except (ValueError, IndexError) as error:
             raise WeightsError(f"{path.name} has scales that do not fit {name}: train or fetch it again") from error
     _check(config, found, path.name)
     return config, found
@@ -165,11 +170,15 @@ def expand(values: NDArray[Any], scales: NDArray[Any] | None) -> NDArray[np.floa
 
 def _check(config: HeadConfig[Any], tensors: Arrays, name: str) -> None:
     says = tensors.get(VOCABULARY)
-    if says is None or says.ndim != 1 or not len(says) or not (np.diff(says) > 0).all():
+    ids = says is not None and says.dtype in (np.int32, np.int64) and says.ndim == 1 and len(says)
+    if says is None or not ids or not (np.diff(says) > 0).all():
         raise WeightsError(f"{name} does not say which tokens it drafts: train or fetch it again")
     if says[0] < 0 or says[-1] >= config.target.vocab_size:
         raise WeightsError(f"{name} drafts tokens that its target does not have: train or fetch it again")
-    for tensor, shape in config.tensors(len(says)).items():
+    expected = config.tensors(len(says))
+    if more := sorted(set(tensors) - set(expected)):
+        raise WeightsError(f"{name} has a tensor {more[0]} that no {config.method} has: train or fetch it again")
+    for tensor, shape in expected.items():
         if tensor not in tensors or tensors[tensor].shape != shape:
             raise WeightsError(f"{name} has no tensor {tensor} of shape {shape}: train or fetch it again")
         if not np.isfinite(tensors[tensor]).all():

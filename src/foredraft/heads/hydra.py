@@ -45,7 +45,7 @@ class HydraHead(nn.Module):  # type: ignore[misc]
         embedded = F.rms_norm(batch.embedded.to(kind), (self.config.width,), eps=self.config.epsilon)[:, batch.start :]
         parts = [self.norm(x[:, batch.start :])]
         for step, head in enumerate(self.heads):
-            parts.append(F.pad(embedded[:, step:], (0, 0, 0, step)))
+            parts.append(F.pad(embedded, (0, 0, 0, step))[:, step:])
             rows: Tensor = head(torch.cat(parts, dim=-1))
             yield rows
 

@@ -121,7 +121,7 @@ class StepHead(nn.Module):  # type: ignore[misc]
 
 def ahead(embedded: Tensor, step: int) -> Tensor:
     """[texts, columns, width] -> those of the tokens `step` columns on, zeros where there are none."""
-    return F.pad(embedded[:, step:], (0, 0, 0, step)) if step else embedded
+    return F.pad(embedded, (0, 0, 0, step))[:, step:]
 
 
 def frozen_norm(weight: Tensor, epsilon: float) -> nn.RMSNorm:

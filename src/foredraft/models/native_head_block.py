@@ -84,7 +84,7 @@ class NativeBlock:
             self._fusion = _native.Fusion(pack(tensors["fuse.weight"]), offsets, sizes.epsilon, *how)
             tables = (pack(padded(tensors[name])) for name in ("previous.weight", "bias.weight"))
             self._tree = _native.BlockTree(*tables, *how)
-        except ValueError as error:
+        except (ValueError, ArithmeticError) as error:
             raise UsageError(f"the native engine does not compute this head ({error}): train another") from error
         self._own = object()
 

@@ -84,7 +84,7 @@ class NativeRows:
             else:
                 self._context = _native.Join(None, [tensors["feature_norm.weight"].tolist()], sizes.epsilon, *how)
             self._joins = [self._join(pack, tensors, at, sizes.epsilon, how) for at in names]
-        except ValueError as error:
+        except (ValueError, ArithmeticError) as error:
             raise UsageError(f"the native engine does not compute this head ({error}): train another") from error
         self._own = [object() for _ in range(modules)]
         self.trees = _native.BlockTree(len(self.says), self._pool, isa)

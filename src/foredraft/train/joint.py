@@ -24,7 +24,7 @@ from foredraft.models.fingerprint import fingerprint_of
 from foredraft.train.corpus import Text
 from foredraft.train.medusa import MedusaRecipe, Settings
 from foredraft.train.recipe import Reading
-from foredraft.train.student_file import replace_folder
+from foredraft.train.student_file import copy_words, replace_folder
 from foredraft.train.target import TorchTarget
 
 SHARE = 0.2  # of the heads' loss
@@ -44,6 +44,7 @@ class JointHead(MedusaHead):
         """By the target's rows as they are now."""
         found: Tensor = self.heads[step].out(rows)
         weight = self.model.get_output_embeddings().weight
+        weight = weight.detach() if int(self.batches) <= WARMUP else weight  # the heads alone learn at first
         return found if self.config.shape.own else F.linear(found, weight[self.vocabulary.long()])
 
     def tensors(self) -> dict[str, Tensor]:
@@ -92,9 +93,7 @@ class JointRecipe(MedusaRecipe):
         beside = self.out.with_name(self.out.name + ".part")
         shutil.rmtree(beside, ignore_errors=True)
         self.target.model.save_pretrained(beside)
-        for path in self.target.source.path.iterdir():
-            if path.is_file() and path.suffix != ".safetensors" and not (beside / path.name).exists():
-                shutil.copy(path, beside / path.name)
+        copy_words(self.target.source.path, beside)
         replace_folder(beside, self.out)
         norm = fingerprint_of(self.target.norm.cpu().numpy())
         self.config = replace(self.config, target=replace(self.target.about, name=self.out.name, fingerprint=norm))

@@ -34,6 +34,7 @@ class Settings(Common):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.in_groups("hidden")
         self.at_least(hidden=0)
         if self.modules not in (1, self.block):
             raise UsageError(

@@ -51,7 +51,7 @@ class Common:
             raise UsageError(f"{name} of a head must be a multiple of 32, not {getattr(self, name)}")
 
     def __post_init__(self) -> None:
-        self.at_least(block=1, vocabulary=0)
+        self.at_least(block=1, vocabulary=0, decay=0)
         if not 0 <= self.hard <= 1:
             raise UsageError(f"hard is a share of the loss, from 0 to 1, not {self.hard}")
 

@@ -63,12 +63,17 @@ def _directory(model: Any, target: Path, folder: Path, notes: Mapping[str, str])
     model.save_pretrained(beside)
     (beside / "generation_config.json").unlink(missing_ok=True)  # the target's, with its end tokens
     (beside / NOTES).write_text(json.dumps(dict(notes)), encoding="utf-8")
-    for path in target.iterdir():  # how text becomes tokens, never weights
-        words = path.suffix in (".json", ".jinja", ".txt", ".model") and not path.name.endswith(".index.json")
-        if words and not (beside / path.name).exists():
-            shutil.copy(path, beside / path.name)
+    copy_words(target, beside)
     replace_folder(beside, folder)
     return folder
+
+
+def copy_words(target: Path, folder: Path) -> None:
+    """How a target's text becomes tokens and ends, never its weights; what the folder has already stays."""
+    for path in target.iterdir():
+        words = path.suffix in (".json", ".jinja", ".txt", ".model") and not path.name.endswith(".index.json")
+        if words and not (folder / path.name).exists():
+            shutil.copy(path, folder / path.name)
 
 
 def replace_folder(beside: Path, folder: Path) -> None:

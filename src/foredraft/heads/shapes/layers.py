@@ -17,6 +17,8 @@ class Layers:
 
     def __post_init__(self) -> None:
         positive(self)
+        if self.head_size % 2:
+            raise ValueError("its heads have no halves to rotate")
         if self.heads % self.kv_heads:
             raise ValueError("its heads do not share keys evenly")
 
