@@ -15,7 +15,7 @@ from foredraft.bench.entrants import Entrant, admit
 from foredraft.bench.prompts import Prompt
 from foredraft.bench.record import Json, case_of
 from foredraft.bench.report import report
-from foredraft.bench.run import order_of, prepare, run_case, run_cases
+from foredraft.bench.run import fitting, order_of, prepare, run_case, run_cases
 from foredraft.core.errors import PromptError, RuleError
 from foredraft.core.params import SamplingParams
 from foredraft.core.protocols import Ask, Needs, Query, Scores
@@ -196,3 +196,15 @@ def test_the_first_difference_counts_an_early_end() -> None:
     assert first_difference([1, 2], [1, 3]) == 1
     assert first_difference([1, 2], [1, 2, 3]) == 2
     assert first_difference([], [1]) == 0
+
+
+def test_prompts_that_leave_no_room_for_an_answer_are_left_out_by_name(toy: Loaded, prompts: list[Prompt]) -> None:
+    llm = LLM(toy, "none")
+    long = Prompt("long", "animals", ("the cat sat on the mat. " * 100,))
+    room = toy.model.about.context
+    kept, left_out = fitting(llm, [*prompts, long], raw=True, max_tokens=16)
+    assert kept == tuple(prompts)
+    assert list(left_out) == ["long"]
+    assert "leave it out of the suite" in left_out["long"]
+    with pytest.raises(PromptError, match="the model holds"):
+        fitting(llm, prompts, raw=True, max_tokens=room)
