@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from foredraft import LLM, SamplingParams
 from foredraft.bench.suites import load_suite
 from foredraft.core.protocols import Model, Query
 from foredraft.draft.early_exit import Options
+from foredraft.models.tokenizer import same_vocabulary
 
 Laws = NDArray[np.float64]
 TEMPERATURES = (0.3, 0.7, 1.0, 1.3)
@@ -88,7 +90,10 @@ def main() -> None:
         if options.draft == "early_exit":
             draft = target.view(Options().chosen(target.about.layers))
         else:
-            draft = foredraft.load(options.draft, "none").loaded.model
+            second = foredraft.load(options.draft, "none")
+            if difference := same_vocabulary(second.tokenizer, llm.tokenizer):
+                sys.exit(f"{options.draft} has another vocabulary than {options.model}: {difference}")
+            draft = second.loaded.model
         vocabulary, rows = min(target.about.vocab_size, draft.about.vocab_size), []
         for temperature in TEMPERATURES:
             means = []  # of each text, which are alike within and different from each other

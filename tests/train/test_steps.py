@@ -155,3 +155,24 @@ def test_what_a_token_weighs() -> None:
     assert settings(modules=4, decay=0.9).weighed.decay == 0.9
     with pytest.raises(UsageError, match="modules of a head are 1, for all tokens, or 4, one for each, not 2"):
         settings(modules=2)
+
+
+def test_a_run_cut_short_goes_on_with_the_same_noise(target: TorchTarget, texts: list[Text], tmp_path: Path) -> None:
+    def losses(out: Path, stops: list[int]) -> list[float]:
+        found: list[float] = []
+        for stop in stops:
+            run = Trainer(
+                made(target, texts, "eagle", noise=0.5), texts, out, Loop(steps=9, tokens=256), lambda _: None
+            )
+            torch.manual_seed(len(found))  # whatever a process did before
+            run._resume()
+            out.mkdir(exist_ok=True)
+            for batch in run._batches():
+                found.append(run._learn(batch))
+                if run.step == stop:
+                    run._save()
+                    break
+        return found
+
+    whole, pieces = losses(tmp_path / "whole", [6]), losses(tmp_path / "pieces", [3, 6])
+    np.testing.assert_allclose(pieces, whole, rtol=1e-6)

@@ -7,18 +7,17 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-from foredraft.cli.show import LOSSY, explanation, loading, stats_json, status_line
+from foredraft.cli.asked import check, ids_of, opened
+from foredraft.cli.show import LOSSY, explanation, stats_json, status_line
 from foredraft.cli.structured import read_text
 from foredraft.core.errors import RuleError, UsageError
 from foredraft.core.events import Step
 from foredraft.core.params import SamplingParams
 from foredraft.engine.compare import Comparison, compare
-from foredraft.engine.llm import LLM, load
+from foredraft.engine.llm import LLM
 from foredraft.engine.loop import generate
 from foredraft.engine.options import Speculation
 from foredraft.engine.outputs import Completion
-from foredraft.policy import check_policy
-from foredraft.verify import make_verifier
 
 INTERRUPTED = 130
 
@@ -42,24 +41,9 @@ class Job:
     def run(self, prompt: str | None, file: str | None) -> int:
         """Generates and prints; returns the exit status."""
         text = prompt_of(prompt, file)
-        said = self.speculation
-        # wrong names are told before weights are fetched or loaded
-        make_verifier(self.verifier, allow_lossy=self.allow_lossy)
-        check_policy(said.policy)
-        with loading(self.model) as progress:
-            llm = load(
-                self.model,
-                said.drafter,
-                engine=self.engine,
-                verifier=self.verifier,
-                allow_lossy=self.allow_lossy,
-                policy=said.policy,
-                num_speculative_tokens=said.num_speculative_tokens,
-                threads=self.threads,
-                progress=progress,
-            )
-        with llm:
-            ids = llm.encode(text) if self.raw else llm.encode_chat([{"role": "user", "content": text}])
+        check(self)
+        with opened(self) as llm:
+            ids = ids_of(llm, text, self.raw)
             return self._compare(llm, ids) if self.compare else self._generate(llm, ids)
 
     def _generate(self, llm: LLM, ids: tuple[int, ...]) -> int:

@@ -12,18 +12,17 @@ from secrets import randbits, token_hex
 from typing import BinaryIO
 
 from foredraft.bench.machine import isa_of, machine
+from foredraft.cli.asked import check, ids_of, opened
 from foredraft.cli.generate import prompt_of
-from foredraft.cli.show import LOSSY, loading
+from foredraft.cli.show import LOSSY
 from foredraft.core.errors import UsageError
 from foredraft.core.events import Step
 from foredraft.core.params import SamplingParams
 from foredraft.engine.compare import Comparison
-from foredraft.engine.llm import LLM, load
+from foredraft.engine.llm import LLM
 from foredraft.engine.options import Speculation
-from foredraft.policy import check_policy
 from foredraft.trace.page import page
 from foredraft.trace.run import promises_identity, trace
-from foredraft.verify import make_verifier
 
 
 @dataclass(frozen=True)
@@ -43,31 +42,18 @@ class Job:
     def run(self, prompt: str | None, file: str | None) -> int:
         """Generates and writes the page; returns the exit status: 1 where tokens differ that must not."""
         text = prompt_of(prompt, file)
-        said = self.speculation
-        # wrong names and places are told before weights are fetched or loaded
-        make_verifier(self.verifier, allow_lossy=self.allow_lossy)
-        check_policy(said.policy)
-        with put_in_place(Path(self.out)) as out:
-            with loading(self.model) as progress:
-                llm = load(
-                    self.model,
-                    said.drafter,
-                    engine=self.engine,
-                    verifier=self.verifier,
-                    allow_lossy=self.allow_lossy,
-                    policy=said.policy,
-                    num_speculative_tokens=said.num_speculative_tokens,
-                    threads=self.threads,
-                    progress=progress,
-                )
-            with llm:
-                found, size = self._trace(llm, text, out)
-                kept = not promises_identity(llm, self.params) or found.identical
+        check(self)
+        with (
+            put_in_place(Path(self.out)) as out,
+            opened(self) as llm,
+        ):  # wrong places are told before weights are loaded
+            found, size = self._trace(llm, text, out)
+            kept = not promises_identity(llm, self.params) or found.identical
         print(self._line(found, size), file=sys.stderr)
         return 0 if kept else 1
 
     def _trace(self, llm: LLM, text: str, out: BinaryIO) -> tuple[Comparison, int]:
-        ids = llm.encode(text) if self.raw else llm.encode_chat([{"role": "user", "content": text}])
+        ids = ids_of(llm, text, self.raw)
         seed = self.params.seed
         params = self.params if seed is not None else replace(self.params, seed=randbits(32))
         record, found = trace(llm, ids, params, text, self._facts(llm, params), _show)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial, wraps
 from importlib.util import find_spec
@@ -50,7 +51,7 @@ def data(
     minutes: Minutes = None,
     seed: Seed = 0,
     device: Device = "auto",
-    dtype: Dtype = "bfloat16",
+    dtype: Annotated[str, typer.Option(help="of the weights on a GPU; bfloat16 when not given")] = "",
 ) -> int:
     """The target answers prompts, its own too; what it says is what a drafter learns. On a CPU it answers on the native
     engine, many texts in a pass; on a GPU with torch.
@@ -76,7 +77,8 @@ def data(
         openings=begun,
         longest_invented=max_invented,
     )
-    print(f"{make(_answers(model, device, dtype), plan)} texts in {out}")
+    with closing(_answers(model, device, dtype)) as answers:
+        print(f"{make(answers, plan)} texts in {out}")
     return 0
 
 
@@ -304,10 +306,12 @@ def _installed() -> None:
 def _answers(model: str, device: str, dtype: str) -> Any:
     """Who answers: torch where there is a GPU, else the engine that serves."""
     if device == "cpu" or (device == "auto" and not _has_gpu()):
+        if dtype:
+            raise UsageError("on a CPU texts are said by the engine, with the weights as they are: leave --dtype out")
         from foredraft.train.answers import EngineAnswers
 
         return EngineAnswers(model)
-    return _target(model, device, dtype)
+    return _target(model, device, dtype or "bfloat16")
 
 
 def _has_gpu() -> bool:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, cast
 
-from foredraft.draft.family import Family, Provided
-from foredraft.draft.head_drafter import HeadOptions
+from foredraft.draft.family import Provided
+from foredraft.draft.head_drafter import HeadOptions, head_family
 from foredraft.draft.one_pass import OnePass, OnePassDrafter
 
 
@@ -23,12 +23,4 @@ def _build(options: Options, provided: Provided) -> OnePassDrafter:
     return OnePassDrafter(cast(OnePass, options.given(provided)), options.depth, name=options.name)
 
 
-FAMILY = Family(
-    name=Options.name,
-    summary="a trained head drafts a block in one pass, from the target's hidden states",
-    options=Options,
-    needs=lambda options: options.needs,
-    build=_build,
-    positional="head",
-    requires="a head trained for the target",
-)
+FAMILY = head_family(Options, "a trained head drafts a block in one pass, from the target's hidden states", _build)

@@ -9,11 +9,10 @@ likeliest are kept. Whatever was accepted, the next round makes its rows anew fr
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, cast
+from typing import ClassVar
 
-from foredraft.draft.family import Family, Provided
-from foredraft.draft.head_drafter import HeadOptions
-from foredraft.draft.levels import LevelDrafter, Levels
+from foredraft.draft.head_drafter import HeadOptions, head_family
+from foredraft.draft.levels import build
 
 
 @dataclass(frozen=True)
@@ -31,22 +30,6 @@ class SequentialOptions(HeadOptions):
     name: ClassVar[str] = "mtp_sequential"
 
 
-def _build(options: HeadOptions, provided: Provided) -> LevelDrafter:
-    return LevelDrafter(cast(Levels, options.given(provided)), options.depth, name=options.name)
-
-
-def _family(options: type[HeadOptions], summary: str) -> Family:
-    return Family(
-        name=options.name,
-        summary=summary,
-        options=options,
-        needs=lambda given: given.needs,
-        build=_build,
-        positional="head",
-        requires="a head trained for the target",
-    )
-
-
-EAGLE = _family(EagleOptions, "a trained layer continues the target's last hidden states, token by token (EAGLE)")
-EAGLE3 = _family(Eagle3Options, "a trained layer drafts token by token from three layers of the target (EAGLE-3)")
-MTP = _family(SequentialOptions, "trained modules for the tokens ahead, or one for all, each reading the one before")
+EAGLE = head_family(EagleOptions, "a trained layer goes on from the target's last hidden states, token by token", build)
+EAGLE3 = head_family(Eagle3Options, "a trained layer drafts token by token from three layers of the target", build)
+MTP = head_family(SequentialOptions, "trained modules for the tokens ahead, each reading the one before", build)

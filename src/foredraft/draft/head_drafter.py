@@ -7,18 +7,18 @@ out of the last one is the kind's: `draft/one_pass.py` where one pass says all, 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 
 from foredraft.core.errors import UsageError
 from foredraft.core.heads import Feed, Head
-from foredraft.core.protocols import Ask, Needs, News, Request, Thrift
+from foredraft.core.protocols import AnyDrafter, Ask, Needs, News, Request, Thrift
 from foredraft.core.rules import Logits
 from foredraft.core.tree import EMPTY, DraftTree
-from foredraft.draft.family import Provided
+from foredraft.draft.family import Family, Provided
 from foredraft.draft.head_state import HeadState
 
 # Context rows that wait for the next draft at most: more are fed before, for rows that draft nothing are cheap there.
@@ -48,6 +48,19 @@ class HeadOptions:
         if provided.head is None:
             raise UsageError(f"drafter {self.name!r} needs a trained head: write {self.name}:PATH")
         return provided.head
+
+
+def head_family(options: type[HeadOptions], summary: str, build: Callable[[Any, Provided], AnyDrafter]) -> Family:
+    """The table's line for the drafter of one method."""
+    return Family(
+        name=options.name,
+        summary=summary,
+        options=options,
+        needs=lambda given: given.needs,
+        build=build,
+        positional="head",
+        requires="a head trained for the target",
+    )
 
 
 class HeadDrafter(ABC, Generic[H]):

@@ -7,7 +7,7 @@ of one pass.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 
@@ -15,8 +15,9 @@ from foredraft.core.heads import Feed, Head
 from foredraft.core.protocols import Ask, Query
 from foredraft.core.rules import Logits
 from foredraft.core.tree import ROOT, DraftTree
+from foredraft.draft.family import Provided
 from foredraft.draft.growth import Growth
-from foredraft.draft.head_drafter import HeadDrafter
+from foredraft.draft.head_drafter import HeadDrafter, HeadOptions
 from foredraft.draft.head_state import HeadState
 from foredraft.draft.level_tree import Children, LevelTree
 
@@ -77,3 +78,7 @@ def _query(feed: Feed, growth: Growth | LevelTree, given: list[int]) -> Query:
     parents = tuple(at[growth.parents[node]] for node in growth.frontier)
     given.extend(growth.frontier)
     return Query(feed.cache, tuple(growth.ends), parents)
+
+
+def build(options: HeadOptions, provided: Provided) -> LevelDrafter:
+    return LevelDrafter(cast(Levels, options.given(provided)), options.depth, name=options.name)

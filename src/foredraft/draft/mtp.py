@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from foredraft.draft.family import Family
+from foredraft.draft.head_drafter import head_family
 from foredraft.draft.independent import IndependentOptions, build
 
 
@@ -14,12 +14,4 @@ class Options(IndependentOptions):
     name: ClassVar[str] = "mtp"
 
 
-FAMILY = Family(
-    name=Options.name,
-    summary="heads of one layer each on the target's trunk (multi-token prediction)",
-    options=Options,
-    needs=lambda options: options.needs,
-    build=build,
-    positional="head",
-    requires="a head trained for the target",
-)
+FAMILY = head_family(Options, "heads of one layer each on the target's trunk (multi-token prediction)", build)

@@ -12,6 +12,7 @@ the rows of its own step alone, as in DeepSeek-V3 (2412.19437, section 2.2).
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -26,30 +27,30 @@ from foredraft.heads.layers import Layer, load_named, named, turns, visible
 from foredraft.heads.shapes.layers import Layers
 
 
-class Step(Layer):
+class Step(Layer, ABC):
     """A layer, and how a row enters it."""
 
+    @abstractmethod
     def enter(self, carried: Tensor, embedded: Tensor) -> tuple[Tensor, Tensor]:
         """Both [texts, columns, width] -> what goes past the attention, and what the attention reads."""
-        raise NotImplementedError
 
 
 class Joined(Step):
-    """A matrix makes one vector of both. The subclass says what it is given."""
+    """A matrix makes one vector of both, of the parts that it is given."""
 
     def __init__(self, width: int, shape: Layers, epsilon: float) -> None:
         super().__init__(width, shape, epsilon)
         self.join = nn.Linear(2 * width, width, bias=False)
 
-    def parts(self, carried: Tensor, embedded: Tensor) -> tuple[Tensor, Tensor]:
-        raise NotImplementedError
+    @abstractmethod
+    def parts(self, carried: Tensor, embedded: Tensor) -> tuple[Tensor, Tensor]: ...
 
     def enter(self, carried: Tensor, embedded: Tensor) -> tuple[Tensor, Tensor]:
         x = self.join(torch.cat(self.parts(carried, embedded), dim=-1)).to(carried.dtype)  # also under autocast
         return x, self.attention_norm(x)
 
 
-class StepHead(nn.Module):  # type: ignore[misc]
+class StepHead(nn.Module, ABC):  # type: ignore[misc]
     """vocabulary: [tokens] ids of the target that the head may say, ascending. head: the target's rows for them, which
     are neither trained nor stored. steps: one for all tokens, or one for each."""
 
@@ -60,13 +61,13 @@ class StepHead(nn.Module):  # type: ignore[misc]
         self.register_buffer("head", head, persistent=False)
         self.layers = nn.ModuleList(steps)
 
+    @abstractmethod
     def context(self, hidden: Tensor) -> Tensor:
         """[…, taps, width] of the target -> [… , width] that a context row carries."""
-        raise NotImplementedError
 
+    @abstractmethod
     def said(self, ends: Tensor) -> Tensor:
         """Where rows ended, [… , width] -> what the target's rows of the output head are multiplied with."""
-        raise NotImplementedError
 
     def forward(self, batch: Batch) -> Iterator[Tensor]:
         """Where the rows of each step ended, one after another: `block` of [texts, columns - start, width].

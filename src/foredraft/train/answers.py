@@ -26,6 +26,8 @@ class Answers(Protocol):
     ) -> Iterator[tuple[int, ...]]:
         """The responses in order, the token that ends them included, of at most `most` tokens."""
 
+    def close(self) -> None: ...
+
 
 class EngineAnswers:
     """Plain decoding on the native engine, with the weights and activations that are served."""

@@ -10,37 +10,33 @@ from torch import Tensor
 from foredraft.heads.block import BlockHead
 from foredraft.heads.shapes.block import BlockShape
 from foredraft.train.corpus import Text
-from foredraft.train.recipe import Common, HeadRecipe, layers_of
+from foredraft.train.recipe import HeadRecipe, Layered, layers_of, spread
 from foredraft.train.target import TorchTarget
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(Common):
+class Settings(Layered):
     """taps: three spread over the target as in EAGLE-3 by default. hidden: 0 for twice the target's width. heads: those
     of the target by default."""
 
     block: int = 6
     hard: float = 0.5
     layers: int = 1
-    hidden: int = 0
     rank: int = 64
-    heads: tuple[int, int, int] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.at_least(layers=1, block=2, rank=1, hidden=0)
-        self.in_groups("hidden")
+        self.at_least(layers=1, block=2, rank=1)
 
 
 class BlockRecipe(HeadRecipe):
     method = "block"
 
     def __init__(self, target: TorchTarget, texts: Sequence[Text], settings: Settings, seed: int = 0) -> None:
-        layers = target.about.layers
         shape = BlockShape(
             layers=settings.layers, rank=settings.rank, **layers_of(target, settings.hidden, settings.heads)
         )
-        taps = (min(2, layers - 1), layers // 2, max(layers - 3, 0))
+        taps = spread(target.about.layers)
         super().__init__(target, texts, settings, taps, shape, seed)
 
     def build(self, vocabulary: Tensor, rows: Tensor) -> BlockHead:

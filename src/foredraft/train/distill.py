@@ -28,7 +28,7 @@ from foredraft.train.divergences import divergence, overlap
 from foredraft.train.recipe import chains
 from foredraft.train.student import make_student
 from foredraft.train.student_file import check_written, write_student
-from foredraft.train.target import Columns, TorchTarget
+from foredraft.train.target import Rows, TorchTarget
 
 ROWS = 512  # positions whose laws over the whole vocabulary stand in memory at a time
 
@@ -92,6 +92,11 @@ class DistillRecipe:
     def describe(self, provenance: dict[str, Any]) -> About:
         return replace(self._about, provenance=provenance)
 
+    def noted(self, batches: Sequence[Sequence[Text]]) -> dict[str, float]:
+        """How often a draft drawn at temperature 1 would be accepted, which divergences aim at."""
+        found = [self.overlap(batch) for batch in batches]
+        return {"overlap": round(sum(total for total, _ in found) / max(sum(count for _, count in found), 1), 4)}
+
     def settle(self, batches: Sequence[Sequence[Text]]) -> None:
         """A model keeps nothing but its weights."""
 
@@ -103,12 +108,12 @@ class DistillRecipe:
         chance = random.Random(repr([text.id for text in texts]) + str(self.settings))
         if chance.random() < self.settings.on_policy:
             texts = self._said(texts, chance.getrandbits(31))
-        columns = self.target.columns(texts, ())
-        counts = _counted(columns)
-        states = self._states(columns)[counts]
-        known, total = columns.last[counts], torch.zeros((), device=states.device)
-        for rows, theirs in zip(states.split(ROWS), known.split(ROWS), strict=True):
-            part: Tensor = checkpoint(self._part, rows, theirs, use_reentrant=False)
+        rows = self.target.rows(texts)
+        counts = _counted(rows)
+        states = self._states(rows)[counts]
+        known, total = self.target.last(rows)[counts], torch.zeros((), device=states.device)
+        for own, theirs in zip(states.split(ROWS), known.split(ROWS), strict=True):
+            part: Tensor = checkpoint(self._part, own, theirs, use_reentrant=False)
             total = total + part
         yield total / max(len(states), 1)
 
@@ -120,12 +125,12 @@ class DistillRecipe:
         loss = (1 - self.settings.hard) * self._divergence(p, q).sum()
         return loss + self.settings.hard * F.nll_loss(q, p.argmax(-1), reduction="sum")
 
-    def _states(self, columns: Columns) -> Tensor:
+    def _states(self, rows: Rows) -> Tensor:
         """[texts, columns, width] of the student, what `lm_head` reads."""
         found: Tensor = self.head.model(
-            input_ids=columns.ids.clone(),  # made where nothing could be learnt from it
-            attention_mask=columns.real.long(),
-            position_ids=columns.positions.clone(),
+            input_ids=rows.ids,
+            attention_mask=rows.real.long(),
+            position_ids=rows.positions,
             use_cache=False,
         ).last_hidden_state
         return found
@@ -147,24 +152,24 @@ class DistillRecipe:
 
         A draft reads the text and the drafts before it, which are the text as long as they are accepted.
         """
-        columns = self.target.columns(texts, ())
-        width, block = columns.ids.shape[1], self.settings.block
-        agree = torch.zeros(columns.ids.shape, dtype=torch.bool)
-        for row, states in enumerate(self._states(columns)):
-            guess = self.head.lm_head(states[columns.start : -1]).argmax(-1)
-            agree[row, columns.start : -1] = (guess == columns.ids[row, columns.start + 1 :]).cpu()
-        steps = np.zeros((block, *agree.shape), dtype=bool)
-        for step in range(min(block, width)):
+        rows = self.target.rows(texts)
+        start, width = rows.start, rows.ids.shape[1]
+        agree = torch.zeros(rows.ids.shape, dtype=torch.bool)
+        for row, states in enumerate(self._states(rows)):
+            guess = self.head.lm_head(states[start:-1]).argmax(-1)
+            agree[row, start:-1] = (guess == rows.ids[row, start + 1 :]).cpu()
+        steps = np.zeros((self.settings.block, *agree.shape), dtype=bool)
+        for step in range(min(self.settings.block, width)):
             steps[step, :, : width - step] = agree[:, step:].numpy()
-        return chains(steps, columns.real.cpu().numpy(), columns.start)
+        return chains(steps, rows.real.cpu().numpy(), start)
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def overlap(self, texts: Sequence[Text]) -> tuple[float, int]:
         """The summed probability that a sampled draft is accepted at temperature 1, and over how many positions."""
-        columns = self.target.columns(texts, ())
-        counts, total = _counted(columns), 0.0
-        rows = zip(self._states(columns)[counts].split(ROWS), columns.last[counts].split(ROWS), strict=True)
-        for states, theirs in rows:
+        rows = self.target.rows(texts)
+        counts, total = _counted(rows), 0.0
+        own, known = self._states(rows)[counts], self.target.last(rows)[counts]
+        for states, theirs in zip(own.split(ROWS), known.split(ROWS), strict=True):
             p = F.linear(theirs, self.target.head).float().log_softmax(-1)
             q = self.head.lm_head(states).float().log_softmax(-1)
             total += float(overlap(p, q).sum())
@@ -178,8 +183,8 @@ def distilled(target: TorchTarget, texts: Sequence[Text], settings: Settings, se
     return DistillRecipe(target, student, settings)
 
 
-def _counted(columns: Columns) -> Tensor:
+def _counted(rows: Rows) -> Tensor:
     """[texts, columns]: positions whose next token is one of the response."""
-    counts = torch.zeros_like(columns.real)
-    counts[:, columns.start : -1] = columns.real[:, columns.start + 1 :]
-    return counts & columns.real
+    counts = torch.zeros_like(rows.real)
+    counts[:, rows.start : -1] = rows.real[:, rows.start + 1 :]
+    return counts & rows.real

@@ -17,25 +17,22 @@ from torch.utils.checkpoint import checkpoint
 from foredraft.heads.eagle import EagleHead
 from foredraft.heads.shapes.steps import EagleShape
 from foredraft.train.corpus import Text
-from foredraft.train.recipe import Common, HeadRecipe, layers_of
+from foredraft.train.recipe import HeadRecipe, Layered, layers_of
 from foredraft.train.target import TorchTarget
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(Common):
+class Settings(Layered):
     """block: tokens a chain drafts where training is judged; it learns one. hidden: 0 for twice the target's width.
     noise: the most that is added to a feature. law: what the cross entropy weighs beside the features."""
 
     block: int = 5
-    hidden: int = 0
     noise: float = 0.1
     law: float = 0.1
-    heads: tuple[int, int, int] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.in_groups("hidden")
-        self.at_least(hidden=0, noise=0, law=0)
+        self.at_least(noise=0, law=0)
 
 
 class EagleRecipe(HeadRecipe):

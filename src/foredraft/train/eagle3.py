@@ -16,32 +16,24 @@ from torch.nn import functional as F
 from foredraft.heads.eagle3 import Eagle3Head
 from foredraft.heads.shapes.steps import Eagle3Shape
 from foredraft.train.corpus import Text
-from foredraft.train.recipe import Common, HeadRecipe, Reading, layers_of
+from foredraft.train.recipe import HeadRecipe, Layered, Reading, layers_of, spread
 from foredraft.train.target import TorchTarget
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(Common):
+class Settings(Layered):
     """taps: the third layer, the middle and the third last by default. block: steps that are unrolled. hidden: 0 for
     twice the target's width."""
 
     block: int = 7
     hard: float = 0.0
-    hidden: int = 0
-    heads: tuple[int, int, int] | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.in_groups("hidden")
-        self.at_least(hidden=0)
 
 
 class Eagle3Recipe(HeadRecipe):
     method = "eagle3"
 
     def __init__(self, target: TorchTarget, texts: Sequence[Text], settings: Settings, seed: int = 0) -> None:
-        layers = target.about.layers
-        taps = (min(2, layers - 1), layers // 2, max(layers - 3, 0))
+        taps = spread(target.about.layers)
         shape = Eagle3Shape(**layers_of(target, settings.hidden, settings.heads))
         super().__init__(target, texts, settings, taps, shape, seed)
 

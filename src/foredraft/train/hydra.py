@@ -13,7 +13,7 @@ from torch import Tensor
 from foredraft.heads.hydra import HydraHead
 from foredraft.heads.shapes.hydra import HydraShape
 from foredraft.train.corpus import Text
-from foredraft.train.recipe import Common, HeadRecipe, layers_of
+from foredraft.train.recipe import HeadRecipe, Layered, layers_of
 from foredraft.train.target import TorchTarget
 
 PLUS = {"layers": 4, "prefix": 1, "hard": 0.0}
@@ -21,21 +21,18 @@ PLUS = {"layers": 4, "prefix": 1, "hard": 0.0}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(Common):
+class Settings(Layered):
     """taps: the target's last hidden state. layers: residual blocks of a head. prefix: layers of attention before them,
     0 or 1. hidden: of the prefix layer, 0 for twice the target's width. heads: its heads, the target's by default. own:
     whether each head has a projection of its own."""
 
     layers: int = 1
     prefix: int = 0
-    hidden: int = 0
     own: bool = False
-    heads: tuple[int, int, int] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.at_least(layers=1, prefix=0, hidden=0)
-        self.in_groups("hidden")
+        self.at_least(layers=1, prefix=0)
 
 
 class HydraRecipe(HeadRecipe):

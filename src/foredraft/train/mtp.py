@@ -15,23 +15,16 @@ from foredraft.heads.mtp import MTPHead
 from foredraft.heads.shapes.mtp import MTPShape
 from foredraft.train.corpus import Text
 from foredraft.train.independent import IndependentRecipe
-from foredraft.train.recipe import Common, layers_of
+from foredraft.train.recipe import Layered, layers_of
 from foredraft.train.target import TorchTarget
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(Common):
+class Settings(Layered):
     """taps: what enters the target's last layer. hidden: 0 for as wide as that of the target's own layers. heads: those
     of the target by default."""
 
     decay: float = 1.0
-    hidden: int = 0
-    heads: tuple[int, int, int] | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.at_least(hidden=0)
-        self.in_groups("hidden")
 
 
 class MTPRecipe(IndependentRecipe):

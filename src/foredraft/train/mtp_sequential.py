@@ -15,27 +15,23 @@ from foredraft.core.errors import UsageError
 from foredraft.heads.mtp_sequential import SequentialHead
 from foredraft.heads.shapes.steps import SequentialShape
 from foredraft.train.corpus import Text
-from foredraft.train.recipe import Common, HeadRecipe, layers_of
+from foredraft.train.recipe import HeadRecipe, Layered, layers_of
 from foredraft.train.target import TorchTarget
 
 RECURSIVE, APART = 0.6, 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(Common):
+class Settings(Layered):
     """modules: one for all tokens, or as many as `block`. decay: 0 for that of the paper. hidden: 0 for twice the
     target's width."""
 
     block: int = 4
     decay: float = 0.0
     modules: int = 1
-    hidden: int = 0
-    heads: tuple[int, int, int] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.in_groups("hidden")
-        self.at_least(hidden=0)
         if self.modules not in (1, self.block):
             raise UsageError(
                 f"modules of a head are 1, for all tokens, or {self.block}, one for each, not {self.modules}"

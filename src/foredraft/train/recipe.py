@@ -56,6 +56,20 @@ class Common:
             raise UsageError(f"hard is a share of the loss, from 0 to 1, not {self.hard}")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Layered(Common):
+    """Of a head that has layers like the target's. hidden: width of their gated half, 0 for the method's own choice.
+    heads: of queries, of keys and their size, those of the target by default."""
+
+    hidden: int = 0
+    heads: tuple[int, int, int] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.at_least(hidden=0)
+        self.in_groups("hidden")
+
+
 @dataclass(frozen=True)
 class Reading:
     """Some texts as a head sees them. places: [texts, columns] of the tokens in its vocabulary, -1 for others."""
@@ -129,6 +143,10 @@ class HeadRecipe(ABC):
         tensors = {name: value.detach().float().cpu().numpy() for name, value in self.head.tensors().items()}
         tensors[VOCABULARY] = tensors[VOCABULARY].astype(np.int32)
         write_head(out / "head.safetensors", self.describe(provenance), tensors)
+
+    def noted(self, batches: Sequence[Sequence[Text]]) -> dict[str, float]:
+        """Nothing beside what `accepted` tells."""
+        return {}
 
     def settle(self, batches: Sequence[Sequence[Text]]) -> None:
         """Most heads keep nothing but their weights."""
@@ -231,6 +249,11 @@ def chains(agree: np.ndarray, real: np.ndarray, start: int) -> tuple[int, int, n
             more = min(run + 1, end - at)  # the text ends there
             tokens, passes, at = tokens + more, passes + 1, at + more
     return tokens, passes, by_position
+
+
+def spread(layers: int) -> tuple[int, ...]:
+    """EAGLE-3's three places of a target (2503.01840): near its first layer, in the middle, near its last."""
+    return min(2, layers - 1), layers // 2, max(layers - 3, 0)
 
 
 def layers_of(target: TorchTarget, hidden: int, heads: tuple[int, int, int] | None = None) -> dict[str, Any]:

@@ -64,20 +64,26 @@ def has_gpu() -> bool:
 
 
 @dataclass(frozen=True)
-class Columns:
+class Rows:
     """Texts side by side: prompts end and responses begin at column `start + 1`.
 
-    ids, positions, real: [texts, columns]; hidden: [texts, columns, taps, width]; embedded and last, the final normed
-    states: [texts, columns, width].
+    ids, positions, real: [texts, columns].
     """
 
     ids: Tensor
     positions: Tensor
     real: Tensor
+    start: int
+
+
+@dataclass(frozen=True)
+class Columns(Rows):
+    """What the target makes of them. hidden: [texts, columns, taps, width]; embedded and last, the final normed states:
+    [texts, columns, width]."""
+
     hidden: Tensor
     embedded: Tensor
     last: Tensor
-    start: int
 
 
 class TorchTarget:
@@ -126,13 +132,8 @@ class TorchTarget:
             self.name, config.hidden_size, config.num_hidden_layers, self.tokenizer.size, self._fingerprint
         )
 
-    def columns(self, texts: Sequence[Text], taps: Sequence[int], *, learn: bool = False) -> Columns:
-        """One pass over whole texts. taps: after how many layers hidden states are wanted, 0 to all of them. learn:
-        with gradients, for a target that is trained too."""
-        with torch.enable_grad() if learn else torch.inference_mode():
-            return self._columns(texts, taps)
-
-    def _columns(self, texts: Sequence[Text], taps: Sequence[int]) -> Columns:
+    def rows(self, texts: Sequence[Text]) -> Rows:
+        """Whole texts, before any pass."""
         before, after = max(len(text.prompt) for text in texts), max(len(text.response) for text in texts)
         ids = np.zeros((len(texts), before + after), dtype=np.int64)
         real = np.zeros(ids.shape, dtype=bool)
@@ -141,23 +142,41 @@ class TorchTarget:
             first = before - len(text.prompt)
             ids[row, first : first + len(whole)] = whole
             real[row, first : first + len(whole)] = True
-        tokens, mask = torch.from_numpy(ids).to(self.device), torch.from_numpy(real).to(self.device)
+        mask = torch.from_numpy(real).to(self.device)
         positions = (mask.cumsum(1) - 1).clamp(min=0)
+        return Rows(torch.from_numpy(ids).to(self.device), positions, mask, before - 1)
+
+    def last(self, rows: Rows) -> Tensor:
+        """The final normed states, [texts, columns, width], and nothing else of a pass."""
+        with torch.inference_mode():
+            found: Tensor = self._pass(rows, False).last_hidden_state
+        return found
+
+    def columns(self, texts: Sequence[Text], taps: Sequence[int], *, learn: bool = False) -> Columns:
+        """One pass over whole texts. taps: after how many layers hidden states are wanted, 0 to all of them. learn:
+        with gradients, for a target that is trained too."""
+        with torch.enable_grad() if learn else torch.inference_mode():
+            return self._columns(self.rows(texts), taps)
+
+    def _columns(self, rows: Rows, taps: Sequence[int]) -> Columns:
         entered: list[Tensor] = []  # the final norm: what transformers shows after the last layer is normed already
         seen = self._norm.register_forward_pre_hook(lambda _, args: entered.append(args[0]))
         try:
-            out = self.model.model(
-                input_ids=tokens,
-                attention_mask=mask.long(),
-                position_ids=positions,
-                use_cache=False,
-                output_hidden_states=True,
-            )
+            out = self._pass(rows, True)
         finally:
             seen.remove()
         states = [*out.hidden_states[:-1], entered[0]]
-        hidden = torch.stack([states[tap] for tap in taps], dim=2) if taps else states[0][:, :, None, :][:, :, :0]
-        return Columns(tokens, positions, mask, hidden, states[0], out.last_hidden_state, before - 1)
+        hidden = torch.stack([states[tap] for tap in taps], dim=2)
+        return Columns(rows.ids, rows.positions, rows.real, rows.start, hidden, states[0], out.last_hidden_state)
+
+    def _pass(self, rows: Rows, hidden: bool) -> Any:
+        return self.model.model(
+            input_ids=rows.ids,
+            attention_mask=rows.real.long(),
+            position_ids=rows.positions,
+            use_cache=False,
+            output_hidden_states=hidden,
+        )
 
     @torch.inference_mode()  # type: ignore[untyped-decorator]
     def answer(
@@ -188,3 +207,7 @@ class TorchTarget:
         for row in found[:, before:].tolist():
             end = next((place + 1 for place, token in enumerate(row) if token in self.tokenizer.stop_ids), len(row))
             yield tuple(row[:end])
+
+    def close(self) -> None:
+        """Lets go of the weights."""
+        self.model = self._norm = None

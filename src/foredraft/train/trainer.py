@@ -57,6 +57,9 @@ class Recipe(Protocol):
     def accepted(self, texts: Sequence[Text]) -> tuple[int, int, np.ndarray]:
         """Tokens emitted, passes, and accepted drafts by position, on responses as they stand."""
 
+    def noted(self, batches: Sequence[Sequence[Text]]) -> dict[str, float]:
+        """What else an evaluation tells of a method."""
+
     def settle(self, batches: Sequence[Sequence[Text]]) -> None:
         """What a head keeps beside its weights, measured on held-out texts before it is written."""
 
@@ -169,6 +172,7 @@ class Trainer:
                 more, rounds, accepted = self.recipe.accepted(batch)
                 tokens, passes = tokens + more, passes + rounds
                 by_position = by_position + accepted
+            beside = self.recipe.noted(judged)
         length = tokens / max(passes, 1)
         found = {
             "step": self.step,
@@ -176,6 +180,7 @@ class Trainer:
             "seconds": round(self.spent, 1),
             "loss": round(float(np.mean(losses)), 4) if losses else None,
             "acceptance_length": round(length, 4),
+            **beside,
             "accepted_by_position": [round(float(count) / max(passes, 1), 4) for count in by_position],
         }
         log = self.out / "log.jsonl"
