@@ -62,6 +62,29 @@ def target() -> ToyModel:
     return ToyModel(Tables.random(5, order=2, seed=4, scale=1.0, context=256), context=256)
 
 
+def test_every_module_reads_a_prompt_once(target: ToyModel) -> None:
+    """Before anything is drafted: the paths of a tree would each read it again."""
+    parts, head = steps_of(target, "mtp_sequential", {"modules": 4})
+    counts = [0] * 4
+    run = head.rows.run
+
+    def counted(module: int, feeds: Sequence[Feed], ends: bool) -> Any:
+        counts[module] += sum(len(feed.tokens) for feed in feeds)
+        return run(module, feeds, ends)
+
+    head.rows.run = counted  # type: ignore[method-assign]
+    text = tuple(np.random.default_rng(0).integers(5, size=60).tolist())
+    taps = taps_of(target, text, parts[0].taps)
+    cache = head.open()
+    for begin, end in ((0, 30), (30, 59)):
+        head.score([Feed(cache, text[begin + 1 : end + 1], taps[begin:end], 0)])
+    assert counts == [59, 58, 57, 56]
+    head.score([Feed(cache, (1,), taps[59:60], 4)])
+    queries = Query(cache, (0, 1, 2, 3), (-1, -1, -1, -1))
+    head.level([queries])
+    assert counts[:2] == [60, 58 + 4 * 2]
+
+
 @every_method
 @pytest.mark.parametrize("chunk", [1, 7, 512])
 @pytest.mark.parametrize("held", [0, 30])

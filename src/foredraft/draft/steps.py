@@ -245,7 +245,25 @@ class Apart(StepHead):
             own.tokens.extend(feed.tokens)
             own.ends[0].extend(rows)
             places.append(Place(own, rows[:0], own.length))
+        self._catch_up([own for feed, own in zip(feeds, owners, strict=True) if not feed.block])
         return places, logits
+
+    def _catch_up(self, owners: Sequence[ModuleCache]) -> None:
+        """Feeds every module what waited for it: of a prompt that is a long way, and paths would each go it again."""
+        for module in range(1, self.rows.modules):
+            waiting = [own for own in owners if own.caches[module].length < len(own.tokens) - module]
+            if not waiting:
+                continue
+            fed = []
+            for own in waiting:
+                begin, end = own.caches[module].length, len(own.tokens) - module
+                carried = np.stack(own.ends[module - 1][begin:end])
+                fed.append(Feed(own.caches[module], tuple(own.tokens[begin + module :]), carried, 0))
+            further = module < self.rows.modules - 1  # nobody goes on from where the last one's rows end
+            ends, _ = self.rows.run(module, fed, further)
+            if further:
+                for own, rows in zip(waiting, ends, strict=True):
+                    own.ends[module].extend(rows.copy())
 
     def step(self, paths: Sequence[tuple[Place, int]]) -> tuple[list[Place], Logits]:
         """Feeds a module what waited for it, then the rows whose tokens were drafted, which no cache keeps."""
