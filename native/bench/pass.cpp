@@ -2,11 +2,13 @@
 // runs where there is none, as on a borrowed machine with another instruction set.
 //
 //   pass [--shape smollm2|qwen2.5-coder-1.5b] [--isa auto] [--threads 2] [--rows 1,2,4,8,16] [--context 256]
-//        [--passes 30] [--kernels [--outputs 256] [--inputs 1536]]
+//        [--passes 30] [--parts] [--kernels [--outputs 256] [--inputs 1536]]
 //
 // Rows are chains and random trees in turn, every row's best token is found, and the reading of as many bytes as a
-// plain step needs is timed between. Prints one JSON object. --kernels: the products of one matrix alone instead, in
-// GMAC/s by type and rows: with few outputs from the caches, with many from memory, as a pass reads them.
+// plain step needs is timed between. Prints one JSON object. --parts: beside it what only the products of such a pass
+// take, matrix by matrix and with a barrier after each, what the barriers of a pass take when nobody is late, and what is
+// left of the pass. --kernels: the products of one matrix alone instead, in GMAC/s by type and rows: with few outputs
+// from the caches, with many from memory, as a pass reads them.
 
 #include <algorithm>
 #include <chrono>
@@ -17,6 +19,7 @@
 
 #include "engine.hpp"
 #include "formats.hpp"
+#include "products.hpp"
 #include "stream.hpp"
 #include "tiles.hpp"
 
@@ -28,7 +31,7 @@ using Clock = std::chrono::steady_clock;
 struct Options {
   std::string shape = "smollm2", isa = "auto", rows = "1,2,4,8,16";
   int threads = 2, context = 256, passes = 30, outputs = 256, inputs = 1536;
-  bool kernels = false;
+  bool kernels = false, parts = false;
 };
 
 struct Shape {
@@ -134,6 +137,92 @@ Ask ask_of(Cache& cache, int rows, bool tree, int vocabulary, check::Random& ran
   return ask;
 }
 
+// The products of a pass of so many rows and nothing else of it.
+class ProductsOnly {
+ public:
+  ProductsOnly(const Weights& weights, const Kernels& kernels, size_t rows, Pool& pool)
+      : weights_(weights), kernels_(kernels), pool_(pool), products_{kernels, Activations::int8} {
+    const Config& c = weights.config;
+    lay(width_, rows, c.width);
+    lay(mixed_, rows, c.heads * c.head_size);
+    lay(hidden_, rows, c.hidden);
+  }
+
+  // Seconds of each part, in the order of PARTS; heads: whether the output head is one of them.
+  static constexpr const char* PARTS[] = {"query_key_value", "out", "gate_up", "down", "head", "barriers"};
+  std::vector<double> run(bool head) {
+    return {
+        over([&](Worker& w, const Layer& l) { products_.multiply(w, {l.query.get(), l.key.get(), l.value.get()}, width_, nothing); }),
+        over([&](Worker& w, const Layer& l) { products_.multiply(w, {l.out.get()}, mixed_, nothing); }),
+        over([&](Worker& w, const Layer& l) { gate_up(w, l); }),
+        over([&](Worker& w, const Layer& l) { products_.multiply(w, {l.down.get()}, hidden_, nothing); }),
+        !head ? 0 : walked([&](Worker& w) { products_.multiply(w, {weights_.head.get()}, width_, nothing); }),
+        over([&](Worker& w, const Layer&) { for (int turn = 0; turn < 8; ++turn) w.barrier(); })};
+  }
+
+ private:
+  static void nothing(size_t, size_t, size_t, float*) {}
+
+  void lay(Tiles& tiles, size_t rows, int inputs) {
+    tiles.lay(rows, inputs, ~FLOATS, false, 1);
+    const std::vector<float> row(size_t(inputs), 0.5f);
+    for (size_t at = 0; at < rows; ++at)
+      kernels_.quantise(row.data(), inputs, tiles.of(at).tile, int(at - tiles.of(at).first), 0);
+  }
+
+  void gate_up(Worker& worker, const Layer& l) {
+    worker.each(l.gate->panels(), 2, [&](size_t panel) {
+      alignas(64) float out[TILE * PANEL];
+      for (const Placed& at : width_.placed())
+        for (const Packed* matrix : {l.gate.get(), l.up.get()})
+          kernels_.product[int(matrix->kind)](matrix->panel(panel), int64_t(matrix->inputs), at.tile, out);
+    });
+  }
+
+  double walked(const auto& body) {
+    return timed([&] {
+      pool_.run([&](Worker& worker) {
+        kernels_.begin();
+        body(worker);
+        kernels_.end();
+      });
+    });
+  }
+  double over(const auto& body) {
+    return walked([&](Worker& worker) {
+      for (const Layer& l : weights_.layers) body(worker, l);
+    });
+  }
+
+  const Weights& weights_;
+  const Kernels& kernels_;
+  Pool& pool_;
+  Products products_;
+  Tiles width_, mixed_, hidden_;
+};
+
+// passes: seconds of whole passes by rows, and under the size of the prompt that of one without the head.
+void print_parts(const Options& options, const Weights& weights, Isa isa, Pool& pool, const std::map<int, double>& passes) {
+  std::printf(", \"parts_ms\": {");
+  for (auto at = passes.begin(); at != passes.end(); ++at) {
+    ProductsOnly only(weights, kernels_of(isa), size_t(at->first), pool);
+    std::vector<std::vector<double>> found;
+    for (int turn = 0; turn < std::max(3, options.passes / (1 + at->first / 16)); ++turn) {
+      const std::vector<double> one = only.run(at->first <= 16);
+      found.resize(one.size());
+      for (size_t part = 0; part < one.size(); ++part) found[part].push_back(one[part]);
+    }
+    std::printf("%s\"%d\": {", at == passes.begin() ? "" : ", ", at->first);
+    double left = at->second;
+    for (size_t part = 0; part < found.size(); ++part) {
+      std::printf("\"%s\": %.2f, ", ProductsOnly::PARTS[part], median(found[part]) * 1e3);
+      left -= median(found[part]);
+    }
+    std::printf("\"else\": %.2f}", left * 1e3);
+  }
+  std::printf("}");
+}
+
 int passes(const Options& options, Isa isa) {
   auto pool = std::make_shared<Pool>(options.threads);
   Maker maker(*pool);
@@ -176,7 +265,14 @@ int passes(const Options& options, Isa isa) {
   std::printf("}, \"flatness\": {");
   for (size_t i = 0; i < counts.size(); ++i)
     std::printf("%s\"%d\": %.2f", i ? ", " : "", counts[i], median(seconds[counts[i]]) / std::max(one, floor));
-  std::printf("}, \"of_memory_speed\": %.2f}\n", floor / one);
+  std::printf("}, \"of_memory_speed\": %.2f", floor / one);
+  if (options.parts) {
+    std::map<int, double> whole;
+    for (int rows : counts) whole[rows] = median(seconds[rows]);
+    if (options.context % 512 == 0 && options.context) whole[512] = prompt / (options.context / 512);
+    print_parts(options, *weights, isa, *pool, whole);
+  }
+  std::printf("}\n");
   return 0;
 }
 
@@ -229,8 +325,8 @@ Options parse(int count, char** words) {
   Options options;
   for (int at = 1; at < count; ++at) {
     const std::string word = words[at];
-    if (word == "--kernels") {
-      options.kernels = true;
+    if (word == "--kernels" || word == "--parts") {
+      (word == "--kernels" ? options.kernels : options.parts) = true;
       continue;
     }
     const char* value = at + 1 < count ? words[++at] : "";

@@ -43,7 +43,7 @@ void bind_packed(nb::module_& module) {
           nb::arg("kind"), nb::arg("outputs"), nb::arg("inputs"), nb::arg("stored"), nb::arg("pool"),
           "Packs a tensor as a GGUF file stores it. ValueError for what does not fit, ArithmeticError for a scale that is "
           "not a finite number.")
-      .def_prop_ro("nbytes", [](const Packed& p) { return p.data.size(); })
+      .def_prop_ro("nbytes", [](const Packed& p) { return p.nbytes(); })
       .def_prop_ro("kind", [](const Packed& p) { return std::string(layout_of(p.kind).name); })
       .def(
           "expand",
@@ -72,8 +72,9 @@ void bind_model(nb::module_& module) {
 #define PART(name) .def_rw(#name, &Layer::name)
       PART(query) PART(key) PART(value) PART(out) PART(gate) PART(up) PART(down) PART(attention_norm) PART(hidden_norm)
       PART(query_norm) PART(key_norm) PART(after_attention_norm) PART(after_hidden_norm) PART(query_bias) PART(key_bias)
-      PART(value_bias) PART(out_bias) PART(frequencies) PART(window);
+      PART(value_bias) PART(out_bias) PART(frequencies) PART(window)
 #undef PART
+      .def("pair", &pair, "Lays gate and up out as a pass reads them; for layers that come one by one.");
 
   nb::class_<Config>(module, "Config", "Sizes and choices of an architecture.")
       .def(nb::init<>())

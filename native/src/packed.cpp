@@ -176,7 +176,7 @@ bool pack_panel(const Packed& to, size_t panel, const uint8_t* stored) {
   bool finite = true;
   for (int lane = 0; lane < PANEL && panel * PANEL + size_t(lane) < to.outputs; ++lane) {
     const uint8_t* from = stored + (panel * PANEL + size_t(lane)) * row_bytes;
-    uint8_t* at = to.data.data() + panel * to.panel_bytes;
+    uint8_t* at = to.data.data() + panel * to.stride;
     for (size_t k = 0; k < to.inputs; k += size_t(layout.block), from += layout.block_bytes) {
       Block block;
       uint8_t* group[SUPER];
@@ -192,7 +192,7 @@ bool pack_panel(const Packed& to, size_t panel, const uint8_t* stored) {
 
 bool pack_floats(const Packed& to, size_t panel, const uint8_t* stored) {
   const size_t width = size_t(layout_of(to.kind).block_bytes);
-  uint8_t* at = to.data.data() + panel * to.panel_bytes;
+  uint8_t* at = to.data.data() + panel * to.stride;
   bool finite = true;
   for (size_t lane = 0; lane < PANEL && panel * PANEL + lane < to.outputs; ++lane) {
     const uint8_t* from = stored + (panel * PANEL + lane) * to.inputs * width;
@@ -267,8 +267,8 @@ std::shared_ptr<Packed> pack(Kind kind, size_t outputs, size_t inputs, const uin
   packed->kind = kind;
   packed->outputs = outputs;
   packed->inputs = inputs;
-  packed->panel_bytes = panel_size(layout, inputs);
-  packed->data = Buffer(packed->panels() * packed->panel_bytes);
+  packed->panel_bytes = packed->stride = panel_size(layout, inputs);
+  packed->data = Buffer(packed->nbytes());
   std::atomic<bool> finite{true};
   pool.run([&](Worker& worker) {
     worker.each(packed->panels(), 4, [&](size_t panel) {

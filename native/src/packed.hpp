@@ -44,10 +44,12 @@ Kind kind_named(const std::string& name);
 struct Packed {
   Kind kind = Kind::F32;
   size_t outputs = 0, inputs = 0, panel_bytes = 0;
+  size_t stride = 0;  // bytes from a panel to the next, between which those of another matrix may stand
   Buffer data;
 
   size_t panels() const { return (outputs + PANEL - 1) / PANEL; }
-  const uint8_t* panel(size_t index) const { return data.data() + index * panel_bytes; }
+  const uint8_t* panel(size_t index) const { return data.data() + index * stride; }
+  size_t nbytes() const { return panels() * panel_bytes; }
   // Decodes one output to f32: exactly what the file's format says it is.
   void row(size_t output, float* values) const;
 };

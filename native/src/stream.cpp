@@ -5,14 +5,14 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
-#include <memory>
-#include <new>
 #include <stdexcept>
 #include <thread>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
+
+#include "buffer.hpp"
 
 namespace foredraft {
 namespace {
@@ -67,10 +67,6 @@ Sum widest([[maybe_unused]] Isa isa) {
   return sum_portable;
 }
 
-struct Release {
-  void operator()(std::byte* data) const { ::operator delete[](data, std::align_val_t(BLOCK)); }
-};
-
 // Part `number` of `of`: blocks shared out as evenly as can be.
 struct Part {
   std::size_t begin, size;
@@ -100,10 +96,12 @@ std::vector<double> read_bandwidth(std::size_t bytes, int threads, int repeats, 
   if (bytes < BLOCK || threads < 1 || repeats < 1)
     throw std::invalid_argument("bandwidth is read of at least 512 bytes, with at least 1 thread, at least once");
   const std::size_t whole = bytes / BLOCK * BLOCK;
-  std::unique_ptr<std::byte, Release> data((std::byte*)::operator new[](whole, std::align_val_t(BLOCK)));
+  // On large pages where there are any, as the weights are: small ones would be waited for.
+  Buffer memory(std::max(whole, Buffer::LARGE));
+  std::byte* data = memory.as<std::byte>();
   everywhere(threads, [&](int number) {
     const Part part(whole, number, threads);
-    std::memset(data.get() + part.begin, number + 1, part.size);
+    std::memset(data + part.begin, number + 1, part.size);
   });
   const Sum sum = widest(isa);
   std::vector<double> found;
@@ -112,7 +110,7 @@ std::vector<double> read_bandwidth(std::size_t bytes, int threads, int repeats, 
     const auto begun = std::chrono::steady_clock::now();
     everywhere(threads, [&](int number) {
       const Part part(whole, number, threads);
-      sums[number] = sum(data.get() + part.begin, part.size);
+      sums[number] = sum(data + part.begin, part.size);
     });
     const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - begun;
     // So that no compiler and no kernel can leave out a part of the reading.

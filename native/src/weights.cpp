@@ -1,7 +1,9 @@
 #include "weights.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <iterator>
 #include <map>
 #include <set>
 #include <stdexcept>
@@ -50,6 +52,37 @@ void layer(const Layer& l, const Config& c, int entering, const std::string& at)
   if (l.window < 0) refuse(at + "window is negative");
 }
 
+// Matrices that lie panel by panel in turn.
+using Unit = std::vector<Matrix*>;
+
+size_t bytes_of(const Unit& unit) {
+  size_t bytes = 0;
+  for (const Matrix* m : unit) bytes += (*m)->nbytes();
+  return bytes;
+}
+
+bool paired(const Packed& m) { return m.stride != m.panel_bytes; }
+bool pairs(const Layer& l) {
+  return l.gate && l.up && l.gate != l.up && l.gate->panels() == l.up->panels() && !paired(*l.gate) && !paired(*l.up);
+}
+
+// Copies a unit into a buffer from `offset` on.
+void lay(const Unit& unit, const std::shared_ptr<const Buffer>& whole, size_t offset) {
+  size_t stride = 0;
+  for (const Matrix* m : unit) stride += (*m)->panel_bytes;
+  for (Matrix* m : unit) {
+    const Packed& from = **m;
+    auto to = std::make_shared<Packed>();
+    to->kind = from.kind, to->outputs = from.outputs, to->inputs = from.inputs;
+    to->panel_bytes = from.panel_bytes, to->stride = stride;
+    to->data = Buffer(whole, offset, (from.panels() - 1) * stride + from.panel_bytes);
+    for (size_t panel = 0; panel < from.panels(); ++panel)
+      std::memcpy(to->data.data() + panel * stride, from.panel(panel), from.panel_bytes);
+    offset += from.panel_bytes;
+    *m = std::move(to);
+  }
+}
+
 }  // namespace
 
 size_t Weights::nbytes() const {
@@ -57,7 +90,7 @@ size_t Weights::nbytes() const {
   for (const Layer& l : layers)
     for (const Matrix& m : {l.query, l.key, l.value, l.out, l.gate, l.up, l.down}) seen.insert(m.get());
   size_t total = 0;
-  for (const Packed* packed : seen) total += packed ? packed->data.size() : 0;
+  for (const Packed* packed : seen) total += packed ? packed->nbytes() : 0;
   return total;
 }
 
@@ -85,34 +118,45 @@ void check(const Weights& w) {
   for (size_t i = 0; i < w.layers.size(); ++i) layer(w.layers[i], c, i ? 0 : c.entering, "layer " + std::to_string(i) + " ");
 }
 
+void pair(Layer& layer) {
+  Unit unit{&layer.gate, &layer.up};
+  if (!pairs(layer) || bytes_of(unit) < Buffer::LARGE) return;
+  lay(unit, std::make_shared<const Buffer>(bytes_of(unit)), 0);
+}
+
 void gather(Weights& w) {
-  std::vector<Matrix*> small;
-  auto see = [&](Matrix& m) {
-    if (m->data.size() < Buffer::LARGE) small.push_back(&m);
-  };
-  for (Layer& l : w.layers)
-    for (Matrix* m : {&l.query, &l.key, &l.value, &l.out, &l.gate, &l.up, &l.down}) see(*m);
-  see(w.embedding);
-  see(w.head);
-  auto lines = [](size_t bytes) { return (bytes + 63) / 64 * 64; };
-  size_t total = 0;
-  std::map<const Packed*, size_t> places;
-  for (Matrix* m : small)
-    if (places.emplace(m->get(), total).second) total += lines((*m)->data.size());
-  const auto whole = std::make_shared<const Buffer>(total);
-  std::map<const Packed*, Matrix> copies;  // a matrix that the model uses twice stays one
-  for (Matrix* m : small) {
-    Matrix& copy = copies[m->get()];
-    if (!copy) {
-      const Packed& from = **m;
-      auto to = std::make_shared<Packed>();
-      to->kind = from.kind, to->outputs = from.outputs, to->inputs = from.inputs, to->panel_bytes = from.panel_bytes;
-      to->data = Buffer(whole, places[m->get()], from.data.size());
-      std::memcpy(to->data.data(), from.data.data(), from.data.size());
-      copy = std::move(to);
-    }
+  std::vector<Unit> units, small;
+  for (Layer& l : w.layers) {
+    for (Matrix* m : {&l.query, &l.key, &l.value, &l.out}) units.push_back({m});
+    pair(l);
+    if (pairs(l)) units.push_back({&l.gate, &l.up});
+    else if (!paired(*l.gate)) units.insert(units.end(), {{&l.gate}, {&l.up}});
+    units.push_back({&l.down});
   }
-  for (Matrix* m : small) *m = copies[m->get()];
+  units.insert(units.end(), {{&w.embedding}, {&w.head}});
+  std::copy_if(units.begin(), units.end(), std::back_inserter(small), [](const Unit& unit) { return bytes_of(unit) < Buffer::LARGE; });
+
+  using Seen = std::vector<const Packed*>;
+  const auto seen_of = [](const Unit& unit) {
+    Seen seen;
+    for (const Matrix* m : unit) seen.push_back(m->get());
+    return seen;
+  };
+  size_t total = 0;
+  std::map<Seen, size_t> places;
+  for (const Unit& unit : small)
+    if (places.emplace(seen_of(unit), total).second) total += (bytes_of(unit) + 63) / 64 * 64;
+  const auto whole = std::make_shared<const Buffer>(total);
+  std::map<Seen, std::vector<Matrix>> copies;  // a matrix that the model uses twice stays one
+  for (const Unit& unit : small) {
+    const Seen seen = seen_of(unit);
+    std::vector<Matrix>& copy = copies[seen];
+    if (copy.empty()) {
+      lay(unit, whole, places[seen]);
+      for (const Matrix* m : unit) copy.push_back(*m);
+    }
+    for (size_t i = 0; i < unit.size(); ++i) *unit[i] = copy[i];
+  }
 }
 
 }  // namespace foredraft

@@ -45,8 +45,12 @@ struct Weights {
 // Throws std::invalid_argument, naming the part, where shapes do not fit together.
 void check(const Weights& weights);
 
-// Copies the matrices that are too small for large pages, one after another in the order of a pass, into one buffer that
-// is not: a pass over thousands of small pages waits for their addresses.
+// Lays gate and up panel by panel in turn, as a pass multiplies with them: one stream of memory is faster than two. Where
+// layers come one by one this holds no more than one of them twice, and gather leaves it as it is.
+void pair(Layer& layer);
+
+// Lays out the matrices of a pass in its order. Those that are too small for large pages go into one buffer that is not,
+// one after another: a pass over thousands of small pages waits for their addresses.
 void gather(Weights& weights);
 
 }  // namespace foredraft

@@ -21,7 +21,7 @@ bool equal(float one, float other) { return one + 0.0f == other + 0.0f; }
 void reads_back(Kind kind, size_t outputs, size_t inputs, Pool& pool, Random& random) {
   const std::vector<uint8_t> stored = random_stored(kind, outputs, inputs, random);
   const auto packed = pack(kind, outputs, inputs, stored.data(), stored.size(), pool);
-  CHECK(packed->data.size() == packed->panels() * packed->panel_bytes, layout_of(kind).name);
+  CHECK(packed->data.size() == packed->nbytes(), layout_of(kind).name);
   std::vector<float> row(inputs);
   for (size_t o = 0; o < outputs; ++o) {
     packed->row(o, row.data());
@@ -116,6 +116,17 @@ void buffers() {
   CHECK(part.data()[127] == 7, "and outlives its name");
 }
 
+bool equal_rows(const Packed& a, const Packed& b) {
+  std::vector<float> one(a.inputs), other(b.inputs);
+  bool equal = a.outputs == b.outputs && a.inputs == b.inputs;
+  for (size_t output = 0; equal && output < a.outputs; ++output) {
+    a.row(output, one.data());
+    b.row(output, other.data());
+    equal = same(one, other);
+  }
+  return equal;
+}
+
 // Gathered matrices say what they said before, and one that is used twice stays one.
 void gathering(Pool& pool, Random& random) {
   const auto made = [&](int outputs, int inputs) -> Matrix {
@@ -140,6 +151,35 @@ void gathering(Pool& pool, Random& random) {
   CHECK(moved.query != layer.query && moved.down->data.size() == layer.down->data.size(), "moved");
   CHECK(same(moved.down->data.data(), layer.down->data.data(), layer.down->data.size()), "bytes");
   CHECK(moved.key->data.data() > moved.query->data.data() && moved.key->outputs == 16, "in order");
+  CHECK(moved.up->panel(0) == moved.gate->panel(0) + moved.gate->panel_bytes, "gate and up in turn");
+  CHECK(equal_rows(*moved.up, *layer.up) && equal_rows(*moved.gate, *layer.gate), "what they say");
+}
+
+// Pairs too large to be gathered, those of which one is missing, and those that are not of one size.
+void pairing(Pool& pool, Random& random) {
+  const auto made = [&](size_t outputs, size_t inputs) -> Matrix {
+    const std::vector<uint8_t> stored = random_stored(Kind::Q8_0, outputs, inputs, random);
+    return pack(Kind::Q8_0, outputs, inputs, stored.data(), stored.size(), pool);
+  };
+  Layer layer;
+  pair(layer);
+  const Matrix gate = layer.gate = made(1600, 1024);
+  pair(layer);
+  CHECK(layer.gate == gate, "alone");
+  layer.up = made(1584, 1024);
+  pair(layer);
+  CHECK(layer.gate == gate, "of another size");
+  const Matrix up = layer.up = made(1600, 1024);
+  pair(layer);
+  CHECK(layer.gate != gate && layer.gate->panel(1) == layer.up->panel(0) + layer.up->panel_bytes, "in turn");
+  CHECK(equal_rows(*layer.up, *up) && equal_rows(*layer.gate, *gate), "what they say");
+  CHECK(layer.up->nbytes() == up->nbytes(), "bytes", layer.up->nbytes());
+  const Matrix paired = layer.gate;
+  pair(layer);
+  CHECK(layer.gate == paired, "once");
+  layer.gate = layer.up = up;
+  pair(layer);
+  CHECK(layer.gate == up, "one matrix twice");
 }
 
 }  // namespace
@@ -150,6 +190,7 @@ int main() {
   Random random(9);
   Pool pool(2);
   gathering(pool, random);
+  pairing(pool, random);
   for (bool flush : {true, false}) {
     const Arithmetic arithmetic(flush);
     for (int k = 0; k < KINDS; ++k) {

@@ -69,6 +69,7 @@ def assemble(shape: Shape, tensors: Tensors, names: Names, reduced: Reduced | No
         layer = _native.Layer()
         for part, name in names.matrices.items():
             setattr(layer, part, tensors.matrix(name.format(number)))
+        layer.pair()
         for part, name in names.vectors.items():
             if name.format(number) in tensors:
                 setattr(layer, part, tensors.vector(name.format(number)))
