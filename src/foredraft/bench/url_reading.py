@@ -28,7 +28,7 @@ class Endless(RuntimeError):
 class Reading:
     """One answer under way. arrivals: seconds, as given, of every piece that brought text.
 
-    ended: seconds, as given, of the last event. tokens, prompt_tokens: as the server counts them; None where it does not.
+    ended: the same of the last event. tokens, prompt_tokens: as the server counts them; None where it does not.
     """
 
     max_tokens: int
