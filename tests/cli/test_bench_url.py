@@ -327,7 +327,7 @@ def test_a_run_goes_on_and_asks_again_what_failed(suite: Path, capsys: Capture, 
         [found] = measured(url, suite, capsys, "--out", out, status=1)["runs"]
         assert (found["failures"], found["not_asked"]) == ({"status": 2}, 1)
         told.answer = well(PIECES, tokens=6)
-        [found] = measured(url, suite, capsys, "--out", out)["runs"]
+        [found] = measured(url, suite, capsys, "--out", out, "--timeout", "9")["runs"]
         assert (found["failures"], found["completed"], found["not_asked"]) == ({"status": 2}, 3, 0)
         asked = len(told.asked)
         [again] = measured(url, suite, capsys, "--out", out)["runs"]
@@ -372,6 +372,12 @@ def test_tables_and_words(suite: Path, capsys: Capture) -> None:
     assert "at a time" in out
     assert "With 1 at a time 1 failed: 1 an error status." in out
     assert "says nothing of speculation" in out
+
+
+def test_who_waited_in_vain_is_told_how_to_wait_longer(suite: Path, capsys: Capture) -> None:
+    with serving(Told(stalls)) as url:
+        assert run(words(url, suite, "--timeout", "0.3")) == 1
+    assert "With --timeout above 0.3 s they are waited for longer" in capsys.readouterr().out
 
 
 def test_an_interrupted_run_keeps_what_it_has_even_beside_a_stalled_server(suite: Path, tmp_path: Path) -> None:
