@@ -10,7 +10,7 @@ from foredraft.bench.report import PRECISE
 from foredraft.bench.sweep import ADVICE, NEAR
 from foredraft.draft.family import LENGTH
 
-FEW = 5  # prompts of a task, below which an interval misses the truth in a sixth of the cases or more
+FEW = 5  # prompts of a task, below which an interval misses the truth in one case of seven or more
 SPARSE = 0.95  # a drafter with drafts in fewer of its rounds is not what the formula has in mind
 
 
