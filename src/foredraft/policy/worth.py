@@ -1,4 +1,10 @@
-"""Whether asking a source pays: the tokens its drafts add, beside what others drafted, less the time it takes."""
+"""Whether asking a source pays: the tokens its drafts add, beside what others drafted, less the time it takes.
+
+A source is held to pay once it was shown to. What asking brought is averaged on two levels, as acceptance is: what a
+tenant's requests have shown, and on top of it this request; and apart by how strong the others were. Where little was
+seen it is thought to add no more than beside weaker ones, so it is tried where it would add the most, and where that is
+in vain nowhere else. Trying is paid for by a small share of the time, all requests of a tenant together.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +21,14 @@ ACCEPTANCE_MEMORY = 100.0
 LEAST_MODESTY = 0.1
 # A source is judged apart by how much the others have drafted: expected tokens accepted of it.
 STRENGTHS = (0.3, 0.8, 1.6, 3.2)
-# Trials after which a source that does not pay is left alone, and rounds until it is tried again: doubled each time, up
-# to where trying takes this share of the time.
-TRIALS = 4
-PATIENCE = 2
+# Times a new source is asked before it is judged; rounds it waits for one in which the others have found nothing.
+TRIALS = 5
+WAIT = 8
+# Times asked that what is known before counts for.
+PRIOR = 3.0
+# Rounds until a source that does not pay is tried again: doubled each time, and as many as make trying take this share
+# of the time at most.
+PATIENCE = 4
 TRYING = 0.005
 # Tokens a round that a source is hoped to add before anything was seen.
 HOPE = 0.5
@@ -27,25 +37,46 @@ ACCOUNT_MEMORY = 40.0
 TOLD = 6
 
 
-@dataclass
-class Verdict:
-    """What asking brought at one strength of the others. net: tokens beyond what its seconds bring otherwise."""
+@dataclass(slots=True)
+class Mean:
+    """Of what asking brought. asked: times."""
 
     net: float = 0.0
     asked: int = 0
-    idle: int = 0
-    patience: int = PATIENCE
 
-    @property
-    def pays(self) -> bool:
-        return self.asked < TRIALS or self.net > 0
-
-    def add(self, net: float, surprising: bool) -> None:
-        """surprising: more came true than was expected, so one that does not pay is tried once more at once."""
+    def add(self, net: float) -> None:
         self.asked += 1
         self.net += (net - self.net) / min(self.asked, MEMORY)
-        self.patience = PATIENCE if self.pays else 2 * self.patience
-        self.idle = self.patience if surprising else 0
+
+    def estimate(self, prior: float) -> float:
+        seen = min(self.asked, MEMORY)
+        return (seen * self.net + PRIOR * prior) / (seen + PRIOR)
+
+
+@dataclass
+class Gains:
+    """Tokens a round that a source adds beyond what its seconds bring otherwise, by how strong the others are.
+
+    below: where the estimates start from; without it, from nothing added.
+    """
+
+    below: Gains | None = None
+    means: list[Mean] = field(default_factory=lambda: [Mean() for _ in range(len(STRENGTHS) + 1)])
+
+    @property
+    def asked(self) -> int:
+        return sum(mean.asked for mean in self.means)
+
+    def expected(self, place: int) -> float:
+        prior = self.below.expected(place) if self.below is not None else 0.0
+        if place:
+            prior = min(prior, self.expected(place - 1))
+        return self.means[place].estimate(prior)
+
+    def add(self, place: int, net: float) -> None:
+        self.means[place].add(net)
+        if self.below is not None:
+            self.below.add(place, net)
 
 
 @dataclass
@@ -55,6 +86,7 @@ class Worth:
 
     balance: tokens a round beyond what its seconds, all of them, bring otherwise; told: of how many rounds it tells.
     modesty: log of its chances as they come true / log of those it claims; below 1 for one that claims too little.
+    idle, patience: rounds since it was asked where it does not pay, and how many that should be.
     """
 
     seconds: float = 0.0
@@ -66,23 +98,29 @@ class Worth:
     acceptance: Tally = field(default_factory=Tally)
     balance: float = 0.0
     told: int = 0
-    verdicts: dict[int, Verdict] = field(default_factory=dict)
+    gains: Gains = field(default_factory=Gains)
+    idle: int = 0
+    patience: int = PATIENCE
 
-    def wanted(self, strength: float, plain: float, joining: float = 0.0) -> bool:
+    def wanted(self, gains: Gains, strength: float, plain: float, joining: float = 0.0) -> bool:
         """Whether to ask, given the tokens expected of what others drafted; now and then to find out.
 
-        plain: seconds of a pass of one row, which tell how often finding out is cheap. joining: seconds in which it
-        would have to catch up with the text first.
+        gains: this request's. plain: seconds of a pass of one row, which tell how often finding out is cheap. joining:
+        seconds in which it would have to catch up with the text first.
         """
-        verdict = self._verdict(strength)
-        verdict.idle += 1
-        patience = max(min(verdict.patience, self.seconds / (TRYING * plain)), joining / (TRYING * plain))
-        return verdict.pays or verdict.idle > patience
+        place = place_of(strength)
+        self.idle += 1
+        if self.gains.asked < TRIALS:
+            return place == 0 or self.idle > WAIT
+        if gains.expected(place) > 0:
+            return True
+        patience = max(min(self.patience, self.seconds / (TRYING * plain)), joining / (TRYING * plain))
+        return self.idle > patience
 
-    def gain(self, strength: float) -> float:
+    def gain(self, gains: Gains, strength: float) -> float:
         """Tokens a round that it adds, beyond what its seconds bring otherwise; a hope where little was seen."""
-        verdict = self._verdict(strength)
-        return verdict.net if verdict.asked >= TRIALS else max(HOPE, verdict.net)
+        expected = gains.expected(place_of(strength))
+        return expected if self.gains.asked >= TRIALS else max(HOPE, expected)
 
     def claimed(self, chance: float) -> float:
         """What it claims of a path that has this chance."""
@@ -116,14 +154,19 @@ class Worth:
             self.step += (step - self.step) * (weight if self.step else 1.0)
         return asked
 
-    def earned(self, strength: float, net: float, surprising: bool = False, rate: float = 0.0) -> None:
+    def earned(self, gains: Gains, strength: float, net: float, rate: float = 0.0) -> None:
         """What a round in which it was asked brought, others being so strong, beyond its seconds for being asked."""
         self._account(net - rate * self.rest)
-        self._verdict(strength).add(net, surprising)
-
-    def _verdict(self, strength: float) -> Verdict:
-        return self.verdicts.setdefault(bisect_left(STRENGTHS, strength), Verdict())
+        place = place_of(strength)
+        gains.add(place, net)
+        self.patience = PATIENCE if gains.expected(place) > 0 else 2 * self.patience
+        self.idle = 0
 
     def _account(self, net: float) -> None:
         self.told += 1
         self.balance += (net - self.balance) / min(self.told, ACCOUNT_MEMORY)
+
+
+def place_of(strength: float) -> int:
+    """The class of what other sources have drafted."""
+    return bisect_left(STRENGTHS, strength)
