@@ -20,7 +20,7 @@ from foredraft.core.tree import EMPTY, ROOT, DraftTree
 from foredraft.policy.acceptance import Acceptance, Trait, traits_of
 from foredraft.policy.cost import Choice, best_nodes, chain_length
 from foredraft.policy.curve import Curve
-from foredraft.policy.worth import ACCEPTANCE_MEMORY, Gains, Worth
+from foredraft.policy.worth import ACCEPTANCE_MEMORY, Brought, Gains, Worth
 
 MOST = 32  # nodes that are scored at most
 DEPTH = 24
@@ -38,7 +38,7 @@ BORDER = 0.5
 FIRST_ROUNDS, EVERY = 16, 4
 # Tokens behind from which on a source has to catch up first, and tokens that a text is expected to have.
 BEHIND, TEXT = 16, 64
-# What a source may draft before it is known what that takes: a draft model would fill any depth.
+# What a source may draft before it is known what that takes and brings: a draft model would fill any depth.
 FIRST = Budget(8, 4)
 NEVER, LEAVE = Budget(0, 0), Budget(0, 0, leave=True)
 
@@ -71,7 +71,7 @@ class Best:
 
 @dataclass
 class Look:
-    """What is thought of a tree: its nodes' traits, the chances of their paths, and the best of it once that is asked."""
+    """What is thought of a tree: its nodes' traits, the chances of their paths, and the best of it, once asked."""
 
     tree: DraftTree = EMPTY
     traits: list[Trait] = field(default_factory=list)
@@ -174,7 +174,7 @@ class Adaptive:
         if not worth.rounds:
             return FIRST
         if not state.drawn:
-            return Budget(MOST, DEPTH, least)
+            return FIRST if worth.new else Budget(MOST, DEPTH, least)
         acceptance = worth.acceptance.estimate(UNTRIED)
         length = max(1, chain_length(acceptance, worth.step, self.curve, state.rate, DEPTH))
         return Budget(length, length, least)
@@ -204,8 +204,7 @@ class Adaptive:
         drafting = sum(state.worth(source).seconds for state in states for source in state.asked)
         expected = (choice.tokens / len(states), choice.seconds + drafting)
         return [
-            Plan(_selected(state.look.tree, nodes), expected)
-            for state, nodes in zip(states, choice.nodes, strict=True)
+            Plan(_selected(state.look.tree, nodes), expected) for state, nodes in zip(states, choice.nodes, strict=True)
         ]
 
     def update(self, state: Pace, step: Step) -> None:
@@ -264,24 +263,25 @@ class Adaptive:
                 self.reading[source] = (self.reading.get(source, sample) + sample) / 2
                 state.met.add(source)
                 continue
+            own = _nodes_of(tree, source)
             if source not in state.met and seconds >= FREE * self.curve(1):
                 state.met.add(source)  # it may have read the whole prompt: no measure of the rounds to come
-                continue
-            own = _nodes_of(tree, source)
-            seconds = worth.spent(seconds, max((tree.depths[node] for node in own), default=0))
+                if not worth.rounds:
+                    continue
+                seconds = worth.seconds
+            else:
+                seconds = worth.spent(seconds, max((tree.depths[node] for node in own), default=0))
             if source in state.added:
-                net = _brought(*state.added[source], step.tokens, state.rate) - state.rate * seconds
-                worth.earned(state.gains_of(source), strength, net, state.rate)
+                before, after = state.added[source]
+                brought = Brought(
+                    after.choice.tokens - before.choice.tokens,
+                    after.came(step.tokens) - before.came(step.tokens),
+                    state.rate * (after.choice.seconds - before.choice.seconds + seconds),
+                )
+                worth.earned(state.gains_of(source), strength, brought, state.rate)
             if tree.drawn and own:
                 for depth in range(1, min(len(own), step.accepted + 1) + 1):
                     worth.acceptance.add(depth <= step.accepted, ACCEPTANCE_MEMORY)
-
-
-def _brought(before: Best, after: Best, tokens: Sequence[int], rate: float) -> float:
-    """Tokens that a source's nodes brought beyond what their rows cost: the mean of those that were expected, which is
-    as true as what it claims, and of those that came, which is true but chance."""
-    expected, came = after.choice.tokens - before.choice.tokens, after.came(tokens) - before.came(tokens)
-    return (expected + came) / 2 - rate * (after.choice.seconds - before.choice.seconds)
 
 
 def _pays_to_join(state: Pace, gain: float, strength: float, joining: float, load: Load) -> bool:

@@ -26,6 +26,9 @@ TRIALS = 5
 WAIT = 8
 # Times asked that what is known before counts for.
 PRIOR = 3.0
+# Tokens expected that have to be seen for what came of them to weigh as much as the belief in them, and rounds of them.
+DOUBT = 4.0
+TRUTH_MEMORY = 100.0
 # Rounds until a source that does not pay is tried again: doubled each time, and as many as make trying take this share
 # of the time at most.
 PATIENCE = 4
@@ -37,46 +40,74 @@ ACCOUNT_MEMORY = 40.0
 TOLD = 6
 
 
+@dataclass(frozen=True)
+class Brought:
+    """What asking a source brought in a round, in tokens: those that were expected of its nodes, as many as came of
+    them, and the price, what its seconds and those of the rows bring otherwise."""
+
+    expected: float
+    came: float
+    price: float
+
+
 @dataclass(slots=True)
 class Mean:
     """Of what asking brought. asked: times."""
 
-    net: float = 0.0
+    expected: float = 0.0
+    price: float = 0.0
     asked: int = 0
 
-    def add(self, net: float) -> None:
+    def add(self, brought: Brought) -> None:
         self.asked += 1
-        self.net += (net - self.net) / min(self.asked, MEMORY)
+        weight = 1.0 / min(self.asked, MEMORY)
+        self.expected += (brought.expected - self.expected) * weight
+        self.price += (brought.price - self.price) * weight
 
-    def estimate(self, prior: float) -> float:
+    def estimate(self, prior: float, truth: float) -> float:
         seen = min(self.asked, MEMORY)
-        return (seen * self.net + PRIOR * prior) / (seen + PRIOR)
+        return (seen * (truth * self.expected - self.price) + PRIOR * prior) / (seen + PRIOR)
 
 
 @dataclass
 class Gains:
     """Tokens a round that a source adds beyond what its seconds bring otherwise, by how strong the others are.
 
-    below: where the estimates start from; without it, from nothing added.
+    What is expected of its nodes hardly scatters and rests on claims; what comes of them is chance and true. So means
+    are those of the expected, and the share of it that came, over all strengths together, corrects them.
+    below: where the estimates start from; without it, from nothing added. expected, came: tokens.
     """
 
     below: Gains | None = None
     means: list[Mean] = field(default_factory=lambda: [Mean() for _ in range(len(STRENGTHS) + 1)])
+    expected: float = 0.0
+    came: float = 0.0
 
     @property
     def asked(self) -> int:
         return sum(mean.asked for mean in self.means)
 
-    def expected(self, place: int) -> float:
-        prior = self.below.expected(place) if self.below is not None else 0.0
-        if place:
-            prior = min(prior, self.expected(place - 1))
-        return self.means[place].estimate(prior)
+    @property
+    def truth(self) -> float:
+        """What came, as a share of what was expected."""
+        before = self.below.truth if self.below is not None else 1.0
+        return (self.came + DOUBT * before) / (self.expected + DOUBT)
 
-    def add(self, place: int, net: float) -> None:
-        self.means[place].add(net)
+    def net(self, place: int) -> float:
+        """Of a round in which it is asked, others being of this class of strength."""
+        net, truth = 0.0, self.truth
+        for reached in range(place + 1):
+            below = self.below.net(reached) if self.below is not None else 0.0
+            net = self.means[reached].estimate(min(below, net) if reached else below, truth)
+        return net
+
+    def add(self, place: int, brought: Brought) -> None:
+        keep = 1.0 - 1.0 / TRUTH_MEMORY
+        self.expected = keep * self.expected + max(0.0, brought.expected)
+        self.came = keep * self.came + max(0.0, brought.came)
+        self.means[place].add(brought)
         if self.below is not None:
-            self.below.add(place, net)
+            self.below.add(place, brought)
 
 
 @dataclass
@@ -102,6 +133,11 @@ class Worth:
     idle: int = 0
     patience: int = PATIENCE
 
+    @property
+    def new(self) -> bool:
+        """Whether it was not asked often enough to be judged."""
+        return self.gains.asked < TRIALS
+
     def wanted(self, gains: Gains, strength: float, plain: float, joining: float = 0.0) -> bool:
         """Whether to ask, given the tokens expected of what others drafted; now and then to find out.
 
@@ -110,17 +146,17 @@ class Worth:
         """
         place = place_of(strength)
         self.idle += 1
-        if self.gains.asked < TRIALS:
+        if self.new:
             return place == 0 or self.idle > WAIT
-        if gains.expected(place) > 0:
+        if gains.net(place) > 0:
             return True
         patience = max(min(self.patience, self.seconds / (TRYING * plain)), joining / (TRYING * plain))
         return self.idle > patience
 
     def gain(self, gains: Gains, strength: float) -> float:
         """Tokens a round that it adds, beyond what its seconds bring otherwise; a hope where little was seen."""
-        expected = gains.expected(place_of(strength))
-        return expected if self.gains.asked >= TRIALS else max(HOPE, expected)
+        expected = gains.net(place_of(strength))
+        return max(HOPE, expected) if self.new else expected
 
     def claimed(self, chance: float) -> float:
         """What it claims of a path that has this chance."""
@@ -154,12 +190,12 @@ class Worth:
             self.step += (step - self.step) * (weight if self.step else 1.0)
         return asked
 
-    def earned(self, gains: Gains, strength: float, net: float, rate: float = 0.0) -> None:
-        """What a round in which it was asked brought, others being so strong, beyond its seconds for being asked."""
-        self._account(net - rate * self.rest)
+    def earned(self, gains: Gains, strength: float, brought: Brought, rate: float = 0.0) -> None:
+        """What a round in which it was asked brought, others being so strong; its price is that of being asked."""
+        self._account(brought.came - brought.price - rate * self.rest)
         place = place_of(strength)
-        gains.add(place, net)
-        self.patience = PATIENCE if gains.expected(place) > 0 else 2 * self.patience
+        gains.add(place, brought)
+        self.patience = PATIENCE if gains.net(place) > 0 else 2 * self.patience
         self.idle = 0
 
     def _account(self, net: float) -> None:
