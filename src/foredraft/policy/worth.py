@@ -2,8 +2,8 @@
 
 A source is held to pay once it was shown to. What asking brought is averaged on two levels, as acceptance is: what a
 tenant's requests have shown, and on top of it this request; and apart by how strong the others were. Where little was
-seen it is thought to add no more than beside weaker ones, so it is tried where it would add the most, and where that is
-in vain nowhere else. Trying is paid for by a small share of the time, all requests of a tenant together.
+seen it is thought to add half of what it does beside weaker ones: it is tried first where it would add the most, and
+where that is in vain nowhere else. Trying takes a small share of the time, all requests of a tenant together.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ PRIOR = 3.0
 # Tokens expected that have to be seen for what came of them to weigh as much as the belief in them, and rounds of them.
 DOUBT = 4.0
 TRUTH_MEMORY = 100.0
+# Of what a source adds beyond what was known before, so much is thought to hold beside the next stronger others.
+SPILL = 0.5
 # Rounds until a source that does not pay is tried again: doubled each time, and as many as make trying take this share
 # of the time at most.
 PATIENCE = 4
@@ -95,10 +97,11 @@ class Gains:
 
     def net(self, place: int) -> float:
         """Of a round in which it is asked, others being of this class of strength."""
-        net, truth = 0.0, self.truth
+        truth, more, net = self.truth, 0.0, 0.0
         for reached in range(place + 1):
             below = self.below.net(reached) if self.below is not None else 0.0
-            net = self.means[reached].estimate(min(below, net) if reached else below, truth)
+            net = self.means[reached].estimate(below + more, truth)
+            more = (net - below) * (SPILL if net > below else 1.0)
         return net
 
     def add(self, place: int, brought: Brought) -> None:
