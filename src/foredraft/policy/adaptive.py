@@ -171,10 +171,10 @@ class Adaptive:
         state.asked[source] = strength
         state.open = source, before
         least = worth.claimed(min(1.0, state.rate * worth.step))
-        if not worth.rounds:
+        if not worth.rounds or (worth.new and not state.drawn):
             return FIRST
         if not state.drawn:
-            return FIRST if worth.new else Budget(MOST, DEPTH, least)
+            return Budget(MOST, DEPTH, least)
         acceptance = worth.acceptance.estimate(UNTRIED)
         length = max(1, chain_length(acceptance, worth.step, self.curve, state.rate, DEPTH))
         return Budget(length, length, least)
