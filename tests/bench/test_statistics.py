@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foredraft.bench.statistics import Pair, geometric_mean, interval, loops, more_prompts, speedup, speedups
+from foredraft.bench.statistics import Pair, geometric_mean, interval, loops, more_prompts, speedup, speedups, student
 
 
 def pair(task: str, plain: float, own: float, tokens: int = 10) -> Pair:
@@ -34,9 +34,16 @@ def test_texts_of_other_lengths_are_compared_by_the_token() -> None:
     assert speedup([Pair("a", 4.0, 8, 1.0, 4)]) == pytest.approx(2.0)
 
 
-def test_two_prompts_of_one_task_have_the_interval_of_their_three_resamples() -> None:
-    pairs = [pair("a", 2.0, 1.0), pair("a", 4.0, 1.0)]
-    assert interval(pairs) == pytest.approx((2.0, 4.0))  # each alone has a quarter of the mass, far above 2.5%
+def test_two_prompts_of_one_task_say_next_to_nothing() -> None:
+    low, high = interval([pair("a", 2.0, 1.0), pair("a", 4.0, 1.0)]) or (0, 0)
+    assert low * high == pytest.approx(9.0)  # about 3, by the logarithm
+    # One or the other is drawn, so the error is half of log 2, to within what 2000 draws leave to chance.
+    assert math.log(high / low) == pytest.approx(2 * 12.7062 * math.log(2) / 2, rel=0.01)
+
+
+@pytest.mark.parametrize(("freedom", "errors"), [(1, 12.706), (2, 4.303), (6, 2.447), (54, 2.005), (1000, 1.962)])
+def test_students_distribution(freedom: int, errors: float) -> None:
+    assert student(0.95, freedom) == pytest.approx(errors, abs=0.001)
 
 
 def test_equal_prompts_have_an_interval_of_no_width() -> None:
@@ -59,16 +66,16 @@ def by_definition(pairs: list[Pair], draws: int, level: float, seed: int) -> tup
     generator = np.random.default_rng(seed)
     tasks = list(dict.fromkeys(one.task for one in pairs))
     groups = [[one for one in pairs if one.task == task] for task in tasks]
+    freedom = len(pairs) - (len(groups) if min(map(len, groups)) > 1 else 1)
     if min(map(len, groups)) < 2:
         groups = [pairs]
     drawn: list[list[Pair]] = [[] for _ in range(draws)]
     for group in groups:
-        counts = generator.multinomial(len(group), [1 / len(group)] * len(group), size=draws)
+        counts = generator.multinomial(len(group) - 1, [1 / len(group)] * len(group), size=draws)
         for sample, row in zip(drawn, counts, strict=True):
             sample += [one for one, count in zip(group, row, strict=True) for _ in range(count)]
-    found = sorted(speedup(sample) for sample in drawn)
-    low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    half = student(level, freedom) * np.std([math.log(speedup(sample)) for sample in drawn])
+    return speedup(pairs) * math.exp(-half), speedup(pairs) * math.exp(half)
 
 
 PAIRS = st.lists(

@@ -48,14 +48,16 @@ def speedup(pairs: Sequence[Pair]) -> float:
 def interval(
     pairs: Sequence[Pair], *, draws: int = DRAWS, level: float = LEVEL, seed: int = 0
 ) -> tuple[float, float] | None:
-    """The percentile bootstrap interval of `speedup`; None for a single prompt, which says nothing about others.
+    """Student's interval of the logarithm of `speedup` by its bootstrap error; None for a single prompt, which says
+    nothing about others.
 
-    Prompts are drawn again within each task. Where a task has one prompt only, that would leave it fixed: then they are
-    drawn from all tasks together, and the mean is over the tasks that were drawn.
+    Prompts are drawn again within each task, one fewer than there are: as many would make few prompts seem surer than
+    they are (Rao and Wu 1988). Where a task has one prompt only, that would leave it fixed: then they are drawn from
+    all tasks together, and the mean is over the tasks that were drawn.
     """
     if len(pairs) < 2:
         return None
-    counts = _redrawn([pair.task for pair in pairs], draws, np.random.default_rng(seed))
+    counts, freedom = _redrawn([pair.task for pair in pairs], draws, np.random.default_rng(seed))
     columns = np.array([(pair.plain_seconds, pair.plain_tokens, pair.seconds, pair.tokens) for pair in pairs])
     logs = []
     for task in _tasks(pairs):
@@ -63,9 +65,17 @@ def interval(
         totals = counts[:, own] @ columns[own]
         with np.errstate(divide="ignore", invalid="ignore"):  # a task that was not drawn has no speed-up
             logs.append(np.log(totals[:, 0] / totals[:, 1]) - np.log(totals[:, 2] / totals[:, 3]))
-    means = np.exp(np.nanmean(np.stack(logs), axis=0))
-    low, high = np.quantile(means, ((1 - level) / 2, (1 + level) / 2))
-    return float(low), float(high)
+    half = student(level, freedom) * float(np.nanmean(np.stack(logs), axis=0).std())
+    return speedup(pairs) * math.exp(-half), speedup(pairs) * math.exp(half)
+
+
+def student(level: float, freedom: int) -> float:
+    """How many errors to either side hold `level` of Student's distribution: its density, in t = sqrt(freedom) tan a,
+    is cos(a) ** (freedom - 1).
+    """
+    angles = np.linspace(0.0, math.pi / 2, 100_001)
+    mass = np.cumsum(np.cos((angles[1:] + angles[:-1]) / 2) ** (freedom - 1))
+    return math.sqrt(freedom) * math.tan(np.interp(level, mass / mass[-1], angles[1:]))
 
 
 def more_prompts(prompts: int, half: float, wanted: float) -> int:
@@ -97,12 +107,12 @@ def _ratio(pairs: Sequence[Pair]) -> float:
     return plain / (math.fsum(pair.seconds for pair in pairs) / sum(pair.tokens for pair in pairs))
 
 
-def _redrawn(tasks: Sequence[str], draws: int, generator: np.random.Generator) -> NDArray[np.int64]:
-    """[draws, prompts]: how often each prompt is drawn."""
+def _redrawn(tasks: Sequence[str], draws: int, generator: np.random.Generator) -> tuple[NDArray[np.int64], int]:
+    """[draws, prompts]: how often each prompt is drawn; and the degrees of freedom."""
     groups = [np.flatnonzero([other == task for other in tasks]) for task in dict.fromkeys(tasks)]
     if min(map(len, groups)) < 2:
         groups = [np.arange(len(tasks))]
     counts = np.zeros((draws, len(tasks)), dtype=np.int64)
     for group in groups:
-        counts[:, group] = generator.multinomial(len(group), np.full(len(group), 1 / len(group)), size=draws)
-    return counts
+        counts[:, group] = generator.multinomial(len(group) - 1, np.full(len(group), 1 / len(group)), size=draws)
+    return counts, len(tasks) - len(groups)
