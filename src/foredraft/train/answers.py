@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from foredraft.core.params import SamplingParams
+from foredraft.core.protocols import Model
 from foredraft.core.sequence import Sequence as Seq
 from foredraft.engine.llm import load
 from foredraft.engine.loop import generate
@@ -39,6 +40,11 @@ class EngineAnswers:
     @property
     def tokenizer(self) -> Tokenizer:
         return self._llm.tokenizer
+
+    @property
+    def model(self) -> Model:
+        """By whose passes the texts are said."""
+        return self._llm.loaded.model
 
     def answer(
         self, prompts: Sequence[tuple[int, ...]], most: int, temperature: float, seed: int

@@ -26,6 +26,7 @@ from foredraft.train.corpus import Text
 
 OVERLAP = 10  # words in a row that a prompt must not share with a benchmark's
 Tell = Callable[[str], None]
+Expect = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -63,14 +64,18 @@ class Wanted:
     temperature: float
 
 
-def make(target: Answers, plan: Plan, tell: Tell = print) -> int:
-    """Answers what is not yet answered in plan.out; the number of texts in it. Stops after plan.minutes."""
+def make(target: Answers, plan: Plan, tell: Tell = print, expect: Expect | None = None) -> int:
+    """Answers what is not yet answered in plan.out; the number of texts in it. Stops after plan.minutes. expect: is
+    told before the first answer how many tokens all texts may have, and may raise."""
     began, count = time.monotonic(), 0
     plan.out.parent.mkdir(parents=True, exist_ok=True)
     done = corpus.read(plan.out) if plan.out.exists() else []
     corpus.repair(plan.out, done)
     have = {(text.id, text.temperature) for text in done}
     wanted = [one for one in _wanted(target, plan, tell) if (one.id, one.temperature) not in have]
+    if expect is not None:
+        there = sum(len(text.prompt) + len(text.response) for text in done)
+        expect(there + sum(len(one.prompt) + plan.most for one in wanted))
     for group in _groups(wanted, plan.batch, plan.seed):
         answers = target.answer([one.prompt for one in group], plan.most, group[0].temperature, plan.seed + count)
         texts = [Text(one.id, one.task, one.prompt, own, one.temperature) for one, own in zip(group, answers)]
