@@ -132,10 +132,17 @@ class Run:
             steps=self.steps, tokens=self.tokens, rate=self.rate, minutes=self.minutes, evaluate=self.evaluate,
             seed=self.seed,
         )  # fmt: skip
-        processes, target = started(self.device, self.sharded), self.opened(found)
+        processes, target, said = started(self.device, self.sharded), self.opened(found), corpus.speaker_of(self.texts)
+        if said is not None and said.fingerprint != target.speaker.fingerprint:
+            raise UsageError(
+                f"the texts in {self.texts} are what {said.target} said, not {target.name}: give that model by -m, "
+                "or other texts by --data"
+            )
         made = recipe(target, [text for text in found if not text.held_out], settings, self.seed)
         covered = corpus.coverage((text for text in found if text.held_out), made.says)
         trainer = Trainer(made, found, self.out, loop, partial(print, flush=True), processes)
+        if said is None:
+            trainer.tell(f"{self.texts} does not say which model spoke: it is taken for {target.name}")
         trainer.tell(
             f"{len(found)} texts; {made.parameters / 1e6:.1f} M parameters; {covered:.1%} of responses can be said"
         )

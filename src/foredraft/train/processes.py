@@ -138,7 +138,9 @@ class Several:
             loss = Loss(recipe, self.total, recipe.head)
             fully_shard(loss, mesh=init_device_mesh(own[0].device.type, (self.count,)))
         else:  # without buffers, which it would send around; short responses leave the later steps of a head out
-            loss = DistributedDataParallel(Loss(recipe, self.total, nn.ParameterList(own)), find_unused_parameters=True)
+            held = Loss(recipe, self.total, nn.ParameterList(own))
+            with _others():
+                loss = DistributedDataParallel(held, find_unused_parameters=True)
         if self.rank:  # each draws noise of its own
             torch.manual_seed(torch.initial_seed() + self.rank)
 

@@ -110,7 +110,9 @@ class HeadRecipe(ABC):
         layers, taps = target.about.layers, settings.taps or taps
         if not all(0 <= tap <= layers for tap in taps):
             raise UsageError(f"a head reads a target of {layers} layers after 0 to {layers} of them, not {taps}")
-        self.config: HeadConfig[Any] = HeadConfig(self.method, target.about, taps, settings.block, 1e-6, shape)
+        self.config: HeadConfig[Any] = HeadConfig(
+            self.method, target.about, taps, settings.block, target.epsilon, shape
+        )
         try:
             self.config.tensors(1)
         except ValueError as error:

@@ -21,7 +21,7 @@ from foredraft.models.hf_modules import Body
 from foredraft.models.known import KNOWN
 from foredraft.models.sources import Source, resolve
 from foredraft.models.tokenizer import Tokenizer
-from foredraft.train.corpus import Text
+from foredraft.train.corpus import Speaker, Text
 from foredraft.train.taps import Taps
 
 GROUPED = "foredraft_grouped"
@@ -112,6 +112,16 @@ class TorchTarget:
     def name(self) -> str:
         """As it is known; for a path, the file's own."""
         return self.source.name if self.source.name in KNOWN else self.source.path.stem
+
+    @property
+    def speaker(self) -> Speaker:
+        """As texts name it."""
+        return Speaker(self.name, self._fingerprint)
+
+    @property
+    def epsilon(self) -> float:
+        """Of its norms."""
+        return float(self.model.config.to_dict().get("rms_norm_eps", 1e-6))
 
     @property
     def head(self) -> Tensor:

@@ -1,8 +1,8 @@
 """One loop for every method: batches, schedule, held-out acceptance, checkpoints that resume to the same losses.
 
 A run is a directory: what drafts (`head.safetensors`, or a model), the best so far by held-out acceptance; `state.pt`,
-what a resumed run needs; `log.jsonl`, a line an evaluation. Files are written beside and then put in place, by the
-first of the processes that train together.
+what a resumed run needs; `log.jsonl`, a line an evaluation, and `log.html`, its plot. Files are written beside and then
+put in place, by the first of the processes that train together.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from foredraft.core.errors import UsageError
 from foredraft.heads import files
 from foredraft.train import corpus
 from foredraft.train.corpus import Text
+from foredraft.train.page import page
 from foredraft.train.processes import Alone, Processes, Total, itself
 
 Tell = Callable[[str], None]
@@ -216,9 +217,7 @@ class Trainer:
             **beside,
             "accepted_by_position": [round(float(count) / max(passes, 1), 4) for count in by_position],
         }
-        log = self.out / "log.jsonl"
-        lines = log.read_text(encoding="utf-8").split("\n")[:-1] if log.exists() else []  # a line cut short goes
-        files.replace(log, "".join(f"{line}\n" for line in [*lines, json.dumps(found)]).encode())
+        self._log(found)
         left = self.spent / max(self.progress, 1e-6) - self.spent
         self.tell(f"{json.dumps(found)}, {left:.0f} s to go")
         if length >= self.best:
@@ -226,6 +225,15 @@ class Trainer:
             with self._autocast():
                 self.recipe.settle(judged)
             self._write(found)
+
+    def _log(self, found: Mapping[str, Any]) -> None:
+        """As a line, and as points of the plot."""
+        log = self.out / "log.jsonl"
+        lines = log.read_text(encoding="utf-8").split("\n")[:-1] if log.exists() else []  # a line cut short goes
+        lines.append(json.dumps(found))
+        files.replace(log, "".join(f"{line}\n" for line in lines).encode())
+        drawn = page(self.recipe.method, [json.loads(line) for line in lines])
+        files.replace(self.out / "log.html", drawn.encode())
 
     def _write(self, found: Mapping[str, Any]) -> None:
         provenance = {
