@@ -41,7 +41,7 @@ RECIPES: dict[str, tuple[Any, Any]] = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_model(tmp_path_factory.mktemp("target"), layers=5)
+    return write_model(tmp_path_factory.mktemp("target"), layers=5, width=64)
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,7 @@ def test_what_is_kept_is_what_a_drafter_reads(folder: Path) -> None:
         said = llm.generate(prompt, SamplingParams(temperature=0, max_tokens=24)).token_ids
         assert dict(llm.loaded.model.about.details)["activations"] == "int8"
         kept = halves(llm.loaded.model, (*prompt, *said), noting.needs.taps)
-    assert len(noting.seen) >= len(prompt) + len(said) - 1  # nobody reads the last token
+    assert len(noting.seen) > len(prompt) + 10  # one that drafts nothing is not told to the end
     for position, states in noting.seen.items():
         assert np.array_equal(states.astype(np.float16).view(np.uint16), kept[position].view(np.uint16)), position
 
@@ -116,11 +116,11 @@ def test_kept_states_teach_what_the_target_does(
 
 
 def test_kept_states_are_read_and_the_layers_are_not_run(
-    folder: Path, floats: NativeModel, texts: list[Text], tmp_path: Path
+    folder: Path, floats: NativeModel, texts: list[Text], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Keeping(floats, tmp_path / "taps").keep(texts, lambda _: None)
     target = TorchTarget(str(folder), "cpu", "float32", Taps(tmp_path / "taps"))
-    target.model.model.layers = None
+    monkeypatch.setattr(target, "_pass", None)
     made = medusa.MedusaRecipe(target, texts, medusa.Settings(block=2, vocabulary=100))
     (loss,) = list(made.losses(texts[:4]))[:1]
     assert torch.isfinite(loss)
@@ -144,7 +144,7 @@ def test_a_run_that_was_killed_goes_on(
     assert max(place.shard for place in one.places.values()) > 2
     for text in texts:
         assert np.array_equal(one.of(text, (5, 2)), other.of(text, (5, 2)))
-        assert one.of(text, (5,)).shape == (len(text.prompt) + len(text.response), 1, 32)
+        assert one.of(text, (5,)).shape == (len(text.prompt) + len(text.response), 1, 64)
     assert pieces.keep(texts, lambda _: None) == len(texts)  # nothing is written twice
     for path in (tmp_path / "whole").glob("*.f16"):
         assert path.read_bytes() == (tmp_path / "pieces" / path.name).read_bytes()
@@ -154,7 +154,7 @@ def test_the_disk_is_stated_first_and_capped(floats: NativeModel, texts: list[Te
     keeping, said = Keeping(floats, tmp_path / "taps", layers=(1,)), list[str]()
     tokens = sum(len(text.prompt) + len(text.response) for text in texts)
     keeping.expect(tokens, said.append)
-    need = tokens * 2 * 2 * 32  # two layers of 32 halves
+    need = tokens * 2 * 2 * 64  # two layers of 64 halves
     assert f"of {tokens} tokens after 1, 5 layers take {need / 1e6:.2f} MB" in said[0]
     keeping.keep(texts, lambda _: None)
     assert sum(path.stat().st_size for path in (tmp_path / "taps").glob("*.f16")) == need
@@ -174,10 +174,10 @@ def test_other_states_than_were_asked_for(folder: Path, floats: NativeModel, tex
     kept = Taps(tmp_path / "taps")
     with pytest.raises(UsageError, match="layer 3 is not among those in .*, 1, 5: keep it too"):
         kept.of(texts[0], (3,))
-    with pytest.raises(UsageError, match="nothing of text '7': run"):
+    with pytest.raises(UsageError, match="nothing of text '3': run"):
         kept.check(texts)
-    other = write_model(tmp_path / "other", layers=5)
-    norm = torch.nn.Parameter(torch.full((32,), 1.5))
+    other = write_model(tmp_path / "other", layers=5, width=64)
+    norm = torch.nn.Parameter(torch.full((64,), 1.5))
     rewritten(other, norm)
     with pytest.raises(UsageError, match="states of another target"):
         TorchTarget(str(other), "cpu", "float32", kept)
