@@ -80,9 +80,7 @@ def test_two_go_on_where_one_stood(together: dict[str, list[float]], alone: dict
 
 
 @pytest.mark.parametrize("way", ["block", "block sharded", "distill sharded"])
-def test_one_goes_on_where_two_stood(
-    texts: Path, together: dict[str, list[float]], tmp_path: Path, way: str
-) -> None:
+def test_one_goes_on_where_two_stood(texts: Path, together: dict[str, list[float]], tmp_path: Path, way: str) -> None:
     name = way.removesuffix(" sharded")
     shutil.copytree(texts / way, tmp_path / "two")
     shutil.copytree(texts / f"{name} one", tmp_path / "one")
