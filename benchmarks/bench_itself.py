@@ -2,24 +2,31 @@
 
     bench_itself.py overhead [-m MODEL] [--drafters a,b,…] [--limit-per-task N] [--max-tokens N] [--out FILE]
     bench_itself.py agree DIR DIR
+    bench_itself.py coverage [--spread S] [--experiments N]
 
 overhead: a benchmark with everything on (journal, memory, bar), and of its wall time what was neither scoring a prompt
 nor generating, in generation time. The first prompt is left out: it comes with the warm-up. Drafters that want the
 prompt's hidden states score it again, which is no bookkeeping: leave them out here.
 
 agree: two runs of one comparison, folders of `foredraft bench --out`. Each figure must lie within the other's interval.
+
+coverage: benchmarks of six tasks drawn by chance, whose true speed-up is known: in what share of them it lies in the
+interval that should hold it in 95%. --spread: of a prompt's speed-up, as the deviation of its logarithm.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 import foredraft
 from foredraft.bench.entrants import admit, listed
@@ -29,12 +36,14 @@ from foredraft.bench.machine import commit, isa_of, machine
 from foredraft.bench.record import case_of
 from foredraft.bench.report import report
 from foredraft.bench.run import prepare, run_cases
+from foredraft.bench.statistics import Pair, interval
 from foredraft.bench.suites import limited, load_suite
 from foredraft.cli.progress import counting
 from foredraft.core.params import SamplingParams
 from foredraft.engine.backends import load_model
 
 ALLOWED = 0.01  # of generation time
+TASKS, A_TASK = 6, (2, 3, 5, 10, 20)
 
 
 def overhead(model: str, drafters: str, per_task: int | None, max_tokens: int) -> dict[str, Any]:
@@ -96,6 +105,27 @@ def agreement(first: Events, second: Events) -> list[dict[str, Any]]:
     return found
 
 
+def coverage(a_task: int, spread: float, experiments: int) -> float:
+    """In what share of the experiments the interval of `a_task` prompts of every task holds the true speed-up.
+
+    Plain decoding takes a second for every prompt and a drafter 1 / s, s log-normal about a median of its task: then
+    the true speed-up of a task, of totals over all prompts there are, is 1 / E[1 / s] = median exp(-spread^2 / 2).
+    """
+    medians = [1.0 + 0.2 * task for task in range(TASKS)]
+    truth = math.exp(math.fsum(map(math.log, medians)) / TASKS - spread**2 / 2)
+    held = 0
+    for experiment in range(experiments):
+        draw = np.random.default_rng(experiment)
+        pairs = [
+            Pair(str(task), 1.0, 1, float(own), 1)
+            for task, median in enumerate(medians)
+            for own in np.exp(draw.normal(0.0, spread, a_task)) / median
+        ]
+        found = interval(pairs, draws=500, seed=experiment)
+        held += found is not None and found[0] <= truth <= found[1]
+    return held / experiments
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="What the benchmark costs, and whether two runs say the same.")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -107,17 +137,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     costs.add_argument("--out", type=Path)
     agree = commands.add_parser("agree")
     agree.add_argument("folders", type=Path, nargs=2)
+    covers = commands.add_parser("coverage")
+    covers.add_argument("--spread", type=float, default=0.3)
+    covers.add_argument("--experiments", type=int, default=1000)
     options = parser.parse_args(arguments)
+    if options.command == "coverage":
+        found = {a_task: coverage(a_task, options.spread, options.experiments) for a_task in A_TASK}
+        print(json.dumps({"spread": options.spread, "experiments": options.experiments, "held": found}))
+        return 0
     if options.command == "agree":
         same = agreement(*map(read, options.folders))
         print("\n".join(map(json.dumps, same)))
         return 0 if all(one["agree"] for one in same) else 1
-    found = overhead(options.model, options.drafters, options.limit_per_task, options.max_tokens)
+    cost = overhead(options.model, options.drafters, options.limit_per_task, options.max_tokens)
     if options.out is not None:
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(found) + "\n", encoding="utf-8")
-    print(json.dumps(found))
-    return 0 if found["overhead"] <= ALLOWED else 1
+        options.out.write_text(json.dumps(cost) + "\n", encoding="utf-8")
+    print(json.dumps(cost))
+    return 0 if cost["overhead"] <= ALLOWED else 1
 
 
 if __name__ == "__main__":

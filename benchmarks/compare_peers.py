@@ -39,6 +39,7 @@ from peers.table import table
 from records import ROOT, Log, OtherRun, commit, machine, read, sha256
 
 import foredraft
+from foredraft.bench.suites import in_turn
 from foredraft.core.errors import ForedraftError, UsageError
 from foredraft.engine.llm import LLM, load
 from foredraft.engine.threads import available_threads
@@ -191,10 +192,7 @@ class Comparison:
     @cached_property
     def _prompts(self) -> list[Prompt]:
         """In turn from every task, so that a run that is cut short has seen all of them."""
-        tasks: dict[str, list[Prompt]] = {}
-        for prompt in read_prompts(self.options.prompts, self.llm, per_task=self.options.limit_per_task):
-            tasks.setdefault(prompt.task, []).append(prompt)
-        return [own[at] for at in range(max(map(len, tasks.values()))) for own in tasks.values() if at < len(own)]
+        return in_turn(read_prompts(self.options.prompts, self.llm, per_task=self.options.limit_per_task))
 
     def _header(self) -> dict[str, Any]:
         return {

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+from foredraft.bench.events import whole_lines
 
 ROOT = Path(__file__).parents[1]
 Record = dict[str, Any]
@@ -36,7 +39,7 @@ class Log:
             )
             if differing:
                 raise OtherRun(f"{path} holds a run with another {', '.join(differing)}: give another --out")
-            path.write_text("".join(map(_line, [self.header, *self.records])), encoding="utf-8")  # drops a torn line
+            _cut(path)
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(_line(self.header), encoding="utf-8")
@@ -53,16 +56,20 @@ class Log:
 def read(path: Path) -> tuple[Record, list[Record]]:
     """Header and records of a file; a last line that was cut off is left out. Raises OtherRun for other files."""
     entries = []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(whole_lines(path), 1):
         try:
             entries.append(json.loads(line))
         except ValueError:
-            if number < len(lines):
-                raise OtherRun(f"{path}, line {number}: this is no file of raw figures: give another one") from None
+            raise OtherRun(f"{path}, line {number}: this is no file of raw figures: give another one") from None
     if not entries or "comparison" not in entries[0] or not all("key" in entry for entry in entries[1:]):
         raise OtherRun(f"{path} is no file of raw figures: give another one")
     return entries[0], entries[1:]
+
+
+def _cut(path: Path) -> None:
+    """Takes off what is left of an interrupted last line; writing the others again would lose them on a full disk."""
+    content = path.read_bytes()
+    os.truncate(path, content.rfind(b"\n") + 1)
 
 
 def _line(entry: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import cached_property
+from http.client import HTTPException
 from typing import Any
 
 from llama_cpp.bench import Flags
@@ -68,8 +69,8 @@ class LlamaServer(Peer):
     def complete(self, variant: str, ids: Sequence[int], count: int) -> Answer:
         try:
             found = self._running[variant].complete(ids, count, go_on=True)
-        except (BuildError, OSError) as error:
-            raise PeerError(str(error)) from None
+        except (BuildError, OSError, HTTPException, ValueError) as error:  # the last two: it died while it answered
+            raise PeerError(str(error) or type(error).__name__) from None
         return Answer(found.tokens, found.seconds, found.prompt_seconds, found.drafted, found.accepted)
 
     def stop(self) -> None:

@@ -58,7 +58,9 @@ def agreement(own: Mapping[str, Record], plain: Mapping[str, Record]) -> tuple[i
 def table(header: Record, records: Sequence[Record]) -> str:
     """Markdown: one row an engine and way, and what has to be known to read it."""
     arms = by_arm(records)
-    plain = arms[PLAIN_OF_OURS]
+    plain = arms.get(PLAIN_OF_OURS, {})
+    if not plain or BEST_OF_OURS not in arms:
+        return "There is no prompt yet that every engine answered: the command that measures goes on where it was.\n"
     tasks = list(dict.fromkeys(one["task"] for one in plain.values()))
     heads = [
         "tok/s",

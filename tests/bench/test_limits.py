@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -51,6 +52,15 @@ def test_the_limit_is_what_would_help_most(times: Times, accepted: int, limit: s
     found = limits_of([case(times, accepted)], "x")
     assert found.main == limit
     assert all(gained >= found.speedup - 1e-12 for gained in found.without.values())
+
+
+def test_of_a_tree_only_one_branch_can_be_right() -> None:
+    tree = DraftTree((1, 2, 3, 4), (-1, -1, 0, 0), (0.0,) * 4, ("x",) * 4, (None,) * 4, (False,) * 4)
+    whole = case(Times(verify=0.8, sample=0.2))
+    bushy = [replace(step, tree=tree) for step in whole.trials["x"].steps]
+    found = limits_of([replace(whole, trials={**whole.trials, "x": trial(bushy)})], "x")
+    assert (found.drafted, found.depth) == (4.0, 2.0)
+    assert found.without[ACCEPTANCE] == pytest.approx(3.0)
 
 
 def test_a_run_without_drafts_is_told_from_one_with() -> None:

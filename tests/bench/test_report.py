@@ -226,6 +226,17 @@ def test_loops_intervals_and_missing_prompts_are_told() -> None:
     assert "More prompts" not in words(even)
 
 
+def test_intervals_of_few_prompts_a_task_are_said_to_be_narrow() -> None:
+    def said(many: int) -> str:
+        pair = plain(TEXT, 4.0), drafted(TEXT, 2.0, right=1, wrong=1)
+        return words([case(f"{task}{at}", task, *pair) for task in "ab" for at in range(many if task == "b" else 6)])
+
+    assert "A task has 4 prompts only: intervals of so few are too narrow." in said(4)
+    assert "A task has 1 prompt only" in said(1)
+    assert "too narrow" not in said(5)
+    assert "too narrow" not in words(CASES[:1])  # no interval at all
+
+
 def test_faults_and_differences_are_told() -> None:
     failing = case("f", "a", plain(TEXT, 4.0), drafted(TEXT, 2.0, right=1, wrong=1, faults=("ValueError: no",)))
     assert "It failed 2 times (ValueError: no)" in words([failing, failing])

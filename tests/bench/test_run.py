@@ -56,7 +56,7 @@ def test_arms_of_a_prompt_say_the_same_and_are_all_there(
     told: list[tuple[int, int]] = []
     cases = run_cases(entrants, tasks, replace(PARAMS, temperature=temperature), each=lambda *done: told.append(done))
     assert [case.id for case in cases] == ["a1", "a2", "m1", "m2"]
-    assert told == [(done, 16) for done in range(1, 17)]
+    assert told == [(done, 16) for done in range(17)]
     for case, task in zip(cases, tasks, strict=True):
         assert set(case.trials) == {"plain", FIXED, "lookup:n=4,branches=2", "none"}
         assert len({trial.tokens for trial in case.trials.values()}) == 1
@@ -136,9 +136,20 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(toy: Loaded, prompts: list[P
         run_cases(entrants, tasks, params, keep=until_two)
     done = {found["id"]: case_of(found) for found in first}
     rest: list[Json] = []
-    run_cases(entrants, tasks, params, done=done, keep=rest.append)
+    told: list[tuple[int, int]] = []
+    run_cases(entrants, tasks, params, done=done, keep=rest.append, each=lambda *made: told.append(made))
+    assert told == [(made, 8) for made in range(4, 9)]
     assert [found["id"] for found in rest] == ["m1", "m2"]
     assert without_times([*first, *rest]) == without_times(whole)
+
+
+def test_what_was_done_before_is_no_progress_of_this_run(toy: Loaded, prompts: list[Prompt]) -> None:
+    entrants, _ = admit(toy, [FIXED])
+    tasks = prepare(entrants[0].llm, prompts, 3, raw=True)
+    done = {case.id: case for case in run_cases(entrants, tasks[1::2], PARAMS)}
+    told: list[tuple[int, int]] = []
+    run_cases(entrants, tasks, PARAMS, done=done, each=lambda *made: told.append(made))
+    assert told == [(made, 8) for made in range(4, 9)]
 
 
 def test_a_prompts_seed_does_not_depend_on_the_rest_of_the_suite(toy: Loaded, prompts: list[Prompt]) -> None:

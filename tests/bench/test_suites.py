@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from foredraft.bench.suites import check_met_once, hash_of, limited, load_suite, parse_suite
+from foredraft.bench.prompts import Prompt
+from foredraft.bench.suites import check_met_once, hash_of, in_turn, limited, load_suite, parse_suite
 from foredraft.core.errors import UsageError
 
 
@@ -101,6 +102,12 @@ def test_a_limit_takes_the_first_of_every_task() -> None:
     assert limited(prompts, None) == prompts
     with pytest.raises(UsageError, match="at least 1"):
         limited(prompts, 0)
+
+
+def test_tasks_in_turn() -> None:
+    prompts = [Prompt(name, name[0], ("x",)) for name in ("a0", "a1", "a2", "b0", "c0", "c1")]
+    assert [one.id for one in in_turn(prompts)] == ["a0", "b0", "c0", "a1", "c1", "a2"]
+    assert in_turn([]) == []
 
 
 def test_the_hash_tells_prompts_apart() -> None:

@@ -65,6 +65,14 @@ def test_text_comes_from_chats_completions_and_thoughts() -> None:
     assert (reading.tokens, reading.prompt_tokens, reading.whole, reading.done) == (5, 3, True, False)
 
 
+def test_what_is_null_is_not_there() -> None:
+    reading = Reading(8)
+    reading.take(json.dumps({"choices": [{"delta": {"content": "yes"}}], "error": None, "usage": None}), 1.0)
+    reading.take(piece(delta=None, finish_reason="stop"), 2.0)
+    reading.take(json.dumps({"choices": None, "usage": {"completion_tokens": 5}}), 3.0)
+    assert (reading.text, reading.finish, reading.tokens) == ("yes", "stop", 5)
+
+
 @pytest.mark.parametrize("usage", [{"completion_tokens": "5"}, {"completion_tokens": True}, [], {}, None])
 def test_a_count_that_is_none_is_not_taken_for_one(usage: object) -> None:
     reading = Reading(8)

@@ -35,6 +35,13 @@ def test_runs_agree_where_each_lies_in_the_others_interval(tmp_path: Path, capsy
     assert bench_itself.main(["agree", str(first), str(far)]) == 1
 
 
+def test_an_interval_of_few_prompts_holds_less_often_than_one_of_many() -> None:
+    """Nominally 95 in 100; of two prompts a task some 75, of twenty some 93: 40 experiments tell these apart."""
+    few, many = bench_itself.coverage(2, 0.3, 40), bench_itself.coverage(20, 0.3, 40)
+    assert few < many
+    assert many >= 0.85
+
+
 def test_what_was_measured_is_what_the_page_says(capsys: pytest.CaptureFixture[str]) -> None:
     page = (Path(__file__).parents[2] / "docs" / "benchmark.md").read_text(encoding="utf-8")
     assert bench_itself.main(["agree", str(RESULTS / "first"), str(RESULTS / "second")]) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -167,6 +168,23 @@ def test_a_log_goes_on_where_it_stopped(tmp_path: Path) -> None:
     header, records = read(path)
     assert header == HEADER
     assert [record["figures"] for record in records] == [[1], [2]]
+
+
+@pytest.mark.parametrize("torn", ['{"key": ["a', '{"key": ["é'])
+def test_a_log_goes_on_without_writing_again_what_is_there(
+    torn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "raw.jsonl"
+    Log(path, HEADER).add(("a",), reason="it stopped\u2028here")
+    whole = path.read_bytes()
+    path.write_bytes(whole + torn.encode()[:-1])
+
+    def full(*about: object, **more: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    assert Log(path, HEADER).records == [{"key": ["a"], "reason": "it stopped\u2028here"}]
+    assert path.read_bytes() == whole
 
 
 def test_figures_of_another_run_are_not_added_to(tmp_path: Path) -> None:

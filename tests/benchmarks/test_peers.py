@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from http.client import IncompleteRead
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -69,6 +70,11 @@ def test_where_anything_is_faster_is_said() -> None:
     assert losses(by_arm(RECORDS)) == ["b against foredraft none (0.50)", "b against other plain (0.50)"]
 
 
+def test_figures_without_a_prompt_that_all_answered_are_no_table() -> None:
+    for records in ([], RECORDS[-1:], [measure("foredraft none", "a1", 1.0), measure("foredraft auto", "b1", 1.0)]):
+        assert "no prompt yet" in table(HEADER, records)
+
+
 def test_agreement_says_how_many_and_from_where() -> None:
     arms = by_arm(RECORDS)
     assert agreement(arms["other plain"], arms["foredraft none"]) == (1, 2)
@@ -125,6 +131,7 @@ def test_llama_cpp_tries_flags_alone_and_guessing_with_each_repacking(monkeypatc
 
 ECHO = """
 import sys
+import time
 from peers.worker import serve
 
 def answer(call):
@@ -133,6 +140,8 @@ def answer(call):
         raise ValueError("no such thing")
     if call.get("die"):
         sys.exit("gone for good")
+    if call.get("hang"):
+        time.sleep(60)
     return {"twice": 2 * call["number"]}
 
 serve(answer)
@@ -152,6 +161,28 @@ def test_a_worker_answers_reports_and_is_missed(tmp_path: Path) -> None:
             worker.call(die=True)
     finally:
         worker.close()
+
+
+def test_a_worker_that_hangs_is_ended(tmp_path: Path) -> None:
+    (tmp_path / "echo.py").write_text(ECHO)
+    (tmp_path / "peers").symlink_to(BENCHMARKS / "peers")
+    worker = Worker(sys.executable, "echo", log=tmp_path / "log", folder=tmp_path, patience=1.0)
+    try:
+        with pytest.raises(WorkerError, match="no answer in 1 s"):
+            worker.call(hang=True)
+    finally:
+        worker.close()
+
+
+@pytest.mark.parametrize("error", [IncompleteRead(b"{"), ValueError("half a reply"), ConnectionResetError("gone")])
+def test_a_server_that_dies_while_it_answers_cannot_run(error: Exception) -> None:
+    def complete(*about: object, **more: object) -> None:
+        raise error
+
+    server = LlamaServer(GIVEN)
+    server._running["v"] = SimpleNamespace(complete=complete)  # type: ignore[assignment]
+    with pytest.raises(PeerError):
+        server.complete("v", (1,), 4)
 
 
 # --- the run ----------------------------------------------------------------------------------------------------------

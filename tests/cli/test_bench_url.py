@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from foredraft.bench.url_client import Question, Server
 from foredraft.cli import run
 from sse_server import Body, Handler, Told, event, said, serving, unused, well
 
@@ -172,6 +173,13 @@ def endless(handler: Handler, body: Body) -> None:
         handler.close_connection = True  # whoever asked has heard enough
 
 
+def slow_page(handler: Handler, body: Body) -> None:
+    """An error page that never quite ends."""
+    handler.begin("text/html")
+    while not handler.told.over.wait(0.05):
+        handler.send(b".")
+
+
 def huge_line(handler: Handler, body: Body) -> None:
     handler.begin()
     handler.send(b"data: " + b"x" * (3 << 20))
@@ -191,6 +199,7 @@ BAD: list[tuple[Callable[[Handler, Body], None], str, str]] = [
     (error, "error", "out of memory"),
     (endless, "endless", "at most 8 tokens"),
     (huge_line, "garbage", "more than"),
+    (slow_page, "content type", "text/html"),
 ]
 
 
@@ -235,6 +244,20 @@ def test_what_breaks_after_the_end_is_nobodys_concern(suite: Path, capsys: Captu
     with serving(Told(breaks_late)) as url:
         [found] = measured(url, suite, capsys)["runs"]
     assert (found["completed"], found["failures"]) == (3, {})
+
+
+@pytest.mark.parametrize("more", [b"", b": still here\n\n"], ids=["silent", "comments"])
+def test_what_comes_after_the_end_takes_no_time(more: bytes) -> None:
+    def never_ends(handler: Handler) -> None:
+        while not handler.told.over.wait(0.02):
+            if more:
+                handler.send(more)
+
+    with serving(Told(well(PIECES))) as url, Server(url, timeout=0.3) as server, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Handler, "end", never_ends)
+        reply = server.ask(Question(("Hello?",), 8, 0.0, 0), "toy", {})
+    assert (reply.failure, reply.reading.text) == (None, "".join(PIECES))
+    assert reply.seconds == reply.reading.ended
 
 
 def test_a_connection_the_server_closed_meanwhile_is_opened_again(suite: Path, capsys: Capture) -> None:
@@ -304,7 +327,7 @@ def test_a_run_goes_on_and_asks_again_what_failed(suite: Path, capsys: Capture, 
         [found] = measured(url, suite, capsys, "--out", out, status=1)["runs"]
         assert (found["failures"], found["not_asked"]) == ({"status": 2}, 1)
         told.answer = well(PIECES, tokens=6)
-        [found] = measured(url, suite, capsys, "--out", out)["runs"]
+        [found] = measured(url, suite, capsys, "--out", out, "--timeout", "9")["runs"]
         assert (found["failures"], found["completed"], found["not_asked"]) == ({"status": 2}, 3, 0)
         asked = len(told.asked)
         [again] = measured(url, suite, capsys, "--out", out)["runs"]
@@ -349,6 +372,12 @@ def test_tables_and_words(suite: Path, capsys: Capture) -> None:
     assert "at a time" in out
     assert "With 1 at a time 1 failed: 1 an error status." in out
     assert "says nothing of speculation" in out
+
+
+def test_who_waited_in_vain_is_told_how_to_wait_longer(suite: Path, capsys: Capture) -> None:
+    with serving(Told(stalls)) as url:
+        assert run(words(url, suite, "--timeout", "0.3")) == 1
+    assert "With --timeout above 0.3 s they are waited for longer" in capsys.readouterr().out
 
 
 def test_an_interrupted_run_keeps_what_it_has_even_beside_a_stalled_server(suite: Path, tmp_path: Path) -> None:

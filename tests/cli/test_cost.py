@@ -100,6 +100,8 @@ def test_an_explanation_as_json_adds_up(tiny: Path, suite: Path, capsys: Capture
     assert limits["without"]["drafting"] == pytest.approx(limits["tokens_a_round"] / (spent - limits["drafting"]))
     assert limits["main"] == max(limits["without"], key=limits["without"].get)
     assert limits["rows_a_token"] > 1
+    lengths = [row["length"] for row in found["explain"]["theory"]]
+    assert max(lengths + [row["flat"]["length"] for row in found["explain"]["theory"]]) <= 7  # wider was not measured
 
 
 def test_the_explanation_is_a_page(tiny: Path, suite: Path, capsys: Capture) -> None:
@@ -124,6 +126,7 @@ def test_a_drafter_that_drafts_nothing_is_said_to(tiny: Path, suite: Path, capsy
 WRONG_USE = {
     "a drafter and no explanation": (["--drafter", "lookup"], "--explain"),
     "an unknown drafter": (["--explain", "--drafter", "magic"], "magic"),
+    "an explanation by one row alone": (["--explain", "--rows", "1"], "--rows"),
     "no prompts": (["--explain", "--prompts", "0"], "--prompts"),
     "rows that are none": (["--rows", "1,x"], "1,x"),
     "no rows": (["--rows", ""], "--rows"),

@@ -13,8 +13,10 @@ import pytest
 pytest.importorskip("torch")
 
 from foredraft.cli import run
-from foredraft.cli.trace import put_in_place
-from foredraft.core.errors import UsageError
+from foredraft.cli.trace import Job, put_in_place
+from foredraft.core.errors import ForedraftError, UsageError
+from foredraft.core.params import SamplingParams
+from foredraft.engine.options import Speculation
 from tiny import write_model
 
 Capture = pytest.CaptureFixture[str]
@@ -105,6 +107,13 @@ def test_a_failure_leaves_what_was_there(tiny: Path, tmp_path: Path, capsys: Cap
         raise KeyboardInterrupt
     assert out.read_text(encoding="utf-8") == "an older page"
     assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
+
+
+def test_a_full_disk_is_one_sentence() -> None:
+    job = Job("m", "auto", None, Speculation("none"), "match", False, SamplingParams(), True, "page.html")
+    why = r"cannot write page\.html: No space left on device; make room"
+    with Path("/dev/full").open("wb", buffering=0) as full, pytest.raises(ForedraftError, match=why):
+        job._write(full, b"a page")
 
 
 def test_a_link_is_followed_and_permissions_are_the_usual(tmp_path: Path) -> None:

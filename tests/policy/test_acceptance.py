@@ -89,7 +89,7 @@ def test_what_a_request_has_not_seen_it_takes_from_its_tenant() -> None:
         learn(tenant, chain(0.5), 9)
     request = Acceptance(1e9, tenant)
     assert chances(request, chain(0.5))[0] < 0.01
-    for _ in range(50):
+    for _ in range(int(10 * PRIOR)):
         learn(request, chain(0.5), 0)
     assert chances(request, chain(0.5))[0] > 0.9
     assert chances(tenant, chain(0.5))[0] < 0.1
@@ -103,3 +103,14 @@ def test_old_trials_are_forgotten() -> None:
         tally.add(False, 20)
     assert tally.trials == pytest.approx(20, rel=0.01)
     assert tally.hits / tally.trials < 0.06
+
+
+def test_drafters_that_look_things_up_are_believed_less_until_they_were_tested() -> None:
+    """Also where they agree with others; and what came true of their claims decides soon after."""
+    new = Acceptance(1e9)
+    for sources in ("suffix", "recycling+suffix", "block+suffix"):
+        assert new.chance((sources, 1, 4), 0.36) == pytest.approx(0.36**1.5)
+    assert new.chance(("block", 1, 4), 0.36) == 0.36
+    for _ in range(100):
+        new.add(("suffix", 1, 4), True)
+    assert new.chance(("suffix", 1, 4), 0.36) > 0.9

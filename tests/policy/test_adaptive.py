@@ -14,7 +14,7 @@ from foredraft.core.law import of_weights
 from foredraft.core.protocols import Budget, Costs, Load, Request
 from foredraft.core.tree import EMPTY, DraftTree, join
 from foredraft.policy.adaptive import DEPTH, MOST, Adaptive
-from foredraft.policy.worth import TRYING
+from foredraft.policy.worth import TRIALS, TRYING, Brought
 
 ROWS = (1, 2, 4, 8, 16, 32)
 FLAT = Costs(ROWS, (1.0, 1.02, 1.05, 1.1, 1.3, 2.5))  # an engine for which rows are nearly free, up to its knee
@@ -84,6 +84,17 @@ def curve_of(costs: Costs) -> Callable[[int], float]:
     return lambda rows: float(np.interp(rows, costs.rows, costs.seconds))
 
 
+def seconds_of(policy: Adaptive, sources: dict[str, Chains], tokens: int, texts: int) -> float:
+    """What one tenant's texts take that have so many tokens together, on FLAT."""
+    total = 0.0
+    for seed in range(texts):
+        said = 0
+        for step in play(policy, sources, curve_of(FLAT), tokens // texts, seed)[1]:
+            if said < tokens // texts:
+                said, total = said + len(step.tokens), total + step.wall
+    return total
+
+
 def best_constant(chains: Chains, costs: Costs) -> float:
     """Tokens a second of the best constant length, by formula."""
     curve, a = curve_of(costs), chains.acceptance
@@ -114,6 +125,53 @@ def test_a_hopeless_source_is_hardly_asked_any_more() -> None:
     _, steps = play(Adaptive(FLAT), {"slow": Chains(0.05, 0.05, 0.4)}, curve_of(FLAT), 6000)
     trying = sum(seconds for step in steps[1000:] for _, seconds in step.spent)
     assert 0 < trying < 1.6 * TRYING * sum(step.wall for step in steps[1000:])
+
+
+@pytest.mark.parametrize("texts", [1, 20])
+@pytest.mark.parametrize("claimed", [0.05, 0.5, 0.9])
+@pytest.mark.parametrize("step", [0.05, 0.2])
+def test_a_dear_source_that_never_pays_costs_next_to_nothing(step: float, claimed: float, texts: int) -> None:
+    """Over 2,000 tokens of a tenant, in one text or in many: each of a pass of 1 without it."""
+    taken = seconds_of(Adaptive(FLAT), {"dear": Chains(0.04, claimed, step)}, 2000, texts)
+    assert taken < 1.02 * 2000
+
+
+@pytest.mark.parametrize("texts", [1, 20])
+@pytest.mark.parametrize("claimed", [0.5, 0.8])
+def test_a_dear_source_that_always_pays_is_used_about_always(claimed: float, texts: int) -> None:
+    chains = Chains(0.8, claimed, 0.1)
+    taken = seconds_of(Adaptive(FLAT), {"dear": chains}, 2000, texts)
+    assert taken < 1.06 * 2000 / best_constant(chains, FLAT)
+
+
+def test_seconds_in_which_tokens_are_drawn_are_no_reason_to_draft() -> None:
+    """They come with every token, drafted or not, so a row is worth as much as if they took no time."""
+    policy = Adaptive(STEEP)
+    state = policy.open(REQUEST)
+    for _ in range(300):
+        policy.update(state, Step(0, (9,), rows=1, seconds=Times(verify=1.0, sample=3.0), wall=4.0))
+    assert state.rate == pytest.approx(1.0, rel=0.01)
+    tree = DraftTree.chain([0], "chains", score=[math.log(0.6)])
+    assert not len(policy.shape([state], [tree], ONE)[0].tree)
+
+
+def test_what_a_source_is_taken_to_bring_is_held_against_what_came() -> None:
+    """One whose every claim is vain does not pay, however sure it is of what it says where nothing was seen yet."""
+    policy = Adaptive(FLAT)
+    state = policy.open(REQUEST)
+    tree = DraftTree.chain([0, 0, 0], "dear", score=[-0.01, -0.02, -0.03])
+    asked = 0
+    for _ in range(12):
+        rows = policy.budget(state, "dear", EMPTY, ONE).rows
+        asked += rows > 0
+        (plan,) = policy.shape([state], [tree if rows else EMPTY], ONE)
+        seconds = Times(verify=curve_of(FLAT)(1 + len(plan.tree)))
+        wall, spent = seconds.verify + 0.5 * (rows > 0), (("dear", 0.5 * (rows > 0)),)
+        policy.update(
+            state, Step(0, (9,), 0, plan.tree, rows=1 + len(plan.tree), seconds=seconds, spent=spent, wall=wall)
+        )
+    assert state.gains_of("dear").net(0) < 0
+    assert asked < 10
 
 
 def test_a_source_that_costs_even_at_rest_is_let_go_where_it_does_not_pay() -> None:
@@ -185,6 +243,9 @@ def test_a_request_whose_drafts_are_not_drawn_may_draft_more_than_is_scored() ->
     policy = Adaptive(STEEP)
     state = policy.open(REQUEST)
     state.worth("model").spent(0.5, 1)
+    assert policy.budget(state, "model", EMPTY, ONE).rows < MOST, "it is new"
+    for _ in range(TRIALS):
+        state.gains_of("model").add(0, Brought(3.0, 3.0, 1.0))
     assert policy.budget(state, "model", EMPTY, ONE).rows == MOST
 
 

@@ -4,60 +4,101 @@ from __future__ import annotations
 
 import pytest
 
-from foredraft.policy.worth import PATIENCE, TRIALS, TRYING, Worth
+from foredraft.policy.worth import PATIENCE, TRIALS, TRYING, WAIT, Brought, Gains, Worth
 
 PLAIN = 1.0
 
 
+def wanted(worth: Worth, strength: float = 0.0) -> bool:
+    return worth.wanted(worth.gains, strength, PLAIN)
+
+
+def net_of(net: float) -> Brought:
+    """Just what was expected came, at a price of 1."""
+    return Brought(net + 1.0, net + 1.0, 1.0)
+
+
+def earn(worth: Worth, net: float, strength: float = 0.0, times: int = 1) -> None:
+    for _ in range(times):
+        worth.earned(worth.gains, strength, net_of(net))
+
+
 def rounds_until_asked(worth: Worth, strength: float = 0.0) -> int:
-    return next(count for count in range(1, 10_000) if worth.wanted(strength, PLAIN))
+    return next(count for count in range(1, 10_000) if wanted(worth, strength))
 
 
 def test_a_new_source_is_tried_a_few_times() -> None:
     worth = Worth(seconds=1.0)
     for _ in range(TRIALS):
-        assert worth.wanted(0.0, PLAIN)
-        worth.earned(0.0, -1.0)
-    assert not worth.wanted(0.0, PLAIN)
+        assert wanted(worth)
+        earn(worth, -1.0)
+    assert not wanted(worth)
+
+
+def test_a_new_source_is_tried_where_the_others_have_found_nothing() -> None:
+    """Where they always find something it is tried there in the end."""
+    worth = Worth(seconds=1.0)
+    assert not wanted(worth, 5.0)
+    assert wanted(worth, 0.0)
+    assert rounds_until_asked(Worth(seconds=1.0), 5.0) == WAIT + 1
 
 
 def test_one_that_pays_is_asked_always() -> None:
     worth = Worth(seconds=1.0)
     for _ in range(50):
-        assert worth.wanted(0.0, PLAIN)
-        worth.earned(0.0, 0.1)
+        assert wanted(worth)
+        earn(worth, 0.1)
 
 
 def test_patience_doubles_while_it_does_not_pay_and_is_short_again_once_it_does() -> None:
     worth = Worth(seconds=1.0)
-    for _ in range(TRIALS):
-        worth.earned(0.0, -0.1)
+    earn(worth, -0.1, times=TRIALS)
+    worth.patience = PATIENCE
     waits = []
     for _ in range(3):
+        earn(worth, -0.1)
         waits.append(rounds_until_asked(worth))
-        worth.earned(0.0, -0.1)
     assert waits == [2 * PATIENCE + 1, 4 * PATIENCE + 1, 8 * PATIENCE + 1]
-    worth.earned(0.0, 50.0)
-    assert rounds_until_asked(worth) == 1
+    earn(worth, 50.0)
+    assert (rounds_until_asked(worth), worth.patience) == (1, PATIENCE)
 
 
 @pytest.mark.parametrize("seconds", [0.02, 0.1, 0.5])
 def test_trying_takes_a_small_share_of_the_time(seconds: float) -> None:
     """One that costs little is tried often, however long it has not paid; a dear one rarely."""
     worth = Worth(seconds=seconds)
-    for _ in range(30):
-        worth.earned(0.0, -0.1)
+    earn(worth, -0.1, times=30)
     wait = rounds_until_asked(worth)
     assert seconds / wait == pytest.approx(TRYING * PLAIN, rel=0.25)
 
 
 def test_it_is_judged_apart_by_what_the_others_draft() -> None:
     worth = Worth(seconds=1.0)
-    for _ in range(TRIALS):
-        worth.earned(5.0, -1.0)
-        worth.earned(0.0, 1.0)
-    assert worth.wanted(0.0, PLAIN)
-    assert not worth.wanted(5.0, PLAIN)
+    earn(worth, -1.0, strength=5.0, times=TRIALS)
+    earn(worth, 1.0, times=TRIALS)
+    assert wanted(worth)
+    assert not wanted(worth, 5.0)
+
+
+def test_beside_strong_others_it_is_not_tried_where_it_is_in_vain_beside_weak_ones() -> None:
+    worth, good = Worth(seconds=1.0), Worth(seconds=1.0)
+    earn(worth, -0.5, times=TRIALS)
+    earn(good, 0.5, times=TRIALS)
+    assert not wanted(worth, 1.0)
+    assert wanted(good, 1.0)
+    assert 0 < good.gains.net(2) < good.gains.net(1) < good.gains.net(0)
+
+
+def test_a_request_starts_from_what_its_tenant_has_seen_and_soon_knows_better() -> None:
+    tenant = Gains()
+    for _ in range(100):
+        tenant.add(0, net_of(-0.2))
+    own = Gains(tenant)
+    assert own.net(0) == pytest.approx(-0.2, rel=0.2)
+    own.add(0, net_of(1.0))
+    assert own.net(0) > 0
+    assert tenant.net(0) < 0
+    assert Gains(tenant).net(0) < 0
 
 
 def test_seconds_of_a_round_and_of_a_step() -> None:
@@ -79,10 +120,9 @@ def test_what_it_takes_anyway_is_not_the_price_of_asking() -> None:
 
 def test_one_that_does_not_pay_catches_up_to_be_tried_as_rarely_as_that_is_dear() -> None:
     worth = Worth(seconds=0.1)
-    for _ in range(TRIALS):
-        worth.earned(0.0, -0.1)
-    assert not any(worth.wanted(0.0, PLAIN, joining=2.0) for _ in range(int(2.0 / TRYING)))
-    assert worth.wanted(0.0, PLAIN, joining=2.0)
+    earn(worth, -0.1, times=TRIALS)
+    assert not any(worth.wanted(worth.gains, 0.0, PLAIN, joining=2.0) for _ in range(int(2.0 / TRYING)))
+    assert worth.wanted(worth.gains, 0.0, PLAIN, joining=2.0)
 
 
 def test_a_burden_takes_time_at_rest_and_does_not_make_up_for_it() -> None:
@@ -92,5 +132,5 @@ def test_a_burden_takes_time_at_rest_and_does_not_make_up_for_it() -> None:
     assert worth.burden(0.02)
     assert not worth.burden(0.1)
     for _ in range(20):
-        worth.earned(0.0, 0.5, rate=1.0)
+        worth.earned(worth.gains, 0.0, net_of(0.5), rate=1.0)
     assert not worth.burden(0.02)

@@ -133,6 +133,16 @@ def test_labels_show_what_has_no_text() -> None:
     assert [label(token) for token in range(5)] == [" root", "«E2 80»", "<end>", "«»", "#4"]
 
 
+@pytest.mark.parametrize("text", ["\u202eevil", "\u200b", "\x1b[31m", "\u00a0", "\u200d", "\u2028"])
+def test_what_cannot_be_seen_is_shown_as_bytes(text: str) -> None:
+    assert labels(lambda ids: "", lambda token: text.encode())(0) == f"«{text.encode().hex(' ').upper()}»"
+
+
+@pytest.mark.parametrize("text", [" a\n\t", "\r\n", "می\u200cخواهم", "👩\u200d🚀", "é日"])
+def test_what_can_be_seen_is_shown(text: str) -> None:
+    assert labels(lambda ids: "", lambda token: text.encode())(0) == text
+
+
 def test_a_whole_generation_is_told() -> None:
     data = traces.traced()
     texts = data["texts"]

@@ -22,7 +22,8 @@ DRAFTING, GROWTH, ACCEPTANCE, REST = "drafting", "growth", "acceptance", "rest"
 class Limits:
     """Means of a round, in plain rounds. tokens: emitted. verify: what the pass takes, where plain passes take
     `plain_verify` and 1 - plain_verify is what plain rounds spend otherwise. draft: drafting, the work on the prompt
-    included. rest: sampling, text, statistics. rows: scored. drafted: nodes. drafting: share of rounds that draft.
+    included. rest: sampling, text, statistics. rows: scored. drafted: nodes. depth: of the longest branch.
+    drafting: share of rounds that draft.
     """
 
     tokens: float
@@ -32,6 +33,7 @@ class Limits:
     plain_verify: float
     rows: float
     drafted: float
+    depth: float
     drafting: float
 
     @property
@@ -55,15 +57,15 @@ class Limits:
 
     @property
     def without(self) -> dict[Limit, float]:
-        """The speed-up if drafting took no time; if passes took what plain ones do; if all drafts were right; if the
-        rest took what it does in plain rounds.
+        """The speed-up if drafting took no time; if passes took what plain ones do; if drafts were right to the end
+        of the longest branch; if the rest took what it does in plain rounds.
         """
         spent = self.verify + self.draft + self.rest
         plain_rest = 1.0 - self.plain_verify
         return {
             DRAFTING: self.tokens / (spent - self.draft),
             GROWTH: self.tokens / (spent - self.verify + min(self.verify, self.plain_verify)),
-            ACCEPTANCE: max(self.tokens, 1.0 + self.drafted) / spent,
+            ACCEPTANCE: max(self.tokens, 1.0 + self.depth) / spent,
             REST: self.tokens / (spent - self.rest + min(self.rest, plain_rest)),
         }
 
@@ -99,6 +101,7 @@ def limits_of(cases: Sequence[Case], arm: str) -> Limits:
         plain_verify=math.fsum(step.seconds.verify for step in passes) / len(passes) / one,
         rows=sum(1 + len(step.tree) for step in steps) / count,
         drafted=sum(step.drafted for step in steps) / count,
+        depth=sum(step.tree.depth for step in steps) / count,
         drafting=sum(step.drafted > 0 for step in steps) / count,
     )
 

@@ -118,13 +118,14 @@ def run_cases(
     """Runs the tasks that are not `done` (by id), with all arms; `keep` is given each case as JSON when it is complete.
 
     entrants: plain decoding first. warm: what an arm learnt from a prompt serves it at the next ones; otherwise at
-    later turns of the same prompt alone. Arms share nothing. each: told (generations done, in all) between generations.
+    later turns of the same prompt alone. Arms share nothing. each: told (generations done, in all) between generations,
+    first those that an earlier run did, wherever they stand.
     An arm that fails to draft shows in its faults; RuleError when a text itself fails.
     """
     cases: list[Case] = []
     answers: dict[str, list[str]] = {}
     owed = _owed(tasks, done, warm)
-    started = False
+    started, before, total = False, sum(task.id in done for task in tasks), len(tasks) * len(entrants)
     for place, task in enumerate(tasks):
         said = answers.setdefault(task.prompt.id, [])
         case = done.get(task.id)
@@ -133,8 +134,9 @@ def run_cases(
             if not started:
                 _warm_up(entrants, task, ids, params)
                 started = True
+                each(before * len(entrants), total)
             if case is None:
-                count = _counter(each, place * len(entrants), len(tasks) * len(entrants))
+                count = _counter(each, (before + len(cases)) * len(entrants), total)
                 found = run_case(entrants, task, ids, params, place, warm, count)
                 keep(found)
                 case = case_of(found)

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import astuple
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from foredraft.bench.humaneval import humaneval
 from foredraft.bench.made import copying, reading
@@ -71,6 +71,25 @@ def limited(prompts: Iterable[Prompt], per_task: int | None) -> tuple[Prompt, ..
         if taken[prompt.task] <= per_task:
             kept.append(prompt)
     return tuple(kept)
+
+
+class Tasked(Protocol):
+    """What belongs to a task."""
+
+    @property
+    def task(self) -> str: ...
+
+
+One = TypeVar("One", bound=Tasked)
+
+
+def in_turn(prompts: Iterable[One]) -> list[One]:
+    """The first of every task, then the second of every task, and so on."""
+    tasks: dict[str, list[One]] = {}
+    for prompt in prompts:
+        tasks.setdefault(prompt.task, []).append(prompt)
+    most = max(map(len, tasks.values()), default=0)
+    return [own[place] for place in range(most) for own in tasks.values() if place < len(own)]
 
 
 def check_met_once(prompts: Iterable[Prompt]) -> None:

@@ -135,34 +135,29 @@ class Server:
         reading, begun = Reading(question.max_tokens), clock()
         status: int | None = None
         failure: Failure | None = None
-        ended: float | None = None
         try:
             with self._client.stream("POST", question.path, json=question.body(model, extra)) as response:
                 status = response.status_code
-                if (failure := _unfit(response)) is None:
-                    ended = self._read(response, reading, begun, clock)
+                if (failure := _unfit(response, lambda: clock() - begun > self.timeout)) is None:
+                    self._read(response, reading, begun, clock)
         except (httpx2.HTTPError, httpx2.StreamError, BadStream, ServerError, Endless, _Stalled) as error:
             # What breaks after the last piece is of no concern to whoever reads the answer.
             failure = None if reading.done else failure_of(error, self.timeout)
         if failure is None and not reading.whole:
             failure = Failure("cut", f"after {len(reading.arrivals)} pieces")
-        return Reply(begun, (ended if ended is not None else clock()) - begun, reading, failure, status)
+        # What a server does after the end of its answer took no time of whoever reads it.
+        ended = reading.ended if failure is None else None
+        return Reply(begun, ended if ended is not None else clock() - begun, reading, failure, status)
 
-    def _read(
-        self, response: httpx2.Response, reading: Reading, begun: float, clock: Callable[[], float]
-    ) -> float | None:
-        """Reads the stream to its end, so that the connection can be used again; when its last event came."""
-        events, ended = Events(), None
+    def _read(self, response: httpx2.Response, reading: Reading, begun: float, clock: Callable[[], float]) -> None:
+        """Reads the stream to its end, so that the connection can be used again."""
+        events = Events()
         for chunk in response.iter_bytes():
-            at = clock()
-            if reading.done:
-                continue
-            for data in events.feed(chunk):
-                reading.take(data, at - begun)
-                ended = at
-            if at - begun - (reading.arrivals[-1] if reading.arrivals else 0.0) > self.timeout:
+            at = clock() - begun
+            for data in events.feed(chunk) if not reading.done else ():
+                reading.take(data, at)
+            if at - (reading.arrivals[-1] if reading.arrivals else 0.0) > self.timeout:
                 raise _Stalled  # something comes, such as comments, but no text
-        return ended
 
 
 def failure_of(error: Exception, timeout: float) -> Failure:
@@ -183,22 +178,22 @@ class _Stalled(RuntimeError):
     """No text for too long."""
 
 
-def _unfit(response: httpx2.Response) -> Failure | None:
-    """Why this response is no answer, before any of it is read as one."""
+def _unfit(response: httpx2.Response, late: Callable[[], bool]) -> Failure | None:
+    """Why this response is no answer, before any of it is read as one. late: whether its time is over."""
     if response.status_code != 200:
-        return Failure("status", f"{response.status_code}: {excerpt(_beginning(response))}")
+        return Failure("status", f"{response.status_code}: {excerpt(_beginning(response, late))}")
     kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != STREAM:
-        return Failure("content type", f"{kind or 'none'}, not {STREAM}: {excerpt(_beginning(response))}")
+        return Failure("content type", f"{kind or 'none'}, not {STREAM}: {excerpt(_beginning(response, late))}")
     return None
 
 
-def _beginning(response: httpx2.Response, length: int = 4096) -> bytes:
-    """The first bytes of a body, however long it is."""
+def _beginning(response: httpx2.Response, late: Callable[[], bool], length: int = 4096) -> bytes:
+    """The first bytes of a body, however long it is and however slowly it comes."""
     found = b""
     for chunk in response.iter_bytes():
         found += chunk
-        if len(found) >= length:
+        if len(found) >= length or late():
             break
     return found
 

@@ -28,10 +28,11 @@ class Endless(RuntimeError):
 class Reading:
     """One answer under way. arrivals: seconds, as given, of every piece that brought text.
 
-    tokens, prompt_tokens: as the server counts them; None where it does not.
+    ended: the same of the last event. tokens, prompt_tokens: as the server counts them; None where it does not.
     """
 
     max_tokens: int
+    ended: float | None = None
     arrivals: list[float] = field(default_factory=list)
     parts: list[str] = field(default_factory=list)
     tokens: int | None = None
@@ -54,11 +55,12 @@ class Reading:
         """Reads one event. Raises BadStream for what is no piece of an answer, ServerError and Endless as they say."""
         if self.done:
             return
+        self.ended = at
         if data.strip() == DONE:
             self.done = True
             return
         piece = _object(data)
-        if "error" in piece:
+        if piece.get("error") is not None:
             raise ServerError(excerpt(json.dumps(piece["error"], ensure_ascii=False).encode()))
         self._usage(piece.get("usage"))
         self.counters = of_answer(piece) or self.counters
@@ -72,7 +74,7 @@ class Reading:
 
     def _said(self, piece: Mapping[str, Any], data: str) -> str:
         """The text of the first choice; a piece may have none, as the one with the usage."""
-        choices = piece.get("choices", [])
+        choices = piece.get("choices") or []
         if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
             raise BadStream(f"a piece without choices: {excerpt(data.encode())}")
         if not choices:
@@ -80,7 +82,7 @@ class Reading:
         choice = choices[0]
         if isinstance(choice.get("finish_reason"), str):
             self.finish = choice["finish_reason"]
-        delta = choice.get("delta", choice)
+        delta = choice.get("delta", choice) or {}
         if not isinstance(delta, dict):
             raise BadStream(f"a choice without text: {excerpt(data.encode())}")
         return "".join(delta[name] for name in SAID if isinstance(delta.get(name), str))

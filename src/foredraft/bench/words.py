@@ -10,6 +10,7 @@ from foredraft.bench.report import PRECISE
 from foredraft.bench.sweep import ADVICE, NEAR
 from foredraft.draft.family import LENGTH
 
+FEW = 5  # prompts of a task, below which an interval misses the truth in one case of seven or more
 SPARSE = 0.95  # a drafter with drafts in fewer of its rounds is not what the formula has in mind
 
 
@@ -23,7 +24,16 @@ def summary(result: Json) -> list[str]:
     ]
     if "sweep" in result:
         lines += [line for one in result["sweep"]["drafters"] for line in _sweep(one, result["sweep"]["option"])]
-    return lines + _more(result)
+    return lines + _few(result) + _more(result)
+
+
+def _few(result: Json) -> list[str]:
+    """That an interval of a few prompts a task holds less often than it says (`bench_itself.py coverage`)."""
+    runs = [run for run in result["runs"] if run["speedup_ci"] is not None]
+    fewest = min((task["prompts"] for run in runs for task in run["by_task"].values()), default=FEW)
+    if fewest >= FEW:
+        return []
+    return [f"A task has {fewest} prompt{'s' if fewest > 1 else ''} only: intervals of so few are too narrow."]
 
 
 def _more(result: Json) -> list[str]:

@@ -59,7 +59,8 @@ class Job:
             setup = self._setup(server.root, asking, levels, whole)
             folder = Answers(self.out, setup) if self.out is not None else None
             lines = self._measure(server, asking, prompts, levels, folder)
-        result = report(setup, lines, prompts, levels)
+        # No figure of an answer depends on the timeout, and who goes on may wait longer than before.
+        result = report(setup, lines, prompts, levels) | {"timeout": self.timeout}
         result["arguments"] = without_secrets(self.arguments, self.url, server.root)
         if folder is not None:
             folder.finish(result)
@@ -119,7 +120,6 @@ class Job:
             "max_tokens": self.max_tokens,
             "temperature": self.temperature,
             "seed": self.seed,
-            "timeout": self.timeout,
             "usage": asking.usage,
             "machine": machine(),
             "version": foredraft.__version__,
@@ -205,6 +205,8 @@ def words(result: Json) -> list[str]:
         if run["failures"]:
             kinds = ", ".join(f"{count} {KINDS[kind]}" for kind, count in run["failures"].items())
             found.append(f"{level} {sum(run['failures'].values())} failed: {kinds}. The first: {run['first_failure']}.")
+        if "stalled" in run["failures"]:
+            found.append(f"With --timeout above {result['timeout']:g} s they are waited for longer.")
         if run["not_asked"]:
             found.append(f"{level} {run['not_asked']} were not asked, after failures: the same command goes on.")
         if run["different_prompts"] and result["temperature"] == 0:

@@ -45,6 +45,8 @@ class Job:
         if self.passes is not None and self.quick:
             raise UsageError("--quick is a number of passes too: give it or --passes, not both")
         if self.trying is not None:
+            if rows[-1] == 1:
+                raise UsageError("--explain asks what more rows cost: give --rows that go beyond 1, such as 1,2,4,8,16")
             self.trying.chosen()
             line_up(self.trying.drafter)
         passes = self.passes if self.passes is not None else QUICK if self.quick else PASSES

@@ -11,9 +11,9 @@ from foredraft.bench.limits import ACCEPTANCE, DRAFTING, GROWTH, REST, Limits, l
 from foredraft.bench.prompts import Prompt
 from foredraft.bench.record import Case, Json
 from foredraft.bench.report import run_json
-from foredraft.bench.roofline import RATES, Best, Roofline, best_length, factors
+from foredraft.bench.roofline import LONGEST, RATES, Best, Roofline, best_length, factors
 from foredraft.bench.run import prepare, run_cases
-from foredraft.bench.suites import limited, load_suite
+from foredraft.bench.suites import in_turn, load_suite
 from foredraft.bench.sweep import missed
 from foredraft.cli.progress import counting
 from foredraft.core.errors import UsageError
@@ -27,7 +27,7 @@ SEED = 0
 MEANS = {
     DRAFTING: "drafting took no time",
     GROWTH: "passes of several rows took what a pass of one does",
-    ACCEPTANCE: "every draft were right",
+    ACCEPTANCE: "every draft were right, to the end of the longest branch,",
     REST: "sampling and the rest took what they do in plain rounds",
 }
 ADVICE = {
@@ -57,9 +57,7 @@ class Trying:
         """Raises UsageError for numbers below 1 and for a suite that cannot be read."""
         if self.prompts < 1 or self.max_tokens < 1:
             raise UsageError(f"--prompts and --max-tokens must be 1 or more, not {self.prompts} and {self.max_tokens}")
-        whole = load_suite(self.suite)
-        a_task = math.ceil(self.prompts / len({prompt.task for prompt in whole}))
-        return limited(whole, a_task)[: self.prompts]
+        return tuple(in_turn(load_suite(self.suite))[: self.prompts])
 
 
 @dataclass(frozen=True)
@@ -75,16 +73,22 @@ class Explanation:
     acceptance: float
 
     @property
+    def passes(self) -> tuple[float, ...]:
+        """v(0), v(1), … in plain passes, for drafts that are no longer than the widest pass that was measured."""
+        cost = self.roofline.cost
+        return factors(cost, min(LONGEST, cost.curve.rows[-1] - 1))
+
+    @property
     def theory(self) -> list[tuple[Best, Best]]:
         """For every rate the best length at this curve and this drafter's price, and with passes that are flat."""
-        curve = factors(self.roofline.cost)
+        curve = self.passes
         flat = (0.0, *[1.0] * (len(curve) - 1))
         return [(best_length(rate, self.c, curve), best_length(rate, self.c, flat)) for rate in RATES]
 
     @property
     def here(self) -> Best:
         """The best length at the acceptance that was measured."""
-        return best_length(self.acceptance, self.c, factors(self.roofline.cost))
+        return best_length(self.acceptance, self.c, self.passes)
 
 
 def explain(loaded: Loaded, cost: Cost, trying: Trying) -> Explanation:
@@ -220,7 +224,7 @@ def _theory_text(found: Explanation) -> list[str]:
 
 def _limits_text(found: Explanation) -> list[str]:
     limits, trying, run = found.limits, found.trying, found.run
-    slower = ": SLOWER than plain decoding" if run["speedup"] < 1 else ""
+    slower = ": SLOWER than plain decoding" if limits.speedup < 1 else ""
     many = f"{trying.prompts} prompt{'s' if trying.prompts > 1 else ''} of suite {trying.suite}"
     lines = [
         f"WHAT LIMITS {trying.drafter} HERE",

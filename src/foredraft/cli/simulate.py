@@ -122,9 +122,8 @@ def _synthetic(run: Recorded, rates: Sequence[float], length: int, drafting: flo
 
 
 def _as_text(result: Json) -> list[str]:
-    lines = [
-        f"{result['model']}: {result['prompts']} prompts of suite {result['suite']}, recorded in {result['folder']}",
-    ]
+    many = f"{result['prompts']} prompt{'s' if result['prompts'] > 1 else ''}"
+    lines = [f"{result['model']}: {many} of suite {result['suite']}, recorded in {result['folder']}"]
     for one in result["drafters"]:
         lines += ["", *_drafter(one)]
     lines += [f"left out: {reason}" for reason in result.get("left_out", {}).values()]

@@ -15,7 +15,7 @@ from foredraft.bench.machine import isa_of, machine
 from foredraft.cli.asked import check, ids_of, opened
 from foredraft.cli.generate import prompt_of
 from foredraft.cli.show import LOSSY
-from foredraft.core.errors import UsageError
+from foredraft.core.errors import ForedraftError, UsageError
 from foredraft.core.events import Step
 from foredraft.core.params import SamplingParams
 from foredraft.engine.compare import Comparison
@@ -58,7 +58,17 @@ class Job:
         params = self.params if seed is not None else replace(self.params, seed=randbits(32))
         record, found = trace(llm, ids, params, text, self._facts(llm, params), _show)
         print(flush=True)
-        return found, out.write(page(record).encode(errors="replace"))
+        return found, self._write(out, page(record).encode(errors="replace"))
+
+    def _write(self, out: BinaryIO, content: bytes) -> int:
+        """Bytes written. Raises ForedraftError where there is no room for them."""
+        try:
+            out.write(content)
+            out.flush()
+        except OSError as error:
+            why, remedy = error.strerror or error, "make room, or choose another place for --out"
+            raise ForedraftError(f"cannot write {self.out}: {why}; {remedy}") from None
+        return len(content)
 
     def _facts(self, llm: LLM, params: SamplingParams) -> dict[str, str]:
         """What the page says of the machine and of how the text was made."""

@@ -11,6 +11,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from foredraft.core.tree import ROOT, DraftTree
 
@@ -22,7 +23,10 @@ Trait = tuple[Bin, float]
 # Where a drafter's own estimate of P(node | parent) is cut into classes.
 EDGES = (0.03, 0.08, 0.15, 0.25, 0.4, 0.55, 0.7, 0.85, 0.95)
 DEPTHS = 4  # deeper nodes are of one class
-PRIOR = 4.0  # trials that the estimate below counts for
+PRIOR = 8.0  # trials that the estimate below counts for
+# What is believed of a claim before any was tested: this power of it. Drafters that look up what followed before claim
+# too much, for a draft begins where the last one was wrong (development prompts, SmolLM2 and Qwen2.5-Coder).
+BOAST = {"recycling": 1.5, "suffix": 1.5}
 CEILING = 0.995  # no draft is certain
 
 
@@ -54,7 +58,7 @@ class Acceptance:
 
     def chance(self, where: Bin, claimed: float) -> float:
         """The calibrated chance of a node of this bin that its drafter gave `claimed`."""
-        prior = self.below.chance(where, claimed) if self.below is not None else claimed
+        prior = self.below.chance(where, claimed) if self.below is not None else believed(where[0], claimed)
         tally = self.tallies.get(where)
         return min(CEILING, tally.estimate(prior) if tally is not None else prior)
 
@@ -86,6 +90,18 @@ class Acceptance:
             if follows is None:
                 return
             node = follows
+
+
+@lru_cache(1024)
+def boast(sources: str) -> float:
+    """The power to which a claim of these sources together is raised."""
+    return max(BOAST.get(source, 1.0) for source in sources.split("+"))
+
+
+def believed(sources: str, claimed: float) -> float:
+    """What a claim is taken for before any was tested."""
+    power = boast(sources)
+    return claimed if power == 1.0 else float(claimed**power)
 
 
 LEAST = -60.0  # log of the least chance that a claim stands for: what is called impossible may be drafted all the same

@@ -2,8 +2,11 @@
 
 Every round each source is asked, cheapest first, if what it drafted before was worth the seconds it took; the nodes of
 all are held against a measured curve of passes (`policy/cost.py`) with calibrated chances (`policy/acceptance.py`), and
-those are scored that bring more tokens than their time is worth: none, where that is best. A source that does not pay
-is left alone and tried again now and then, ever more rarely while it keeps not paying (`policy/worth.py`).
+those are scored that bring more tokens than their time is worth: none, where that is best. A source that was not shown
+to pay is left alone and tried again now and then, ever more rarely while it keeps not paying (`policy/worth.py`).
+
+What a second is worth, in tokens, counts only seconds that deciding otherwise could save. To draw a token from its law
+takes the same whatever was drafted; were it counted, drafts would seem cheaper than they are.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from foredraft.core.tree import EMPTY, ROOT, DraftTree
 from foredraft.policy.acceptance import Acceptance, Trait, traits_of
 from foredraft.policy.cost import Choice, best_nodes, chain_length
 from foredraft.policy.curve import Curve
-from foredraft.policy.worth import ACCEPTANCE_MEMORY, Worth
+from foredraft.policy.worth import ACCEPTANCE_MEMORY, Brought, Gains, Worth
 
 MOST = 32  # nodes that are scored at most
 DEPTH = 24
@@ -35,7 +38,7 @@ BORDER = 0.5
 FIRST_ROUNDS, EVERY = 16, 4
 # Tokens behind from which on a source has to catch up first, and tokens that a text is expected to have.
 BEHIND, TEXT = 16, 64
-# What a source may draft before it is known what that takes: a draft model would fill any depth.
+# What a source may draft before it is known what that takes and brings: a draft model would fill any depth.
 FIRST = Budget(8, 4)
 NEVER, LEAVE = Budget(0, 0), Budget(0, 0, leave=True)
 
@@ -48,15 +51,44 @@ class Tenant:
     worths: dict[str, Worth] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Best:
+    """What of a tree would be scored if no other sequence were in the pass."""
+
+    tree: DraftTree
+    choice: Choice
+
+    def came(self, tokens: Sequence[int]) -> int:
+        """How many of the tokens it would have brought."""
+        node, count = ROOT, 0
+        for token in tokens:
+            following = self.tree.child(node, token)
+            if following is None or following not in self.choice.nodes[0]:
+                break
+            node, count = following, count + 1
+        return count
+
+
+@dataclass
+class Look:
+    """What is thought of a tree: its nodes' traits, the chances of their paths, and the best of it, once asked."""
+
+    tree: DraftTree = EMPTY
+    traits: list[Trait] = field(default_factory=list)
+    chances: list[float] = field(default_factory=list)
+    best: Best | None = None
+
+
 @dataclass
 class Pace:
-    """One sequence's state. tokens, seconds: emitted and spent, the past forgotten. rounds: in which anybody could
-    draft. said: tokens of it. met, tried: sources that drafted for it, and how often dear ones did.
+    """One sequence's state. tokens, seconds: emitted and spent, the past forgotten; of a round the seconds in which
+    tokens are drawn are left out. gains: of this request, by source. rounds: in which anybody could draft. said: tokens
+    of it. met, tried: sources that drafted for it, and how often dear ones did.
 
     drawn: the verifier takes what a drafter drew only whole, so its length is settled before it is drawn.
-    Of the round under way: drafted, traits: the tree before it was cut. alone: no other sequence is in its pass. asked:
-    the sources, and how strong the others were. added: by dear sources, tokens beyond what their rows cost, and tokens
-    expected of them. joining: tokens that sources had to read first.
+    Of the round under way: look: the tree before it was cut. alone: no other sequence is in its pass. asked: the
+    sources, and how strong the others were. open: the dear source asked last, and the best of the tree before it.
+    added: the best before and after dear sources. joining: tokens that sources had to read first.
     """
 
     acceptance: Acceptance
@@ -64,15 +96,16 @@ class Pace:
     tokens: float
     seconds: float
     drawn: bool = False
+    gains: dict[str, Gains] = field(default_factory=dict)
     rounds: int = 0
     said: int = 0
-    drafted: DraftTree = EMPTY
+    look: Look = field(default_factory=Look)
     alone: bool = True
-    traits: list[Trait] = field(default_factory=list)
     met: set[str] = field(default_factory=set)
     tried: dict[str, int] = field(default_factory=dict)
     asked: dict[str, float] = field(default_factory=dict)
-    added: dict[str, tuple[float, float]] = field(default_factory=dict)
+    open: tuple[str, Best] | None = None
+    added: dict[str, tuple[Best, Best]] = field(default_factory=dict)
     joining: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -81,7 +114,16 @@ class Pace:
         return self.tokens / self.seconds
 
     def worth(self, source: str) -> Worth:
-        return self.worths.setdefault(source, Worth())
+        found = self.worths.get(source)
+        if found is None:
+            found = self.worths[source] = Worth()
+        return found
+
+    def gains_of(self, source: str) -> Gains:
+        found = self.gains.get(source)
+        if found is None:
+            found = self.gains[source] = Gains(self.worth(source).gains)
+        return found
 
 
 @dataclass(frozen=True)
@@ -112,21 +154,24 @@ class Adaptive:
         joining = self._joining(source, load)
         if joining:
             state.joining[source] = load.behind
+        self._settle(state, so_far)
         if self._free(worth) and not joining:
             state.asked[source] = 0.0
             least = worth.claimed(min(1.0, BORDER * state.rate * self.curve.slope))
             return Budget(MOST, DEPTH, least) if worth.rounds else FIRST
         if worth.burden(FREE * self.curve(1)) and state.tried.get(source, 0) >= ENOUGH:
             return LEAVE
-        strength = self._strength(state, so_far)
-        if not worth.wanted(strength, self.curve(1), joining):
+        before, gains = self._best(state, so_far), state.gains_of(source)
+        strength = before.choice.tokens - 1.0
+        if not worth.wanted(gains, strength, self.curve(1), joining):
             return NEVER
-        if joining and not _pays_to_join(state, worth.gain(strength), strength, joining, load):
+        if joining and not _pays_to_join(state, worth.gain(gains, strength), strength, joining, load):
             return NEVER
         state.tried[source] = state.tried.get(source, 0) + 1
         state.asked[source] = strength
+        state.open = source, before
         least = worth.claimed(min(1.0, state.rate * worth.step))
-        if not worth.rounds:
+        if not worth.rounds or (worth.new and not state.drawn):
             return FIRST
         if not state.drawn:
             return Budget(MOST, DEPTH, least)
@@ -136,41 +181,42 @@ class Adaptive:
 
     def shape(self, states: Sequence[Pace], trees: Sequence[DraftTree], load: Load) -> list[Plan]:
         for state, tree in zip(states, trees, strict=True):
-            state.drafted, state.traits, state.alone = tree, traits_of(tree), load.sequences == 1
+            state.alone = load.sequences == 1
+            self._look(state, tree)
         whole = sum(1 + len(tree) for tree in trees if tree.drawn)
-        cut = iter(self._cut([state for state in states if not state.drafted.drawn], whole))
+        cut = iter(self._cut([state for state in states if not state.look.tree.drawn], whole))
         return [Plan(tree) if tree.drawn else next(cut) for tree in trees]
 
     def _cut(self, states: Sequence[Pace], beside: int) -> list[Plan]:
         """Of what was drafted, the nodes worth their rows in a pass with so many others."""
         if not states:
             return []
-        trees = [state.drafted for state in states]
-        chances = [state.acceptance.paths(state.drafted, state.traits) for state in states]
-        choice = self._choose(states, trees, chances, beside)
-        for state, own in zip(states, chances, strict=True):
+        for state in states:
             state.rounds += 1
-            dear = [source for source in state.asked if not self._free(state.worth(source))]
             if state.rounds <= FIRST_ROUNDS or state.rounds % EVERY == 0:
-                for source in state.asked:
-                    _correct(state, own, source)
-            if dear:
-                alone = choice if len(states) == 1 else self._choose([state], [state.drafted], [own])
-                self._judge(state, own, dear, alone.gain(state.rate))
+                _correct(state)
+            self._settle(state, state.look.tree)
+        if len(states) == 1 and not beside:
+            choice = self._best(states[0], states[0].look.tree).choice
+        else:
+            looks = [state.look for state in states]
+            choice = self._choose(states, [look.tree for look in looks], [look.chances for look in looks], beside)
         drafting = sum(state.worth(source).seconds for state in states for source in state.asked)
         expected = (choice.tokens / len(states), choice.seconds + drafting)
-        return [Plan(tree.select(nodes), expected) for tree, nodes in zip(trees, choice.nodes, strict=True)]
+        return [
+            Plan(_selected(state.look.tree, nodes), expected) for state, nodes in zip(states, choice.nodes, strict=True)
+        ]
 
     def update(self, state: Pace, step: Step) -> None:
         state.said += len(step.tokens)
         if step.tokens:
-            state.acceptance.learn(state.drafted, state.traits, step.tokens)
+            state.acceptance.learn(state.look.tree, state.look.traits, step.tokens)
             self._learn_worths(state, step)
             if step.rows == 1 + len(step.tree):  # rows of the prompt say nothing about decoding
                 _learn_rate(state, step)
                 if state.alone:
                     self.curve.add(step.rows, step.seconds.verify)
-        state.drafted, state.traits, state.asked, state.added, state.joining = EMPTY, [], {}, {}, {}
+        state.look, state.asked, state.open, state.added, state.joining = Look(), {}, None, {}, {}
 
     def _free(self, worth: Worth) -> bool:
         return worth.seconds < FREE * self.curve(1)
@@ -181,58 +227,58 @@ class Adaptive:
             return 0.0
         return load.behind * self.reading.get(source, self.curve(4 * MOST) / (4 * MOST))
 
+    def _look(self, state: Pace, tree: DraftTree) -> Look:
+        """What is thought of the tree; the round's tree is looked at again only once somebody has added to it."""
+        if state.look.tree is not tree:
+            traits = traits_of(tree)
+            state.look = Look(tree, traits, state.acceptance.paths(tree, traits))
+        return state.look
+
+    def _best(self, state: Pace, tree: DraftTree) -> Best:
+        look = self._look(state, tree)
+        if look.best is None:
+            look.best = Best(tree, self._choose([state], [tree], [look.chances]))
+        return look.best
+
+    def _settle(self, state: Pace, tree: DraftTree) -> None:
+        """Notes what the dear source asked last has made of the tree."""
+        if state.open is not None:
+            source, before = state.open
+            state.added[source], state.open = (before, self._best(state, tree)), None
+
     def _choose(
         self, states: Sequence[Pace], trees: Sequence[DraftTree], chances: Sequence[Sequence[float]], beside: int = 0
     ) -> Choice:
-        rate = sum(state.rate for state in states)
-        return best_nodes(trees, chances, lambda rows: self.curve(beside + rows), rate, MOST * len(states))
-
-    def _strength(self, state: Pace, so_far: DraftTree) -> float:
-        """Tokens expected of what other sources drafted."""
-        if not len(so_far):
-            return 0.0
-        chances = state.acceptance.paths(so_far, traits_of(so_far))
-        return self._choose([state], [so_far], [chances]).tokens - 1.0
-
-    def _judge(self, state: Pace, chances: Sequence[float], dear: Sequence[str], whole: float) -> None:
-        """What each dear source adds to those asked before it: the gain of the best tree of their nodes with its own,
-        against that of theirs alone. whole: the gain of the best tree of all."""
-        tree, before = state.drafted, set[str]()
-        last, gained = [*state.asked][-1], 1.0 - state.rate * self.curve(1)
-        for source in state.asked:
-            before.add(source)
-            own = _nodes_of(tree, source)
-            if source == last:
-                gain = whole
-            elif own:
-                nodes = _drafted_by(tree, before)
-                gain = self._choose([state], [tree.select(nodes)], [[chances[node] for node in nodes]]).gain(state.rate)
-            else:
-                gain = gained
-            if source in dear:
-                state.added[source] = gain - gained, sum(chances[node] for node in own)
-            gained = gain
+        seconds = self.curve if not beside else lambda rows: self.curve(beside + rows)
+        return best_nodes(trees, chances, seconds, sum(state.rate for state in states), MOST * len(states))
 
     def _learn_worths(self, state: Pace, step: Step) -> None:
-        tree, spent = state.drafted, dict(step.spent)
+        tree, spent = state.look.tree, dict(step.spent)
         for source in spent.keys() - state.asked.keys():
             state.worth(source).rested(spent[source], state.rate)
         for source, strength in state.asked.items():
             worth, seconds = state.worth(source), spent.get(source, 0.0)
-            own = _nodes_of(tree, source)
             if source in state.joining:
                 sample = max(0.0, seconds - worth.seconds) / state.joining[source]
                 self.reading[source] = (self.reading.get(source, sample) + sample) / 2
                 state.met.add(source)
                 continue
+            own = _nodes_of(tree, source)
             if source not in state.met and seconds >= FREE * self.curve(1):
                 state.met.add(source)  # it may have read the whole prompt: no measure of the rounds to come
-                continue
-            seconds = worth.spent(seconds, max((tree.depths[node] for node in own), default=0))
+                if not worth.rounds:
+                    continue
+                seconds = worth.seconds
+            else:
+                seconds = worth.spent(seconds, max((tree.depths[node] for node in own), default=0))
             if source in state.added:
-                net, expected = state.added[source]
-                surprising = _come_true(tree, own, step.tokens) > expected
-                worth.earned(strength, net - state.rate * seconds, surprising, state.rate)
+                before, after = state.added[source]
+                brought = Brought(
+                    after.choice.tokens - before.choice.tokens,
+                    after.came(step.tokens) - before.came(step.tokens),
+                    state.rate * (after.choice.seconds - before.choice.seconds + seconds),
+                )
+                worth.earned(state.gains_of(source), strength, brought, state.rate)
             if tree.drawn and own:
                 for depth in range(1, min(len(own), step.accepted + 1) + 1):
                     worth.acceptance.add(depth <= step.accepted, ACCEPTANCE_MEMORY)
@@ -249,43 +295,30 @@ def _pays_to_join(state: Pace, gain: float, strength: float, joining: float, loa
 
 def _nodes_of(tree: DraftTree, source: str) -> list[int]:
     """The nodes that a source drafted, alone or with others."""
-    return [node for node, sources in enumerate(tree.sources) if source in sources.split("+")]
+    return [node for node, names in enumerate(tree.sources) if names == source or source in names.split("+")]
 
 
-def _correct(state: Pace, chances: Sequence[float], source: str) -> None:
-    """Holds what a source claims against what came true of such claims."""
-    own = _nodes_of(state.drafted, source)
-    claims = [state.traits[node][1] for node in own]
-    state.worth(source).came_true(claims, [_chance(state.drafted, chances, node) for node in own])
+def _selected(tree: DraftTree, nodes: Sequence[int]) -> DraftTree:
+    return tree if len(nodes) == len(tree) else tree.select(nodes)
 
 
-def _drafted_by(tree: DraftTree, sources: set[str]) -> list[int]:
-    """The nodes that one of these drafted, below others that one did."""
-    kept: set[int] = set()
-    for node, (names, parent) in enumerate(zip(tree.sources, tree.parents, strict=True)):
-        if (parent == ROOT or parent in kept) and not sources.isdisjoint(names.split("+")):
-            kept.add(node)
-    return sorted(kept)
+def _correct(state: Pace) -> None:
+    """Holds what sources claim against what came true of such claims."""
+    look = state.look
+    for source in state.asked:
+        own = _nodes_of(look.tree, source)
+        claims = [look.traits[node][1] for node in own]
+        state.worth(source).came_true(claims, [_chance(look, node) for node in own])
 
 
-def _chance(tree: DraftTree, chances: Sequence[float], node: int) -> float:
+def _chance(look: Look, node: int) -> float:
     """P(node | its parent is accepted)."""
-    parent = tree.parents[node]
-    return chances[node] / (1.0 if parent == ROOT else chances[parent])
-
-
-def _come_true(tree: DraftTree, nodes: Sequence[int], tokens: Sequence[int]) -> int:
-    """How many of `nodes`, scored or not, stand for tokens that came."""
-    mine, count, node = set(nodes), 0, ROOT
-    for token in tokens:
-        following = tree.child(node, token)
-        if following is None:
-            break
-        node, count = following, count + (following in mine)
-    return count
+    parent = look.tree.parents[node]
+    return look.chances[node] / (1.0 if parent == ROOT else look.chances[parent])
 
 
 def _learn_rate(state: Pace, step: Step) -> None:
     keep = 1.0 - 1.0 / RATE_MEMORY
+    drawing = step.seconds.sample / step.seconds.total if step.seconds.total > 0 else 0.0
     state.tokens = keep * state.tokens + len(step.tokens)
-    state.seconds = keep * state.seconds + step.wall
+    state.seconds = keep * state.seconds + (1.0 - drawing) * step.wall

@@ -1,4 +1,10 @@
-"""Whether asking a source pays: the tokens its drafts add, beside what others drafted, less the time it takes."""
+"""Whether asking a source pays: the tokens its drafts add, beside what others drafted, less the time it takes.
+
+A source is held to pay once it was shown to. What asking brought is averaged on two levels, as acceptance is: what a
+tenant's requests have shown, and on top of it this request; and apart by how strong the others were. Where little was
+seen it is thought to add half of what it does beside weaker ones: it is tried first where it would add the most, and
+where that is in vain nowhere else. Trying takes a small share of the time, all requests of a tenant together.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +21,19 @@ ACCEPTANCE_MEMORY = 100.0
 LEAST_MODESTY = 0.1
 # A source is judged apart by how much the others have drafted: expected tokens accepted of it.
 STRENGTHS = (0.3, 0.8, 1.6, 3.2)
-# Trials after which a source that does not pay is left alone, and rounds until it is tried again: doubled each time, up
-# to where trying takes this share of the time.
-TRIALS = 4
-PATIENCE = 2
+# Times a new source is asked before it is judged; rounds it waits for one in which the others have found nothing.
+TRIALS = 5
+WAIT = 8
+# Times asked that what is known before counts for.
+PRIOR = 3.0
+# Tokens expected that have to be seen for what came of them to weigh as much as the belief in them, and rounds of them.
+DOUBT = 4.0
+TRUTH_MEMORY = 100.0
+# Of what a source adds beyond what was known before, so much is thought to hold beside the next stronger others.
+SPILL = 0.5
+# Rounds until a source that does not pay is tried again: doubled each time, and as many as make trying take this share
+# of the time at most.
+PATIENCE = 4
 TRYING = 0.005
 # Tokens a round that a source is hoped to add before anything was seen.
 HOPE = 0.5
@@ -27,25 +42,75 @@ ACCOUNT_MEMORY = 40.0
 TOLD = 6
 
 
-@dataclass
-class Verdict:
-    """What asking brought at one strength of the others. net: tokens beyond what its seconds bring otherwise."""
+@dataclass(frozen=True)
+class Brought:
+    """What asking a source brought in a round, in tokens: those that were expected of its nodes, as many as came of
+    them, and the price, what its seconds and those of the rows bring otherwise."""
 
-    net: float = 0.0
+    expected: float
+    came: float
+    price: float
+
+
+@dataclass(slots=True)
+class Mean:
+    """Of what asking brought. asked: times."""
+
+    expected: float = 0.0
+    price: float = 0.0
     asked: int = 0
-    idle: int = 0
-    patience: int = PATIENCE
+
+    def add(self, brought: Brought) -> None:
+        self.asked += 1
+        weight = 1.0 / min(self.asked, MEMORY)
+        self.expected += (brought.expected - self.expected) * weight
+        self.price += (brought.price - self.price) * weight
+
+    def estimate(self, prior: float, truth: float) -> float:
+        seen = min(self.asked, MEMORY)
+        return (seen * (truth * self.expected - self.price) + PRIOR * prior) / (seen + PRIOR)
+
+
+@dataclass
+class Gains:
+    """Tokens a round that a source adds beyond what its seconds bring otherwise, by how strong the others are.
+
+    What is expected of its nodes hardly scatters and rests on claims; what comes of them is chance and true. So means
+    are those of the expected, and the share of it that came, over all strengths together, corrects them.
+    below: where the estimates start from; without it, from nothing added. expected, came: tokens.
+    """
+
+    below: Gains | None = None
+    means: list[Mean] = field(default_factory=lambda: [Mean() for _ in range(len(STRENGTHS) + 1)])
+    expected: float = 0.0
+    came: float = 0.0
 
     @property
-    def pays(self) -> bool:
-        return self.asked < TRIALS or self.net > 0
+    def asked(self) -> int:
+        return sum(mean.asked for mean in self.means)
 
-    def add(self, net: float, surprising: bool) -> None:
-        """surprising: more came true than was expected, so one that does not pay is tried once more at once."""
-        self.asked += 1
-        self.net += (net - self.net) / min(self.asked, MEMORY)
-        self.patience = PATIENCE if self.pays else 2 * self.patience
-        self.idle = self.patience if surprising else 0
+    @property
+    def truth(self) -> float:
+        """What came, as a share of what was expected."""
+        before = self.below.truth if self.below is not None else 1.0
+        return (self.came + DOUBT * before) / (self.expected + DOUBT)
+
+    def net(self, place: int) -> float:
+        """Of a round in which it is asked, others being of this class of strength."""
+        truth, more, net = self.truth, 0.0, 0.0
+        for reached in range(place + 1):
+            below = self.below.net(reached) if self.below is not None else 0.0
+            net = self.means[reached].estimate(below + more, truth)
+            more = (net - below) * (SPILL if net > below else 1.0)
+        return net
+
+    def add(self, place: int, brought: Brought) -> None:
+        keep = 1.0 - 1.0 / TRUTH_MEMORY
+        self.expected = keep * self.expected + max(0.0, brought.expected)
+        self.came = keep * self.came + max(0.0, brought.came)
+        self.means[place].add(brought)
+        if self.below is not None:
+            self.below.add(place, brought)
 
 
 @dataclass
@@ -55,6 +120,7 @@ class Worth:
 
     balance: tokens a round beyond what its seconds, all of them, bring otherwise; told: of how many rounds it tells.
     modesty: log of its chances as they come true / log of those it claims; below 1 for one that claims too little.
+    idle, patience: rounds since it was asked where it does not pay, and how many that should be.
     """
 
     seconds: float = 0.0
@@ -66,23 +132,34 @@ class Worth:
     acceptance: Tally = field(default_factory=Tally)
     balance: float = 0.0
     told: int = 0
-    verdicts: dict[int, Verdict] = field(default_factory=dict)
+    gains: Gains = field(default_factory=Gains)
+    idle: int = 0
+    patience: int = PATIENCE
 
-    def wanted(self, strength: float, plain: float, joining: float = 0.0) -> bool:
+    @property
+    def new(self) -> bool:
+        """Whether it was not asked often enough to be judged."""
+        return self.gains.asked < TRIALS
+
+    def wanted(self, gains: Gains, strength: float, plain: float, joining: float = 0.0) -> bool:
         """Whether to ask, given the tokens expected of what others drafted; now and then to find out.
 
-        plain: seconds of a pass of one row, which tell how often finding out is cheap. joining: seconds in which it
-        would have to catch up with the text first.
+        gains: this request's. plain: seconds of a pass of one row, which tell how often finding out is cheap. joining:
+        seconds in which it would have to catch up with the text first.
         """
-        verdict = self._verdict(strength)
-        verdict.idle += 1
-        patience = max(min(verdict.patience, self.seconds / (TRYING * plain)), joining / (TRYING * plain))
-        return verdict.pays or verdict.idle > patience
+        place = place_of(strength)
+        self.idle += 1
+        if self.new:
+            return place == 0 or self.idle > WAIT
+        if gains.net(place) > 0:
+            return True
+        patience = max(min(self.patience, self.seconds / (TRYING * plain)), joining / (TRYING * plain))
+        return self.idle > patience
 
-    def gain(self, strength: float) -> float:
+    def gain(self, gains: Gains, strength: float) -> float:
         """Tokens a round that it adds, beyond what its seconds bring otherwise; a hope where little was seen."""
-        verdict = self._verdict(strength)
-        return verdict.net if verdict.asked >= TRIALS else max(HOPE, verdict.net)
+        expected = gains.net(place_of(strength))
+        return max(HOPE, expected) if self.new else expected
 
     def claimed(self, chance: float) -> float:
         """What it claims of a path that has this chance."""
@@ -116,14 +193,19 @@ class Worth:
             self.step += (step - self.step) * (weight if self.step else 1.0)
         return asked
 
-    def earned(self, strength: float, net: float, surprising: bool = False, rate: float = 0.0) -> None:
-        """What a round in which it was asked brought, others being so strong, beyond its seconds for being asked."""
-        self._account(net - rate * self.rest)
-        self._verdict(strength).add(net, surprising)
-
-    def _verdict(self, strength: float) -> Verdict:
-        return self.verdicts.setdefault(bisect_left(STRENGTHS, strength), Verdict())
+    def earned(self, gains: Gains, strength: float, brought: Brought, rate: float = 0.0) -> None:
+        """What a round in which it was asked brought, others being so strong; its price is that of being asked."""
+        self._account(brought.came - brought.price - rate * self.rest)
+        place = place_of(strength)
+        gains.add(place, brought)
+        self.patience = PATIENCE if gains.net(place) > 0 else 2 * self.patience
+        self.idle = 0
 
     def _account(self, net: float) -> None:
         self.told += 1
         self.balance += (net - self.balance) / min(self.told, ACCOUNT_MEMORY)
+
+
+def place_of(strength: float) -> int:
+    """The class of what other sources have drafted."""
+    return bisect_left(STRENGTHS, strength)

@@ -20,6 +20,7 @@ from foredraft.models.text import BROKEN, Decode, TextState
 from foredraft.trace.again import Judged, Seen
 
 FORMAT = 1
+SIGNS, JOINERS = "\n\r\t", "\u200c\u200d"  # the page has signs for the first; the others show by what they join
 TARGET = -1  # in place of a node: the token is the target's own
 Json = dict[str, Any]
 Label = Callable[[int], str]
@@ -100,16 +101,24 @@ def pieces(decode: Decode, tokens: Sequence[int], text: str) -> list[str]:
 
 
 def labels(decode: Decode, spelt: Callable[[int], bytes | None]) -> Label:
-    """How tokens are shown: their text, else the bytes they spell as in «E2 80», else their number."""
+    """How tokens are shown: their text where it can be seen, else the bytes they spell as in «E2 80», else their
+    number.
+    """
 
     def label(token: int) -> str:
         raw = spelt(token)
         if raw is None:
             return decode((token,)) or f"#{token}"
         text = raw.decode(errors="replace")
-        return text if text and BROKEN not in text else f"«{raw.hex(' ').upper()}»"
+        return text if text and BROKEN not in text and _visible(text) else f"«{raw.hex(' ').upper()}»"
 
     return label
+
+
+def _visible(text: str) -> bool:
+    """Whether all of it can be seen: what cannot might also turn the words beside it around."""
+    shown = "".join(letter for letter in text if letter not in SIGNS + JOINERS)
+    return shown.isprintable() and bool(text.strip(JOINERS))
 
 
 def _round(step: Step, seen: Seen, begin: float, texts: Texts, sources: Texts, label: Label) -> Json:
