@@ -12,8 +12,10 @@ TEMPLATE = (
 )
 
 
-def write_model(folder: Path, *, seed: int = 0, layers: int = 2, context: int = 256, extra: str = "") -> Path:
-    """A llama of 32 dimensions over 256 bytes and three control tokens (and `extra`, one more)."""
+def write_model(
+    folder: Path, *, seed: int = 0, layers: int = 2, context: int = 256, width: int = 32, extra: str = ""
+) -> Path:
+    """A llama of `width` dimensions over 256 bytes and three control tokens (and `extra`, one more)."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -22,7 +24,7 @@ def write_model(folder: Path, *, seed: int = 0, layers: int = 2, context: int = 
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=size,
-        hidden_size=32,
+        hidden_size=width,
         intermediate_size=64,
         num_hidden_layers=layers,
         num_attention_heads=4,

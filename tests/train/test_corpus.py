@@ -26,11 +26,23 @@ def test_a_killed_run_loses_its_last_line_alone(tmp_path: Path) -> None:
     path = tmp_path / "texts.jsonl"
     corpus.append(path, [text(0), text(1)])
     path.write_text(path.read_text()[:-20])
-    done = corpus.read(path)
-    assert done == [text(0)]
-    corpus.repair(path, done)
+    assert corpus.read(path) == [text(0)]
+    corpus.repair(path)
     corpus.append(path, [text(2)])
     assert corpus.read(path) == [text(0), text(2)]
+
+
+def test_a_file_says_who_spoke(tmp_path: Path) -> None:
+    path, speaker = tmp_path / "new" / "texts.jsonl", corpus.Speaker("smollm2", "ab" * 32)
+    corpus.begin(path, speaker)
+    assert corpus.read(path) == []
+    corpus.append(path, [text(0), text(1)])
+    path.write_text(path.read_text()[:-20])
+    corpus.repair(path)
+    assert corpus.speaker_of(path) == speaker
+    assert corpus.read(path) == [text(0)]
+    corpus.append(tmp_path / "old.jsonl", [text(0)])
+    assert corpus.speaker_of(tmp_path / "old.jsonl") is None
 
 
 @pytest.mark.parametrize("line", ["{", "[]", '{"id": 1}', '{"id": "a", "task": "b", "prompt": 3, "response": []}'])

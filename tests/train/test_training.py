@@ -19,6 +19,8 @@ from foredraft.heads.files import read_head, write_head  # noqa: E402
 from foredraft.train import corpus, data  # noqa: E402
 from foredraft.train.block import BlockRecipe, Settings  # noqa: E402
 from foredraft.train.corpus import Text  # noqa: E402
+from foredraft.train.eagle import EagleRecipe  # noqa: E402
+from foredraft.train.eagle import Settings as EagleSettings  # noqa: E402
 from foredraft.train.target import TorchTarget  # noqa: E402
 from foredraft.train.trainer import Settings as Loop  # noqa: E402
 from foredraft.train.trainer import Trainer  # noqa: E402
@@ -85,6 +87,30 @@ def test_a_run_that_was_cut_short_answers_the_rest(target: TorchTarget, texts: l
     assert len(corpus.read(short.out)) == 40
     data.make(target, short, lambda _: None)
     assert sorted(corpus.read(short.out), key=lambda one: one.id) == sorted(texts, key=lambda one: one.id)
+
+
+def test_texts_of_another_target_are_not_gone_on_with(target: TorchTarget, tmp_path: Path) -> None:
+    from foredraft.cli import run
+
+    out = tmp_path / "texts.jsonl"
+    corpus.begin(out, corpus.Speaker("another", "00"))
+    corpus.append(out, [Text(str(n), "t", (n, 2, 3), (4, 5, 6)) for n in range(100)])
+    with pytest.raises(UsageError, match="are what another said, not "):
+        data.make(target, plan(tmp_path), lambda _: None)
+    asked = ["train", "medusa", "-m", str(target.source.path), "--data", str(out), "--out", str(tmp_path / "run")]
+    assert run([*asked, "--device", "cpu", "--steps", "1"]) == 2
+    assert not (tmp_path / "run").exists()
+
+
+def test_heads_have_the_epsilon_of_their_target(target: TorchTarget, texts: list[Text], tmp_path: Path) -> None:
+    """Else what they call the target's final norm would be another."""
+    folder = write_model(tmp_path / "model", layers=2)
+    settings = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**settings, "rms_norm_eps": 0.05}))
+    made = EagleRecipe(TorchTarget(str(folder), "cpu", "float32"), texts, EagleSettings(block=2, noise=0.0))
+    assert made.config.epsilon == 0.05
+    reading = made.read(texts[:3])
+    torch.testing.assert_close(made.head.context(reading.batch.hidden), reading.columns.last)
 
 
 def test_prompts_of_a_benchmark_are_left_out(target: TorchTarget, tmp_path: Path) -> None:
@@ -163,6 +189,16 @@ def test_a_head_learns_and_drafts_in_the_engine(target: TorchTarget, texts: list
     with load(str(target.source.path), "none", engine="hf") as llm:
         plain = [llm.generate(text.prompt, ask) for text in held]
     assert [one.token_ids for one in drafted] == [one.token_ids for one in plain]
+
+
+def test_the_log_is_drawn(target: TorchTarget, texts: list[Text], tmp_path: Path) -> None:
+    Trainer(recipe(target, texts), texts, tmp_path, Loop(steps=3, tokens=512, evaluate=0.0), lambda _: None).run()
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3, 3]
+    drawn = (tmp_path / "log.html").read_text()
+    for line in lines[:3]:
+        assert f"step {line['step']}: {line['loss']}<" in drawn
+        assert f"step {line['step']}: {line['acceptance_length']}<" in drawn
 
 
 def test_a_run_cut_short_goes_on_to_the_same_losses(target: TorchTarget, texts: list[Text], tmp_path: Path) -> None:

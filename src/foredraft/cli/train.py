@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial, wraps
 from importlib.util import find_spec
 from inspect import Signature, signature
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from foredraft.core.errors import MissingExtra, UsageError
 
+N = TypeVar("N", int, float)
 app = typer.Typer(
     name="train",
     help="Train a drafter for a target: first the texts (data), then a method.",
@@ -52,15 +54,20 @@ def data(
     seed: Seed = 0,
     device: Device = "auto",
     dtype: Annotated[str, typer.Option(help="of the weights on a GPU; bfloat16 when not given")] = "",
+    taps: Annotated[bool, typer.Option("--taps", help="keep the engine's hidden states too, in OUT.taps")] = False,
+    layers: Annotated[str, typer.Option(help="after which of its layers, as in 2,15,27; the methods' by default")] = "",
+    disk: Annotated[float, typer.Option(help="gigabytes that hidden states may take")] = 10.0,
 ) -> int:
     """The target answers prompts, its own too; what it says is what a drafter learns. On a CPU it answers on the native
     engine, many texts in a pass; on a GPU with torch.
     """
+    from foredraft.train import corpus
     from foredraft.train.data import Plan, make, read_openings
+    from foredraft.train.taps import GIGA, Keeping, folder_of
 
     if prompts is None and not invent:
         raise UsageError("there is nothing to answer: give --prompts FILE, --invent N, or both")
-    warmth = tuple(_numbers(temperatures, "temperatures"))
+    warmth = tuple(_numbers(temperatures, "temperatures", float))
     begun = read_openings(openings) if openings is not None else ()
     plan = Plan(
         prompts,
@@ -77,8 +84,16 @@ def data(
         openings=begun,
         longest_invented=max_invented,
     )
+    if layers and not taps:
+        raise UsageError("layers are those whose hidden states are kept: write --taps too")
     with closing(_answers(model, device, dtype)) as answers:
-        print(f"{make(answers, plan)} texts in {out}")
+        if not taps:
+            print(f"{make(answers, plan)} texts in {out}")
+            return 0
+        tapped = Keeping(_engine(answers), folder_of(out), tuple(_numbers(layers, "layers", int)), disk * GIGA)
+        deadline = None if minutes is None else time.monotonic() + minutes * 60
+        print(f"{make(answers, plan, expect=lambda tokens: tapped.expect(tokens, print, 'at most '))} texts in {out}")
+        print(f"hidden states of {tapped.keep(corpus.read(out), deadline=deadline)} texts in {tapped.folder}")
     return 0
 
 
@@ -97,10 +112,16 @@ class Run:
     seed: Seed = 0
     device: Device = "auto"
     dtype: Dtype = "bfloat16"
+    sharded: Annotated[bool, typer.Option("--sharded", help="under torchrun: each holds a part (FSDP2)")] = False
+
+    def opened(self, texts: Sequence[Any]) -> Any:
+        """The target that these texts are of."""
+        return _target(self.model, self.device, self.dtype)
 
     def train(self, recipe: Callable[..., Any], settings: Any) -> int:
         """recipe: of target, texts, settings and seed."""
         from foredraft.train import corpus
+        from foredraft.train.processes import started
         from foredraft.train.trainer import Settings as Loop
         from foredraft.train.trainer import Trainer
 
@@ -111,12 +132,21 @@ class Run:
             steps=self.steps, tokens=self.tokens, rate=self.rate, minutes=self.minutes, evaluate=self.evaluate,
             seed=self.seed,
         )  # fmt: skip
-        target = _target(self.model, self.device, self.dtype)
+        processes, target, said = started(self.device, self.sharded), self.opened(found), corpus.speaker_of(self.texts)
+        if said is not None and said.fingerprint != target.speaker.fingerprint:
+            raise UsageError(
+                f"the texts in {self.texts} are what {said.target} said, not {target.name}: give that model by -m, "
+                "or other texts by --data"
+            )
         made = recipe(target, [text for text in found if not text.held_out], settings, self.seed)
         covered = corpus.coverage((text for text in found if text.held_out), made.says)
-        print(f"{len(found)} texts; {made.parameters / 1e6:.1f} M parameters; {covered:.1%} of responses can be said")
-        best = Trainer(made, found, self.out, loop).run()
-        print(f"mean acceptance length {best:.3f} on held-out prompts: {self.out}")
+        trainer = Trainer(made, found, self.out, loop, partial(print, flush=True), processes)
+        if said is None:
+            trainer.tell(f"{self.texts} does not say which model spoke: it is taken for {target.name}")
+        trainer.tell(
+            f"{len(found)} texts; {made.parameters / 1e6:.1f} M parameters; {covered:.1%} of responses can be said"
+        )
+        trainer.tell(f"mean acceptance length {trainer.run():.3f} on held-out prompts: {self.out}")
         return 0
 
 
@@ -126,11 +156,21 @@ class HeadRun(Run):
 
     taps: Annotated[str, typer.Option(help="layers of the target to read, as in 2,15,27; the method's by default")] = ""
     vocabulary: Annotated[int, typer.Option(help="tokens that the head may say, the commonest; 0 for all")] = 8192
+    kept: Annotated[bool, typer.Option("--kept", help="read the states that `train data --taps` kept")] = False
+
+    def opened(self, texts: Sequence[Any]) -> Any:
+        if not self.kept:
+            return super().opened(texts)
+        from foredraft.train.taps import Taps, folder_of
+
+        taps = Taps(folder_of(self.texts))
+        taps.check(texts)
+        return _target(self.model, self.device, self.dtype, taps)
 
     @property
     def common(self) -> dict[str, Any]:
         """What the settings of every head take from here."""
-        return {"taps": tuple(int(tap) for tap in _numbers(self.taps, "taps")), "vocabulary": self.vocabulary}
+        return {"taps": tuple(_numbers(self.taps, "taps", int)), "vocabulary": self.vocabulary}
 
 
 def method(train: Callable[..., int]) -> Callable[..., int]:
@@ -291,9 +331,9 @@ def pack(
     return 0
 
 
-def _numbers(text: str, option: str) -> list[float]:
+def _numbers(text: str, option: str, kind: type[N]) -> list[N]:
     try:
-        return [float(one) for one in text.split(",") if one.strip()]
+        return [kind(one) for one in text.split(",") if one.strip()]
     except ValueError:
         raise UsageError(f"{option} are numbers joined by commas, not {text!r}") from None
 
@@ -322,8 +362,17 @@ def _has_gpu() -> bool:
     return has_gpu()
 
 
-def _target(model: str, device: str, dtype: str) -> Any:
+def _engine(answers: Any) -> Any:
+    """The model that answers. Raises UsageError for one that is not served."""
+    from foredraft.train.answers import EngineAnswers
+
+    if not isinstance(answers, EngineAnswers):
+        raise UsageError("hidden states are kept as the engine has them: write --device cpu, or leave --taps out")
+    return answers.model
+
+
+def _target(model: str, device: str, dtype: str, kept: Any = None) -> Any:
     _installed()
     from foredraft.train.target import TorchTarget
 
-    return TorchTarget(model, device, dtype)
+    return TorchTarget(model, device, dtype, kept)

@@ -6,10 +6,12 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from foredraft.core.params import SamplingParams
+from foredraft.core.protocols import Model
 from foredraft.core.sequence import Sequence as Seq
 from foredraft.engine.llm import load
 from foredraft.engine.loop import generate
 from foredraft.models.tokenizer import Tokenizer
+from foredraft.train.corpus import Speaker
 
 # Texts that share a pass. More of them make a pass dearer almost in proportion: arithmetic bounds it by then.
 AT_ONCE = 32
@@ -20,6 +22,10 @@ class Answers(Protocol):
 
     @property
     def tokenizer(self) -> Tokenizer: ...
+
+    @property
+    def speaker(self) -> Speaker:
+        """Who it is."""
 
     def answer(
         self, prompts: Sequence[tuple[int, ...]], most: int, temperature: float, seed: int
@@ -39,6 +45,16 @@ class EngineAnswers:
     @property
     def tokenizer(self) -> Tokenizer:
         return self._llm.tokenizer
+
+    @property
+    def speaker(self) -> Speaker:
+        about = self.model.about
+        return Speaker(about.name, dict(about.details).get("fingerprint", ""))
+
+    @property
+    def model(self) -> Model:
+        """By whose passes the texts are said."""
+        return self._llm.loaded.model
 
     def answer(
         self, prompts: Sequence[tuple[int, ...]], most: int, temperature: float, seed: int

@@ -10,7 +10,8 @@ from torch import Tensor
 from foredraft.heads.block import BlockHead
 from foredraft.heads.shapes.block import BlockShape
 from foredraft.train.corpus import Text
-from foredraft.train.recipe import HeadRecipe, Layered, layers_of, spread
+from foredraft.train.recipe import HeadRecipe, Layered, layers_of
+from foredraft.train.taps import spread
 from foredraft.train.target import TorchTarget
 
 

@@ -1,7 +1,8 @@
 """Texts to train on: prompts with the target's own responses, one JSON object a line.
 
-A line is {"id", "task", "prompt": [ids], "response": [ids], "temperature"}. Files grow line by line, so that a run that
-was killed goes on where it stood; a line cut short at the end is dropped.
+The first line is {"target", "fingerprint"}: who said them. The others are {"id", "task", "prompt": [ids],
+"response": [ids], "temperature"}. Files grow line by line, so that a run that was killed goes on where it stood; a line
+cut short at the end is dropped.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from foredraft.core.errors import UsageError
+from foredraft.heads.files import replace
 
 HELD_OUT = 40  # one text in so many is never trained on
+HEAD = '{"target":'  # how a first line begins that says who spoke
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,27 @@ class Text:
     def held_out(self) -> bool:
         """Chosen by the prompt, so that no two responses to one prompt stand on both sides."""
         return hashlib.sha256(repr(self.prompt).encode()).digest()[0] * HELD_OUT < 256
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """Who said texts. fingerprint: of the target (`models/fingerprint.py`)."""
+
+    target: str
+    fingerprint: str
+
+
+def begin(path: Path, speaker: Speaker) -> None:
+    """A file without texts."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace(path, (json.dumps(asdict(speaker)) + "\n").encode())
+
+
+def speaker_of(path: Path) -> Speaker | None:
+    """None for a file that does not say, as older ones do not."""
+    with path.open(encoding="utf-8", errors="replace") as file:
+        first = file.readline()
+    return Speaker(**json.loads(first)) if first.startswith(HEAD) and first.endswith("\n") else None
 
 
 def append(path: Path, texts: Iterable[Text]) -> None:
@@ -52,7 +76,7 @@ def read(path: Path) -> list[Text]:
             f"the texts in {path} cannot be read ({error}): make them by `foredraft train data`"
         ) from error
     for number, line in enumerate(lines, 1):
-        if not line.strip():
+        if not line.strip() or (number == 1 and line.startswith(HEAD)):
             continue
         try:
             raw = json.loads(line)
@@ -66,13 +90,11 @@ def read(path: Path) -> list[Text]:
     return texts
 
 
-def repair(path: Path, texts: Sequence[Text]) -> None:
+def repair(path: Path) -> None:
     """Cuts off the part of a last line that a killed run left behind."""
-    if path.exists() and not path.read_bytes().endswith(b"\n"):
-        beside = path.with_name(path.name + ".part")
-        beside.unlink(missing_ok=True)
-        append(beside, texts)
-        beside.replace(path)
+    content = path.read_bytes() if path.exists() else b""
+    if not content.endswith(b"\n"):
+        replace(path, content[: content.rfind(b"\n") + 1])
 
 
 def common(texts: Iterable[Text], count: int) -> list[int]:

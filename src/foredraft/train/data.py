@@ -26,6 +26,7 @@ from foredraft.train.corpus import Text
 
 OVERLAP = 10  # words in a row that a prompt must not share with a benchmark's
 Tell = Callable[[str], None]
+Expect = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -63,14 +64,16 @@ class Wanted:
     temperature: float
 
 
-def make(target: Answers, plan: Plan, tell: Tell = print) -> int:
-    """Answers what is not yet answered in plan.out; the number of texts in it. Stops after plan.minutes."""
+def make(target: Answers, plan: Plan, tell: Tell = print, expect: Expect | None = None) -> int:
+    """Answers what is not yet answered in plan.out; the number of texts in it. Stops after plan.minutes. expect: is
+    told before the first answer how many tokens all texts may have, and may raise."""
     began, count = time.monotonic(), 0
-    plan.out.parent.mkdir(parents=True, exist_ok=True)
-    done = corpus.read(plan.out) if plan.out.exists() else []
-    corpus.repair(plan.out, done)
+    done = _done(target, plan, tell)
     have = {(text.id, text.temperature) for text in done}
     wanted = [one for one in _wanted(target, plan, tell) if (one.id, one.temperature) not in have]
+    if expect is not None:
+        there = sum(len(text.prompt) + len(text.response) for text in done)
+        expect(there + sum(len(one.prompt) + plan.most for one in wanted))
     for group in _groups(wanted, plan.batch, plan.seed):
         answers = target.answer([one.prompt for one in group], plan.most, group[0].temperature, plan.seed + count)
         texts = [Text(one.id, one.task, one.prompt, own, one.temperature) for one, own in zip(group, answers)]
@@ -82,6 +85,22 @@ def make(target: Answers, plan: Plan, tell: Tell = print) -> int:
             tell("stopped, for the time is up: run it again to go on")
             break
     return len(done) + count
+
+
+def _done(target: Answers, plan: Plan, tell: Tell) -> list[Text]:
+    """The texts of an earlier run. Raises UsageError for those of another target."""
+    if not plan.out.exists():
+        corpus.begin(plan.out, target.speaker)
+        return []
+    done, said = corpus.read(plan.out), corpus.speaker_of(plan.out)
+    corpus.repair(plan.out)
+    if said is None:
+        tell(f"{plan.out} does not say which model spoke: it is taken for {target.speaker.target}")
+    elif said.fingerprint != target.speaker.fingerprint:
+        raise UsageError(
+            f"the texts in {plan.out} are what {said.target} said, not {target.speaker.target}: give another --out"
+        )
+    return done
 
 
 def _wanted(target: Answers, plan: Plan, tell: Tell) -> list[Wanted]:

@@ -25,6 +25,7 @@ from foredraft.core.errors import UsageError
 from foredraft.heads.files import Target
 from foredraft.train.corpus import Text
 from foredraft.train.divergences import divergence, overlap
+from foredraft.train.processes import Total, itself
 from foredraft.train.recipe import chains
 from foredraft.train.student import make_student
 from foredraft.train.student_file import check_written, write_student
@@ -103,19 +104,19 @@ class DistillRecipe:
     def write(self, out: Path, provenance: dict[str, Any]) -> None:
         write_student(self.head, self.target.source, out, {"distilled": self.describe(provenance).json()})
 
-    def losses(self, texts: Sequence[Text]) -> Iterator[Tensor]:
+    def losses(self, texts: Sequence[Text], total: Total = itself) -> Iterator[Tensor]:
         """The mean over the positions whose next token is a response's, a few positions at a time."""
         chance = random.Random(repr([text.id for text in texts]) + str(self.settings))
-        if chance.random() < self.settings.on_policy:
+        if chance.random() < self.settings.on_policy and any(text.response for text in texts):
             texts = self._said(texts, chance.getrandbits(31))
         rows = self.target.rows(texts)
         counts = _counted(rows)
         states = self._states(rows)[counts]
-        known, total = self.target.last(rows)[counts], torch.zeros((), device=states.device)
+        known, summed = self.target.last(rows)[counts], torch.zeros((), device=states.device)
         for own, theirs in zip(states.split(ROWS), known.split(ROWS), strict=True):
             part: Tensor = checkpoint(self._part, own, theirs, use_reentrant=False)
-            total = total + part
-        yield total / max(len(states), 1)
+            summed = summed + part
+        yield summed / total(counts.sum()).clamp(min=1)
 
     def _part(self, states: Tensor, theirs: Tensor) -> Tensor:
         """Summed over some positions."""

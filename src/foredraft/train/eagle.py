@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from foredraft.heads.eagle import EagleHead
 from foredraft.heads.shapes.steps import EagleShape
 from foredraft.train.corpus import Text
+from foredraft.train.processes import Total, itself
 from foredraft.train.recipe import HeadRecipe, Layered, layers_of
 from foredraft.train.target import TorchTarget
 
@@ -46,25 +47,27 @@ class EagleRecipe(HeadRecipe):
     def build(self, vocabulary: Tensor, rows: Tensor) -> EagleHead:
         return EagleHead(self.config, vocabulary, rows, self.target.final_norm, self.settings.noise)
 
-    def losses(self, texts: Sequence[Text]) -> Iterator[Tensor]:
+    def losses(self, texts: Sequence[Text], total: Total = itself) -> Iterator[Tensor]:
         """One: only the first step is learnt."""
         reading = self.read(texts)
         _, said = reading.wanted(0)
         start = reading.batch.start
         real = reading.columns.real[:, start + 1 :].clone()  # the row at a column stands for the feature there
-        if not real.any():
+        features_count, laws_count = total(torch.stack([real.sum(), said.sum()])).tolist()
+        if not features_count:
             yield sum(one.sum() for one in self.head.parameters()) * 0.0  # which can be learnt from
             return
         ends = next(self.head(reading.batch))[:, :-1]
         features = reading.columns.last[:, start:-1].to(ends.dtype, copy=True)
-        loss = F.smooth_l1_loss(ends[real].float(), features[real].float())
-        if said.any():
+        off = F.smooth_l1_loss(ends[real].float(), features[real].float(), reduction="sum")
+        loss = off / (features_count * self.config.width)
+        if laws_count:
             law = checkpoint(self._entropy, ends[said], features[said], use_reentrant=False)
-            loss = loss + self.settings.law * law
+            loss = loss + self.settings.law * law / laws_count
         yield loss
 
     def _entropy(self, ends: Tensor, features: Tensor) -> Tensor:
-        """Cross entropy of the laws of features, over the head's vocabulary."""
+        """Cross entropy of the laws of features, over the head's vocabulary, summed."""
         with torch.no_grad():
             laws = self.head.logits(features, 0).float().softmax(-1)
-        return -(laws * self.head.logits(ends, 0).float().log_softmax(-1)).sum(-1).mean()
+        return -(laws * self.head.logits(ends, 0).float().log_softmax(-1)).sum()

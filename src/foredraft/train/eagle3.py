@@ -16,7 +16,9 @@ from torch.nn import functional as F
 from foredraft.heads.eagle3 import Eagle3Head
 from foredraft.heads.shapes.steps import Eagle3Shape
 from foredraft.train.corpus import Text
-from foredraft.train.recipe import HeadRecipe, Layered, Reading, layers_of, spread
+from foredraft.train.processes import Total, itself
+from foredraft.train.recipe import HeadRecipe, Layered, Reading, layers_of
+from foredraft.train.taps import spread
 from foredraft.train.target import TorchTarget
 
 
@@ -40,8 +42,8 @@ class Eagle3Recipe(HeadRecipe):
     def build(self, vocabulary: Tensor, rows: Tensor) -> Eagle3Head:
         return Eagle3Head(self.config, vocabulary, rows)
 
-    def losses(self, texts: Sequence[Text]) -> Iterator[Tensor]:
-        return self.parts(self.counted(self.read(texts)))
+    def losses(self, texts: Sequence[Text], total: Total = itself) -> Iterator[Tensor]:
+        return self.parts(self.counted(self.read(texts)), total)
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def counted(self, reading: Reading) -> Reading:

@@ -23,6 +23,7 @@ from foredraft.heads.medusa import MedusaHead
 from foredraft.models.fingerprint import fingerprint_of
 from foredraft.train.corpus import Text
 from foredraft.train.medusa import MedusaRecipe, Settings
+from foredraft.train.processes import Total, itself
 from foredraft.train.recipe import Reading
 from foredraft.train.student_file import copy_words, replace_folder
 from foredraft.train.target import TorchTarget
@@ -65,6 +66,8 @@ class JointRecipe(MedusaRecipe):
             raise UsageError("a target that is trained too must be a Hugging Face directory: give one by -m")
         if target.model.dtype != torch.float32:
             raise UsageError("a target that is trained too must be in float32: write --dtype float32")
+        if target.kept is not None:
+            raise UsageError("a target that is trained too has no states that could be kept: leave --kept out")
         if settings.hard != 1:
             raise UsageError("a target that is trained too has no law to be learnt from: leave --hard at 1")
         self.out = out
@@ -79,13 +82,13 @@ class JointRecipe(MedusaRecipe):
         heads = [one for one in self.head.parameters() if id(one) not in target]
         return [{"params": heads, "scale": FASTER}, {"params": list(self.target.model.parameters()), "scale": 1.0}]
 
-    def losses(self, texts: Sequence[Text]) -> Iterator[Tensor]:
+    def losses(self, texts: Sequence[Text], total: Total = itself) -> Iterator[Tensor]:
         """Both share a graph, so it is one."""
         alone = int(self.head.batches) < WARMUP
         self.head.batches += 1
         reading = self.reading(self.target.columns(texts, self.config.taps, learn=not alone))
-        (heads,) = self.parts(reading)
-        yield heads if alone else self._own(reading) + SHARE * heads
+        (heads,) = self.parts(reading, total)
+        yield heads if alone else self._own(reading, total) + SHARE * heads
 
     def settle(self, batches: Sequence[Sequence[Text]]) -> None:
         """Writes the target too, which from now on is the one that the head belongs to."""
@@ -98,10 +101,10 @@ class JointRecipe(MedusaRecipe):
         norm = fingerprint_of(self.target.norm.cpu().numpy())
         self.config = replace(self.config, target=replace(self.target.about, name=self.out.name, fingerprint=norm))
 
-    def _own(self, reading: Reading) -> Tensor:
+    def _own(self, reading: Reading, total: Total = itself) -> Tensor:
         """The loss of the target's own next token, on responses."""
         start, columns = reading.batch.start, reading.columns
         counts = columns.real[:, start + 1 :]
         logits = self.target.model.get_output_embeddings()(columns.last[:, start:-1][counts])
-        found: Tensor = F.cross_entropy(logits.float(), columns.ids[:, start + 1 :][counts])
-        return found
+        found: Tensor = F.cross_entropy(logits.float(), columns.ids[:, start + 1 :][counts], reduction="sum")
+        return found / total(counts.sum()).clamp(min=1)

@@ -23,6 +23,7 @@ from foredraft.core.errors import UsageError
 from foredraft.heads.batch import Batch
 from foredraft.heads.files import VOCABULARY, HeadConfig, write_head
 from foredraft.train.corpus import Text, common
+from foredraft.train.processes import Total, itself
 from foredraft.train.target import Columns, TorchTarget
 
 
@@ -109,7 +110,9 @@ class HeadRecipe(ABC):
         layers, taps = target.about.layers, settings.taps or taps
         if not all(0 <= tap <= layers for tap in taps):
             raise UsageError(f"a head reads a target of {layers} layers after 0 to {layers} of them, not {taps}")
-        self.config: HeadConfig[Any] = HeadConfig(self.method, target.about, taps, settings.block, 1e-6, shape)
+        self.config: HeadConfig[Any] = HeadConfig(
+            self.method, target.about, taps, settings.block, target.epsilon, shape
+        )
         try:
             self.config.tensors(1)
         except ValueError as error:
@@ -166,16 +169,14 @@ class HeadRecipe(ABC):
         )
         return Reading(columns, batch, places)
 
-    def losses(self, texts: Sequence[Text]) -> Iterator[Tensor]:
+    def losses(self, texts: Sequence[Text], total: Total = itself) -> Iterator[Tensor]:
         """The loss of a batch, step by step where they are apart; 0 where it holds nothing that the head can say."""
-        return self.parts(self.read(texts))
+        return self.parts(self.read(texts), total)
 
-    def parts(self, reading: Reading) -> Iterator[Tensor]:
-        weights = {
-            step: self.settings.decay**step
-            for step in range(min(self.config.block, reading.steps))
-            if bool(reading.wanted(step)[1].any())
-        }
+    def parts(self, reading: Reading, total: Total = itself) -> Iterator[Tensor]:
+        places = torch.stack([reading.wanted(step)[1].sum() for step in range(self.config.block)])
+        counts = dict(enumerate(total(places).tolist()))
+        weights = {step: self.settings.decay**step for step, count in counts.items() if count}
         if not weights:
             yield sum(one.sum() for one in self.head.parameters()) * 0.0  # which can be learnt from
             return
@@ -183,7 +184,7 @@ class HeadRecipe(ABC):
         for step, rows in enumerate(self.head(reading.batch)):
             if step not in weights:
                 continue
-            loss = weights[step] / every * self._loss(reading, laws, step, rows)
+            loss = weights[step] / every / counts[step] * self._loss(reading, laws, step, rows)
             if self.apart:
                 yield loss
             else:
@@ -200,6 +201,7 @@ class HeadRecipe(ABC):
         return F.linear(last, self.head.head).float().softmax(-1).to(torch.bfloat16)
 
     def _loss(self, reading: Reading, laws: Tensor | None, step: int, rows: Tensor) -> Tensor:
+        """Of a step, summed over the places that count."""
         wanted, counts = reading.wanted(step)
         ends = wanted.shape[1]
         own = None if laws is None else laws[:, step : step + ends][counts]
@@ -211,10 +213,10 @@ class HeadRecipe(ABC):
 
     def _step(self, rows: Tensor, laws: Tensor | None, wanted: Tensor, drafted: Tensor, step: int) -> Tensor:
         logs = self.head.logits(rows, step, drafted).float().log_softmax(-1)
-        hard = F.nll_loss(logs, wanted)
+        hard = F.nll_loss(logs, wanted, reduction="sum")
         if laws is None:
             return hard
-        soft = -(laws.float() * logs).sum(-1).mean()
+        soft = -(laws.float() * logs).sum()
         return self.settings.hard * hard + (1 - self.settings.hard) * soft
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
@@ -249,11 +251,6 @@ def chains(agree: np.ndarray, real: np.ndarray, start: int) -> tuple[int, int, n
             more = min(run + 1, end - at)  # the text ends there
             tokens, passes, at = tokens + more, passes + 1, at + more
     return tokens, passes, by_position
-
-
-def spread(layers: int) -> tuple[int, ...]:
-    """EAGLE-3's three places of a target (2503.01840): near its first layer, in the middle, near its last."""
-    return min(2, layers - 1), layers // 2, max(layers - 3, 0)
 
 
 def layers_of(target: TorchTarget, hidden: int, heads: tuple[int, int, int] | None = None) -> dict[str, Any]:

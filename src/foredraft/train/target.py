@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
+from foredraft.core.errors import UsageError
 from foredraft.heads import files
 from foredraft.models import hf_load
 from foredraft.models.fingerprint import fingerprint_of
@@ -20,7 +21,8 @@ from foredraft.models.hf_modules import Body
 from foredraft.models.known import KNOWN
 from foredraft.models.sources import Source, resolve
 from foredraft.models.tokenizer import Tokenizer
-from foredraft.train.corpus import Text
+from foredraft.train.corpus import Speaker, Text
+from foredraft.train.taps import Taps
 
 GROUPED = "foredraft_grouped"
 LLAMA = {
@@ -87,15 +89,18 @@ class Columns(Rows):
 
 
 class TorchTarget:
-    """Frozen. device: cpu or cuda; dtype: of the weights, by torch's name. final_norm: its weights, as stored."""
+    """Frozen. device: cpu or cuda; dtype: of the weights, by torch's name. kept: hidden states that are read, where
+    they would be computed. final_norm: its weights, as stored."""
 
-    def __init__(self, name: str, device: str, dtype: str) -> None:
+    def __init__(self, name: str, device: str, dtype: str, kept: Taps | None = None) -> None:
         self.source: Source = resolve(name)
         self.tokenizer = Tokenizer.from_source(self.source)
         # In float32 first: the fingerprint is of the norm as stored.
         model: Any = hf_load.load(self.source.path, self.source.kind, device="cpu", dtype="float32", threads=None)
         self.final_norm: Tensor = Body.of(model).norm_weight().cpu().clone()
-        self._fingerprint = fingerprint_of(self.final_norm.numpy())
+        self._fingerprint, self.kept = fingerprint_of(self.final_norm.numpy()), kept
+        if kept is not None and kept.about.fingerprint != self._fingerprint:
+            raise UsageError(f"{kept.folder} has states of another target, {kept.about.target}: give that one by -m")
         self.model: Any = hf_load.placed(model, device, dtype)
         self.model.requires_grad_(False)
         self.model.generation_config = transformers.GenerationConfig()  # penalties of the file are not what is served
@@ -107,6 +112,16 @@ class TorchTarget:
     def name(self) -> str:
         """As it is known; for a path, the file's own."""
         return self.source.name if self.source.name in KNOWN else self.source.path.stem
+
+    @property
+    def speaker(self) -> Speaker:
+        """As texts name it."""
+        return Speaker(self.name, self._fingerprint)
+
+    @property
+    def epsilon(self) -> float:
+        """Of its norms."""
+        return float(self.model.config.to_dict().get("rms_norm_eps", 1e-6))
 
     @property
     def head(self) -> Tensor:
@@ -153,10 +168,25 @@ class TorchTarget:
         return found
 
     def columns(self, texts: Sequence[Text], taps: Sequence[int], *, learn: bool = False) -> Columns:
-        """One pass over whole texts. taps: after how many layers hidden states are wanted, 0 to all of them. learn:
-        with gradients, for a target that is trained too."""
+        """One pass over whole texts, or none where the states are kept. taps: after how many layers hidden states are
+        wanted, 0 to all of them. learn: with gradients, for a target that is trained too."""
         with torch.enable_grad() if learn else torch.inference_mode():
-            return self._columns(self.rows(texts), taps)
+            rows = self.rows(texts)
+            return self._columns(rows, taps) if self.kept is None else self._read(self.kept, rows, texts, taps)
+
+    def _read(self, kept: Taps, rows: Rows, texts: Sequence[Text], taps: Sequence[int]) -> Columns:
+        """What follows from the last layer's states, and from the tokens, is computed here."""
+        every = (*taps, self.about.layers)
+        states = np.zeros((*rows.ids.shape, len(every), self.about.width), dtype=np.float32)
+        for row, text in enumerate(texts):
+            if text.response:  # else nothing of it counts
+                own = kept.of(text, every)
+                first = rows.start + 1 - len(text.prompt)
+                states[row, first : first + len(own)] = own
+        found = torch.from_numpy(states).to(self.device)
+        embedded = self.model.get_input_embeddings()(rows.ids)
+        last = self._norm(found[:, :, -1])
+        return Columns(rows.ids, rows.positions, rows.real, rows.start, found[:, :, :-1], embedded, last)
 
     def _columns(self, rows: Rows, taps: Sequence[int]) -> Columns:
         entered: list[Tensor] = []  # the final norm: what transformers shows after the last layer is normed already

@@ -1,7 +1,8 @@
 """One loop for every method: batches, schedule, held-out acceptance, checkpoints that resume to the same losses.
 
 A run is a directory: what drafts (`head.safetensors`, or a model), the best so far by held-out acceptance; `state.pt`,
-what a resumed run needs; `log.jsonl`, a line an evaluation. Files are written beside and then put in place.
+what a resumed run needs; `log.jsonl`, a line an evaluation, and `log.html`, its plot. Files are written beside and then
+put in place, by the first of the processes that train together.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from foredraft.core.errors import UsageError
 from foredraft.heads import files
 from foredraft.train import corpus
 from foredraft.train.corpus import Text
+from foredraft.train.page import page
+from foredraft.train.processes import Alone, Processes, Total, itself
 
 Tell = Callable[[str], None]
 
@@ -50,9 +53,9 @@ class Recipe(Protocol):
     def groups(self) -> list[dict[str, Any]]:
         """Parameters as an optimizer takes them, in groups; scale: by how much faster each learns."""
 
-    def losses(self, texts: Sequence[Text]) -> Iterator[Tensor]:
+    def losses(self, texts: Sequence[Text], total: Total = itself) -> Iterator[Tensor]:
         """The parts of a batch's loss. Each is learnt from before the next is made, so that their graphs need not be
-        held together."""
+        held together. total: of counts over all processes, by which the sums over these texts are divided."""
 
     def accepted(self, texts: Sequence[Text]) -> tuple[int, int, np.ndarray]:
         """Tokens emitted, passes, and accepted drafts by position, on responses as they stand."""
@@ -86,9 +89,17 @@ class Settings:
 
 class Trainer:
     def __init__(
-        self, recipe: Recipe, texts: Sequence[Text], out: Path, settings: Settings, tell: Tell = print
+        self,
+        recipe: Recipe,
+        texts: Sequence[Text],
+        out: Path,
+        settings: Settings,
+        tell: Tell = print,
+        processes: Processes | None = None,
     ) -> None:
-        self.recipe, self.out, self.settings, self.tell = recipe, out, settings, tell
+        self.recipe, self.out, self.settings, self._said = recipe, out, settings, tell
+        self.processes: Processes = processes or Alone()
+        self.first = self.processes.rank == 0
         self.texts = [text for text in texts if not text.held_out]
         self.held_out = [text for text in texts if text.held_out and text.temperature == 0][: settings.held_out]
         if not self.texts:
@@ -97,12 +108,18 @@ class Trainer:
             raise UsageError(
                 "no text of temperature 0 is held out, by which training is judged: make more by `foredraft train data`"
             )
+        self.sort = self._sort()  # of the beginning: what is trained may become another
+        self.parts = self.processes.learner(recipe)
         groups = recipe.groups()
         self.trained: list[nn.Parameter] = [one for group in groups for one in group["params"]]
         self.optimizer = torch.optim.AdamW(groups, lr=settings.rate, betas=(0.9, 0.95), weight_decay=settings.decay)
-        self.sort = self._sort()  # of the beginning: what is trained may become another
         self.step, self.epoch, self.within, self.best, self.spent = 0, 0, 0, 0.0, 0.0
         self.device = self.trained[0].device
+
+    def tell(self, what: str) -> None:
+        """The first says it for all."""
+        if self.first:
+            self._said(what)
 
     @property
     def progress(self) -> float:
@@ -114,19 +131,25 @@ class Trainer:
 
     def run(self) -> float:
         """Trains to the end; the best held-out mean acceptance length. A run cut short is taken up where it stood."""
-        self._resume()
-        self.out.mkdir(parents=True, exist_ok=True)
-        began, before, last = time.monotonic(), self.spent, time.monotonic()
-        losses: list[float] = []
-        batches = self._batches()
+        with self.processes.together():
+            self._resume()
+            if self.processes.agreed(self.step) != self.step:
+                raise UsageError(f"not every process sees what is in {self.out}: give an --out that all of them share")
+            self._train()
+            return self.processes.agreed(self.best)
+
+    def _train(self) -> None:
+        if self.first:
+            self.out.mkdir(parents=True, exist_ok=True)
+        began = time.monotonic() - self.spent
+        last, losses, batches = self.spent, list[float](), self._batches()
         while self.progress < 1:
             losses.append(self._learn(next(batches)))
-            self.spent = before + time.monotonic() - began
-            if time.monotonic() - last > self.settings.evaluate:
+            self.spent = self.processes.agreed(time.monotonic() - began)  # else some would go on alone
+            if self.spent - last > self.settings.evaluate:
                 self._evaluate(losses)
-                last, losses = time.monotonic(), []
+                last, losses = self.processes.agreed(time.monotonic() - began), []
         self._evaluate(losses)
-        return self.best
 
     def _batches(self) -> Iterator[list[Text]]:
         while True:
@@ -142,10 +165,10 @@ class Trainer:
         rate *= 0.02 + 0.98 * (1 + math.cos(math.pi * self.progress)) / 2
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["scale"]
-        parts, loss = self.recipe.losses(batch), 0.0
+        parts, loss = self.parts(batch), 0.0
         while (part := self._next(parts)) is not None:
-            part.backward()
-            loss += float(part.detach())
+            loss += self._known(part)
+            (part * self.processes.count).backward()  # the mean of their gradients is learnt from
             del part  # with what it was made of, before the next is made
         torch.nn.utils.clip_grad_norm_(self.trained, self.settings.clip)
         self.optimizer.step()
@@ -155,17 +178,28 @@ class Trainer:
 
     def _next(self, parts: Iterator[Tensor]) -> Tensor | None:
         with self._autocast():
-            part = next(parts, None)
-        if part is not None and not torch.isfinite(part):
+            return next(parts, None)
+
+    def _known(self, part: Tensor) -> float:
+        """Of all processes. Raises UsageError for one that is no number."""
+        found = float(self.processes.total(part.detach()))
+        if not math.isfinite(found):
             raise UsageError(f"the loss is no number at step {self.step}: go on with a lower --rate, in another --out")
-        return part
+        return found
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
 
     def _evaluate(self, losses: Sequence[float]) -> None:
-        tokens, passes, by_position = 0, 0, np.zeros(1, dtype=np.int64)
         self.recipe.head.eval()
+        with self.processes.whole(self.recipe.head):
+            if self.first:
+                self._judge(losses)
+        self.recipe.head.train()
+        self._save()
+
+    def _judge(self, losses: Sequence[float]) -> None:
+        tokens, passes, by_position = 0, 0, np.zeros(1, dtype=np.int64)
         judged = list(corpus.batches(self.held_out, self.settings.tokens, 0))
         with self._autocast():
             for batch in judged:
@@ -183,9 +217,7 @@ class Trainer:
             **beside,
             "accepted_by_position": [round(float(count) / max(passes, 1), 4) for count in by_position],
         }
-        log = self.out / "log.jsonl"
-        lines = log.read_text(encoding="utf-8").split("\n")[:-1] if log.exists() else []  # a line cut short goes
-        files.replace(log, "".join(f"{line}\n" for line in [*lines, json.dumps(found)]).encode())
+        self._log(found)
         left = self.spent / max(self.progress, 1e-6) - self.spent
         self.tell(f"{json.dumps(found)}, {left:.0f} s to go")
         if length >= self.best:
@@ -193,8 +225,15 @@ class Trainer:
             with self._autocast():
                 self.recipe.settle(judged)
             self._write(found)
-        self.recipe.head.train()
-        self._save()
+
+    def _log(self, found: Mapping[str, Any]) -> None:
+        """As a line, and as points of the plot."""
+        log = self.out / "log.jsonl"
+        lines = log.read_text(encoding="utf-8").split("\n")[:-1] if log.exists() else []  # a line cut short goes
+        lines.append(json.dumps(found))
+        files.replace(log, "".join(f"{line}\n" for line in lines).encode())
+        drawn = page(self.recipe.method, [json.loads(line) for line in lines])
+        files.replace(self.out / "log.html", drawn.encode())
 
     def _write(self, found: Mapping[str, Any]) -> None:
         provenance = {
@@ -204,21 +243,24 @@ class Trainer:
             "settings": asdict(self.settings),
             "device": torch.cuda.get_device_name() if self.device.type == "cuda" else self.device.type,
             "torch": torch.__version__,
+            "processes": self.processes.count,
             **found,
         }
         self.recipe.write(self.out, provenance)
 
     def _save(self) -> None:
+        """Whole tensors, so that any number of processes goes on with them."""
         state = {
             "for": self.sort,
-            "head": self.recipe.head.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "chance": self._chance(),
+            "optimizer": self.processes.gathered(self.optimizer.state_dict()),
+            "chance": self.processes.each(self._chance()),
             "counts": [self.step, self.epoch, self.within, self.best, self.spent],
         }
-        beside = self.out / "state.pt.part"
-        torch.save(state, beside)
-        os.replace(beside, self.out / "state.pt")
+        with self.processes.whole(self.recipe.head):
+            if self.first:
+                beside = self.out / "state.pt.part"
+                torch.save({**state, "head": self.recipe.head.state_dict()}, beside)
+                os.replace(beside, self.out / "state.pt")
 
     def _chance(self) -> list[Tensor]:
         """Where the generators of noise stand, the GPU's last."""
@@ -242,10 +284,20 @@ class Trainer:
             raise UsageError(f"{path} is damaged: remove it, to begin again, or give another --out") from error
         if not same:
             raise UsageError(f"{path} belongs to a run with other settings or texts: give another --out, or those")
-        self.recipe.head.load_state_dict(state["head"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        torch.set_rng_state(state["chance"][0].cpu())
-        if self.device.type == "cuda":
-            torch.cuda.set_rng_state(state["chance"][1].cpu())
+        self._restore(state)
         self.step, self.epoch, self.within, self.best, self.spent = counts
         self.tell(f"goes on at step {self.step}")
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        head, spread = self.recipe.head, self.processes.spread
+        head.load_state_dict(spread(state["head"], head.state_dict()))
+        numbers = {
+            place: spread(values, dict.fromkeys(values, self.trained[place]))
+            for place, values in state["optimizer"]["state"].items()
+        }
+        self.optimizer.load_state_dict({**state["optimizer"], "state": numbers})
+        if self.processes.rank < len(state["chance"]):  # more processes than before draw noise as from the beginning
+            cpu, *gpu = state["chance"][self.processes.rank]
+            torch.set_rng_state(cpu.cpu())
+            if self.device.type == "cuda" and gpu:
+                torch.cuda.set_rng_state(gpu[0].cpu())
