@@ -5,10 +5,11 @@
 //        [--passes 30] [--parts] [--kernels [--outputs 256] [--inputs 1536]]
 //
 // Rows are chains and random trees in turn, every row's best token is found, and the reading of as many bytes as a
-// plain step needs is timed between. Prints one JSON object. --parts: beside it what only the products of such a pass
-// take, matrix by matrix and with a barrier after each, what the barriers of a pass take when nobody is late, and what is
-// left of the pass. --kernels: the products of one matrix alone instead, in GMAC/s by type and rows: with few outputs
-// from the caches, with many from memory, as a pass reads them.
+// plain step needs is timed between. More than 16 rows are a piece of a prompt: a chain, of which the last row's token
+// is found. Prints one JSON object. --parts: in turn with the passes also their products alone, matrix by matrix and with
+// a barrier after each, and as many empty barriers; what is left of a pass is "else". --kernels: the products of one
+// matrix alone instead, in GMAC/s by type and rows: with few outputs from the caches, with many from memory, as a pass
+// reads them.
 
 #include <algorithm>
 #include <chrono>
@@ -132,7 +133,7 @@ Ask ask_of(Cache& cache, int rows, bool tree, int vocabulary, check::Random& ran
   for (int row = 0; row < rows; ++row) {
     ask.tokens.push_back(random.below(vocabulary));
     ask.parents.push_back(!tree ? row - 1 : row ? random.below(row) : -1);
-    ask.wanted.push_back(row);
+    if (rows <= TILE || row + 1 == rows) ask.wanted.push_back(row);
   }
   return ask;
 }
@@ -144,19 +145,20 @@ class ProductsOnly {
       : weights_(weights), kernels_(kernels), pool_(pool), products_{kernels, Activations::int8} {
     const Config& c = weights.config;
     lay(width_, rows, c.width);
+    lay(wanted_, rows <= TILE ? rows : 1, c.width);
     lay(mixed_, rows, c.heads * c.head_size);
     lay(hidden_, rows, c.hidden);
   }
 
-  // Seconds of each part, in the order of PARTS; heads: whether the output head is one of them.
+  // Seconds of each part, in the order of PARTS.
   static constexpr const char* PARTS[] = {"query_key_value", "out", "gate_up", "down", "head", "barriers"};
-  std::vector<double> run(bool head) {
+  std::vector<double> run() {
     return {
         over([&](Worker& w, const Layer& l) { products_.multiply(w, {l.query.get(), l.key.get(), l.value.get()}, width_, nothing); }),
         over([&](Worker& w, const Layer& l) { products_.multiply(w, {l.out.get()}, mixed_, nothing); }),
         over([&](Worker& w, const Layer& l) { gate_up(w, l); }),
         over([&](Worker& w, const Layer& l) { products_.multiply(w, {l.down.get()}, hidden_, nothing); }),
-        !head ? 0 : walked([&](Worker& w) { products_.multiply(w, {weights_.head.get()}, width_, nothing); }),
+        walked([&](Worker& w) { products_.multiply(w, {weights_.head.get()}, wanted_, nothing); }),
         over([&](Worker& w, const Layer&) { for (int turn = 0; turn < 8; ++turn) w.barrier(); })};
   }
 
@@ -198,25 +200,20 @@ class ProductsOnly {
   const Kernels& kernels_;
   Pool& pool_;
   Products products_;
-  Tiles width_, mixed_, hidden_;
+  Tiles width_, wanted_, mixed_, hidden_;
 };
 
-// passes: seconds of whole passes by rows, and under the size of the prompt that of one without the head.
-void print_parts(const Options& options, const Weights& weights, Isa isa, Pool& pool, const std::map<int, double>& passes) {
+// By rows, the medians of what each part took, and what they leave of a pass.
+void print_parts(const std::map<int, std::vector<std::vector<double>>>& parts, const std::map<int, double>& passes) {
   std::printf(", \"parts_ms\": {");
   for (auto at = passes.begin(); at != passes.end(); ++at) {
-    ProductsOnly only(weights, kernels_of(isa), size_t(at->first), pool);
-    std::vector<std::vector<double>> found;
-    for (int turn = 0; turn < std::max(3, options.passes / (1 + at->first / 16)); ++turn) {
-      const std::vector<double> one = only.run(at->first <= 16);
-      found.resize(one.size());
-      for (size_t part = 0; part < one.size(); ++part) found[part].push_back(one[part]);
-    }
     std::printf("%s\"%d\": {", at == passes.begin() ? "" : ", ", at->first);
     double left = at->second;
-    for (size_t part = 0; part < found.size(); ++part) {
-      std::printf("\"%s\": %.2f, ", ProductsOnly::PARTS[part], median(found[part]) * 1e3);
-      left -= median(found[part]);
+    for (size_t part = 0; part < std::size(ProductsOnly::PARTS); ++part) {
+      std::vector<double> took;
+      for (const std::vector<double>& one : parts.at(at->first)) took.push_back(one[part]);
+      std::printf("\"%s\": %.2f, ", ProductsOnly::PARTS[part], median(took) * 1e3);
+      left -= median(took);
     }
     std::printf("\"else\": %.2f}", left * 1e3);
   }
@@ -246,13 +243,19 @@ int passes(const Options& options, Isa isa) {
   const std::vector<int> counts = numbers(options.rows);
   std::map<int, std::vector<double>> seconds;
   std::vector<double> bandwidth;
+  std::map<int, ProductsOnly> products;
+  std::map<int, std::vector<std::vector<double>>> parts;
+  for (int rows : counts)
+    if (options.parts) products.try_emplace(rows, *weights, kernels_of(isa), size_t(rows), *pool);
   for (int turn = -2; turn < options.passes; ++turn) {
-    for (int rows : counts)
+    for (int rows : counts) {
       for (bool tree : {false, true}) {
-        const Ask ask = ask_of(cache, rows, tree, vocabulary, random);
+        const Ask ask = ask_of(cache, rows, tree && rows <= TILE, vocabulary, random);
         const double took = timed([&] { engine.score({ask}, {}); });
         if (turn >= 0) seconds[rows].push_back(took);
       }
+      if (turn >= 0 && options.parts) parts[rows].push_back(products.at(rows).run());
+    }
     if (turn % 6 == 0)
       for (double gb : read_bandwidth(size_t(1) << 29, options.threads, 3, std::min(isa, Isa::avx512))) bandwidth.push_back(gb);
   }
@@ -269,8 +272,7 @@ int passes(const Options& options, Isa isa) {
   if (options.parts) {
     std::map<int, double> whole;
     for (int rows : counts) whole[rows] = median(seconds[rows]);
-    if (options.context % 512 == 0 && options.context) whole[512] = prompt / (options.context / 512);
-    print_parts(options, *weights, isa, *pool, whole);
+    print_parts(parts, whole);
   }
   std::printf("}\n");
   return 0;
@@ -308,7 +310,8 @@ double rate(const Kernels& kernels, const Packed& packed, size_t rows, Pool& poo
 int products(const Options& options, Isa isa) {
   Pool pool(options.threads);
   Maker maker(pool);
-  std::printf("{\"isa\": \"%s\", \"threads\": %d, \"gmac_s\": {", name_of(isa), options.threads);
+  std::printf("{\"isa\": \"%s\", \"threads\": %d, \"outputs\": %d, \"inputs\": %d, \"gmac_s\": {", name_of(isa), options.threads,
+              options.outputs, options.inputs);
   for (int kind = int(Kind::Q4_0); kind < KINDS; ++kind) {
     const Matrix matrix = maker.matrix(Kind(kind), options.outputs, options.inputs);
     std::printf("%s\"%s\": {", kind == int(Kind::Q4_0) ? "" : ", ", layout_of(Kind(kind)).name);

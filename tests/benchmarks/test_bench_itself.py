@@ -35,11 +35,11 @@ def test_runs_agree_where_each_lies_in_the_others_interval(tmp_path: Path, capsy
     assert bench_itself.main(["agree", str(first), str(far)]) == 1
 
 
-def test_an_interval_of_few_prompts_holds_less_often_than_one_of_many() -> None:
-    """Nominally 95 in 100; of two prompts a task some 75, of twenty some 93: 40 experiments tell these apart."""
-    few, many = bench_itself.coverage(2, 0.3, 40), bench_itself.coverage(20, 0.3, 40)
-    assert few < many
-    assert many >= 0.85
+@pytest.mark.parametrize("a_task", [2, 20])
+def test_an_interval_holds_about_as_often_as_it_says(a_task: int) -> None:
+    """Nominally 95 in 100. Of 100 experiments 84 hold of an interval that holds in 92 of 100, but for one try in 400; the
+    quantiles of a bootstrap, of two prompts a task, held in 73."""
+    assert bench_itself.coverage(a_task, 0.3, 100) >= 0.84
 
 
 def test_what_was_measured_is_what_the_page_says(capsys: pytest.CaptureFixture[str]) -> None:

@@ -92,6 +92,7 @@ def _layer(pack: Packing, sizes: LayerSizes, tensors: Arrays, at: str) -> Any:
     layer = _native.Layer()
     for name in MATRICES:
         setattr(layer, name, pack(tensors[f"{at}{name}.weight"]))
+    layer.pair()
     for name in VECTORS:
         if f"{at}{name}.weight" in tensors:
             setattr(layer, name, tensors[f"{at}{name}.weight"].tolist())
