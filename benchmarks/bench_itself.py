@@ -8,7 +8,9 @@ overhead: a benchmark with everything on (journal, memory, bar), and of its wall
 nor generating, in generation time. The first prompt is left out: it comes with the warm-up. Drafters that want the
 prompt's hidden states score it again, which is no bookkeeping: leave them out here.
 
-agree: two runs of one comparison, folders of `foredraft bench --out`. Each figure must lie within the other's interval.
+agree: two runs of one comparison, folders of `foredraft bench --out`. The figures must differ by no more than the
+interval of their difference allows, which is as wide as the root of both intervals' squares; were each to lie in the
+other's, one pair in six would disagree that measures the same.
 
 coverage: benchmarks of six tasks drawn by chance, whose true speed-up is known: in what share of them it lies in the
 interval that should hold it in 95%. --spread: of a prompt's speed-up, as the deviation of its logarithm.
@@ -90,16 +92,17 @@ def overhead(model: str, drafters: str, per_task: int | None, max_tokens: int) -
 
 
 def agreement(first: Events, second: Events) -> list[dict[str, Any]]:
-    """For each drafter both figures with their intervals, and whether each lies within the other's."""
+    """For each drafter both figures with their intervals, and whether these allow that they are the same."""
     results = [report(run.setup, run.cases, run.drafters)["runs"] for run in (first, second)]
     found = []
     for one, other in zip(*results, strict=True):
         if one["drafter"] != other["drafter"]:
             raise SystemExit(f"the runs compare other drafters: {one['drafter']} and {other['drafter']}")
-        inside = all(
-            left["speedup_ci"] is not None and left["speedup_ci"][0] <= right["speedup"] <= left["speedup_ci"][1]
-            for left, right in ((one, other), (other, one))
-        )
+        halves = [
+            math.log(run["speedup_ci"][1] / run["speedup"]) for run in (one, other) if run["speedup_ci"] is not None
+        ]
+        apart = abs(math.log(one["speedup"] / other["speedup"]))
+        inside = len(halves) == 2 and apart <= math.hypot(*halves)
         pairs = [{key: run[key] for key in ("speedup", "speedup_ci")} for run in (one, other)]
         found.append({"drafter": one["drafter"], "first": pairs[0], "second": pairs[1], "agree": inside})
     return found

@@ -268,7 +268,8 @@ int passes(const Options& options, Isa isa) {
   std::printf("}, \"flatness\": {");
   for (size_t i = 0; i < counts.size(); ++i)
     std::printf("%s\"%d\": %.2f", i ? ", " : "", counts[i], median(seconds[counts[i]]) / std::max(one, floor));
-  std::printf("}, \"of_memory_speed\": %.2f", floor / one);
+  if (one > 0) std::printf("}, \"of_memory_speed\": %.2f", floor / one);
+  else std::printf("}, \"of_memory_speed\": null");
   if (options.parts) {
     std::map<int, double> whole;
     for (int rows : counts) whole[rows] = median(seconds[rows]);

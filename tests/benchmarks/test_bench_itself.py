@@ -25,7 +25,7 @@ def run(folder: Path, *each: float) -> Path:
     return folder
 
 
-def test_runs_agree_where_each_lies_in_the_others_interval(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_runs_agree_where_their_intervals_allow_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first = run(tmp_path / "a", 1.2, 1.5, 1.8)
     near, far = run(tmp_path / "b", 1.3, 1.5, 1.7), run(tmp_path / "c", 0.5, 0.6, 0.7)
     assert bench_itself.main(["agree", str(first), str(near)]) == 0
@@ -37,7 +37,7 @@ def test_runs_agree_where_each_lies_in_the_others_interval(tmp_path: Path, capsy
 
 @pytest.mark.parametrize("a_task", [2, 20])
 def test_an_interval_holds_about_as_often_as_it_says(a_task: int) -> None:
-    """Nominally 95 in 100. Of 100 experiments 84 hold of an interval that holds in 92 of 100, but for one try in 400; the
+    """Nominally 95 in 100. One that holds in 92 of 100 holds in 84 of 100 experiments but for one try in 400; the
     quantiles of a bootstrap, of two prompts a task, held in 73."""
     assert bench_itself.coverage(a_task, 0.3, 100) >= 0.84
 
