@@ -105,6 +105,7 @@ def test_each_draws_noise_of_its_own(texts: Path, together: dict[str, list[float
     assert not torch.equal(first[0], second[0])
 
 
+@pytest.mark.slow  # failed once in some twenty runs, for a reason not found yet: what it said is shown since
 def test_a_process_that_is_killed_ends_the_others(texts: Path, tmp_path: Path) -> None:
     """With one sentence; and what was written by then is taken up."""
     with socket.socket() as probe:
@@ -132,7 +133,7 @@ def test_a_process_that_is_killed_ends_the_others(texts: Path, tmp_path: Path) -
             process.wait()
             if process.stderr is not None:
                 process.stderr.close()
-    assert begun[0].returncode == 1
+    assert begun[0].returncode == 1, said
     assert "another process of this run has ended" in said
     assert "Traceback" not in said
     assert torch.load(tmp_path / "state.pt", weights_only=True)["counts"][0] > 0
