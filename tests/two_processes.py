@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from cut_short import learn_until
 from foredraft.train import block, corpus, distill, eagle, joint, mtp
 from foredraft.train.corpus import Text
 from foredraft.train.processes import Processes, started
@@ -45,14 +46,7 @@ def losses(folder: Path, name: str, out: Path, stops: Iterable[int], processes: 
     for stop in stops:
         recipe = RECIPES[name](folder / "target", texts, out)
         run = Trainer(recipe, texts, out, LOOP, lambda _: None, processes)
-        run._resume()
-        if run.first:
-            out.mkdir(exist_ok=True)
-        for batch in run._batches():
-            found.append(run._learn(batch))
-            if run.step == stop:
-                run._evaluate([])
-                break
+        found += learn_until(stop, run, out, lambda kept: kept._evaluate([]))
     return [*found, run._learn(texts[:1])]
 
 

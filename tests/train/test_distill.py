@@ -12,6 +12,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
+from cut_short import learn_until  # noqa: E402
 from foredraft import SamplingParams  # noqa: E402
 from foredraft.core.errors import UsageError  # noqa: E402
 from foredraft.core.protocols import Query  # noqa: E402
@@ -125,13 +126,7 @@ def test_a_run_cut_short_goes_on_to_the_same_losses(target: TorchTarget, texts: 
         found: list[float] = []
         for stop in stops:
             run = Trainer(recipe(target, on_policy=0.5), texts, out, Loop(steps=8, tokens=512), lambda _: None)
-            run._resume()
-            out.mkdir(exist_ok=True)
-            for batch in run._batches():
-                found.append(run._learn(batch))
-                if run.step == stop:
-                    run._save()
-                    break
+            found += learn_until(stop, run, out, Trainer._save)
         return found
 
     whole, pieces = losses(tmp_path / "whole", [8]), losses(tmp_path / "pieces", [3, 8])

@@ -14,6 +14,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
+from cut_short import learn_until  # noqa: E402
 from foredraft import SamplingParams  # noqa: E402
 from foredraft.core.errors import UsageError  # noqa: E402
 from foredraft.core.heads import Feed  # noqa: E402
@@ -251,13 +252,7 @@ def test_a_joint_run_cut_short_goes_on_to_the_same_losses(
             target = TorchTarget(str(old), "cpu", "float32")
             made = joint.JointRecipe(target, texts, medusa.Settings(**SIZES), out=out / "target")
             run = Trainer(made, texts, out, Loop(steps=6, tokens=512), lambda _: None)
-            run._resume()
-            out.mkdir(exist_ok=True)
-            for batch in run._batches():
-                found.append(run._learn(batch))
-                if run.step == stop:
-                    run._evaluate([])
-                    break
+            found += learn_until(stop, run, out, lambda kept: kept._evaluate([]))
         return found
 
     whole, pieces = losses(tmp_path / "whole", [6]), losses(tmp_path / "pieces", [3, 6])

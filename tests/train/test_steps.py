@@ -12,6 +12,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
+from cut_short import learn_until  # noqa: E402
 from foredraft import SamplingParams  # noqa: E402
 from foredraft.core.errors import UsageError  # noqa: E402
 from foredraft.engine.llm import load  # noqa: E402
@@ -165,13 +166,7 @@ def test_a_run_cut_short_goes_on_with_the_same_noise(target: TorchTarget, texts:
                 made(target, texts, "eagle", noise=0.5), texts, out, Loop(steps=9, tokens=256), lambda _: None
             )
             torch.manual_seed(len(found))  # whatever a process did before
-            run._resume()
-            out.mkdir(exist_ok=True)
-            for batch in run._batches():
-                found.append(run._learn(batch))
-                if run.step == stop:
-                    run._save()
-                    break
+            found += learn_until(stop, run, out, Trainer._save)
         return found
 
     whole, pieces = losses(tmp_path / "whole", [6]), losses(tmp_path / "pieces", [3, 6])
