@@ -41,7 +41,7 @@ SCOPE = Scope(PROMPTS, few=1, max_tokens=24)
 
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loaded]:
-    found = load_model(str(write_model(tmp_path_factory.mktemp("tiny") / "model", seed=3)), threads=1)
+    found = load_model(str(write_model(tmp_path_factory.mktemp("tiny") / "model", seed=11)), threads=1)
     yield found
     found.model.close()
 
@@ -61,7 +61,7 @@ def test_every_prompt_meets_auto_and_a_few_meet_the_others(loaded: Loaded) -> No
     assert (found.prompts, found.drafters, found.temperatures) == (3, ["auto", "lookup"], [0.0, 0.7, 1.0])
     assert [len(case.runs) for case in found.compared] == [2, 2, 2, 1, 1, 1, 1, 1, 1]
     assert found.passed
-    assert found.counted() > 0
+    assert found.counted("lookup") > 0  # what `auto` drafts depends on the clock
     assert found.counted() == found.counted("auto") + found.counted("lookup")
     assert all(run.drafted <= LENGTH * run.tokens for _, run in found.runs if run.drafter == "lookup")
 
