@@ -18,8 +18,9 @@ from foredraft.core.events import Step
 from foredraft.core.protocols import Budget, Costs, Load, Plan, Request
 from foredraft.core.tree import EMPTY, ROOT, DraftTree
 from foredraft.policy.acceptance import Acceptance, Trait, traits_of
-from foredraft.policy.cost import Choice, best_nodes, chain_length
+from foredraft.policy.cost import Choice, Choices, chain_length, choices
 from foredraft.policy.curve import Curve
+from foredraft.policy.exploration import Exploration
 from foredraft.policy.worth import ACCEPTANCE_MEMORY, Brought, Gains, Worth
 
 MOST = 32  # nodes that are scored at most
@@ -53,9 +54,10 @@ class Tenant:
 
 @dataclass(frozen=True)
 class Best:
-    """What of a tree would be scored if no other sequence were in the pass."""
+    """What of a tree would be scored if no other sequence were in the pass, and what could be."""
 
     tree: DraftTree
+    choices: Choices
     choice: Choice
 
     def came(self, tokens: Sequence[int]) -> int:
@@ -137,9 +139,11 @@ class Adaptive:
     tenants: dict[str, Tenant] = field(default_factory=dict)
     reading: dict[str, float] = field(default_factory=dict)
     curve: Curve = field(init=False)
+    exploration: Exploration = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "curve", Curve(self.costs, 4 * MOST))
+        object.__setattr__(self, "exploration", Exploration(self.curve))
 
     def open(self, request: Request) -> Pace:
         tenant = self.tenants.pop(request.tenant) if request.tenant in self.tenants else Tenant()
@@ -197,10 +201,10 @@ class Adaptive:
                 _correct(state)
             self._settle(state, state.look.tree)
         if len(states) == 1 and not beside:
-            choice = self._best(states[0], states[0].look.tree).choice
+            choice = self._explored(states[0])
         else:
-            looks = [state.look for state in states]
-            choice = self._choose(states, [look.tree for look in looks], [look.chances for look in looks], beside)
+            looks, rate = [state.look for state in states], sum(state.rate for state in states)
+            choice = self._choices([look.tree for look in looks], [look.chances for look in looks], beside).best(rate)
         drafting = sum(state.worth(source).seconds for state in states for source in state.asked)
         expected = (choice.tokens / len(states), choice.seconds + drafting)
         return [
@@ -237,8 +241,15 @@ class Adaptive:
     def _best(self, state: Pace, tree: DraftTree) -> Best:
         look = self._look(state, tree)
         if look.best is None:
-            look.best = Best(tree, self._choose([state], [tree], [look.chances]))
+            found = self._choices([tree], [look.chances])
+            look.best = Best(tree, found, found.best(state.rate))
         return look.best
+
+    def _explored(self, state: Pace) -> Choice:
+        """What is scored of a sequence that is alone in its pass."""
+        best = self._best(state, state.look.tree)
+        gains = best.choices.gains(state.rate)
+        return best.choices.of(self.exploration.count(gains, best.choices.rows, best.choice.tokens))
 
     def _settle(self, state: Pace, tree: DraftTree) -> None:
         """Notes what the dear source asked last has made of the tree."""
@@ -246,11 +257,9 @@ class Adaptive:
             source, before = state.open
             state.added[source], state.open = (before, self._best(state, tree)), None
 
-    def _choose(
-        self, states: Sequence[Pace], trees: Sequence[DraftTree], chances: Sequence[Sequence[float]], beside: int = 0
-    ) -> Choice:
+    def _choices(self, trees: Sequence[DraftTree], chances: Sequence[Sequence[float]], beside: int = 0) -> Choices:
         seconds = self.curve if not beside else lambda rows: self.curve(beside + rows)
-        return best_nodes(trees, chances, seconds, sum(state.rate for state in states), MOST * len(states))
+        return choices(trees, chances, seconds, MOST * len(trees))
 
     def _learn_worths(self, state: Pace, step: Step) -> None:
         tree, spent = state.look.tree, dict(step.spent)

@@ -48,6 +48,67 @@ class Choice:
         return self.tokens - rate * self.seconds
 
 
+@dataclass(frozen=True)
+class Choices:
+    """For every count of nodes the best set of so many, over the sequences of one round.
+
+    probes: nodes of each tree that are scored with it whatever else is. order: (tree, node), the likeliest first.
+    tokens: expected of a round, and seconds: of its pass, with the first 0, 1, … of them.
+    """
+
+    probes: tuple[tuple[int, ...], ...]
+    order: tuple[tuple[int, int], ...]
+    tokens: tuple[float, ...]
+    seconds: tuple[float, ...]
+
+    @property
+    def rows(self) -> int:
+        """Of a pass without any of the nodes in order."""
+        return len(self.probes) + sum(map(len, self.probes))
+
+    def gains(self, rate: float) -> list[float]:
+        """By count, tokens beyond what the same seconds bring at `rate` tokens a second."""
+        return [tokens - rate * seconds for tokens, seconds in zip(self.tokens, self.seconds, strict=True)]
+
+    def best(self, rate: float) -> Choice:
+        """Of the count that maximises the gain; none is among the counts, and of equals the lower is taken."""
+        gains = self.gains(rate)
+        return self.of(gains.index(max(gains)))
+
+    def of(self, count: int) -> Choice:
+        """The first `count` nodes."""
+        nodes: list[list[int]] = [list(own) for own in self.probes]
+        for which, node in self.order[:count]:
+            nodes[which].append(node)
+        return Choice(tuple(tuple(sorted(own)) for own in nodes), self.tokens[count], self.seconds[count])
+
+
+def choices(
+    trees: Sequence[DraftTree], chances: Sequence[Sequence[float]], seconds: Callable[[int], float], most: int
+) -> Choices:
+    """What can be scored of the sequences of one round, `most` nodes at most.
+
+    chances: for every node, the probability that its path is accepted. Nodes are taken likeliest first, parents before
+    children, which for any count is the best closed set (2402.12374; algorithms of trees chosen by path probability).
+    The best count is to be looked for over all of them, so that a step in the curve is stepped over where it pays.
+    Probes are rows that must be paid for with their tree: they are counted first.
+    """
+    probes = tuple(tuple(node for node, probe in enumerate(tree.probes) if probe) for tree in trees)
+    rows = len(trees) + sum(map(len, probes))
+    heap = [(-chances[which][node], which, node) for which, tree in enumerate(trees) for node in tree.children(ROOT)]
+    heapq.heapify(heap)
+    order: list[tuple[int, int]] = []
+    tokens, spent = [float(len(trees))], [seconds(rows)]
+    while heap and len(order) < most:
+        negative, which, node = heapq.heappop(heap)
+        order.append((which, node))
+        tokens.append(tokens[-1] - negative)
+        spent.append(seconds(rows + len(order)))
+        for child in trees[which].children(node):
+            heapq.heappush(heap, (-chances[which][child], which, child))
+    return Choices(probes, tuple(order), tuple(tokens), tuple(spent))
+
+
 def best_nodes(
     trees: Sequence[DraftTree],
     chances: Sequence[Sequence[float]],
@@ -55,34 +116,8 @@ def best_nodes(
     rate: float,
     most: int,
 ) -> Choice:
-    """The nodes that maximise tokens - rate * seconds over the sequences of one round, none among the possibilities.
-
-    chances: for every node, the probability that its path is accepted. Nodes are taken likeliest first, parents before
-    children, which for any count is the best closed set (2402.12374; algorithms of trees chosen by path probability);
-    the best count is looked for over all of them, so a step in the curve is stepped over where it pays. Probes are
-    rows that must be paid for with their tree: they are counted first.
-    """
-    probes = [tuple(node for node, probe in enumerate(tree.probes) if probe) for tree in trees]
-    rows = len(trees) + sum(map(len, probes))
-    order: list[tuple[int, int]] = []
-    heap = [(-chances[which][node], which, node) for which, tree in enumerate(trees) for node in tree.children(ROOT)]
-    heapq.heapify(heap)
-    tokens = best_tokens = float(len(trees))
-    best_count, best_seconds = 0, seconds(rows)
-    best = tokens - rate * best_seconds
-    while heap and len(order) < most:
-        negative, which, node = heapq.heappop(heap)
-        order.append((which, node))
-        tokens -= negative
-        spent = seconds(rows + len(order))
-        if tokens - rate * spent > best:
-            best, best_count, best_tokens, best_seconds = tokens - rate * spent, len(order), tokens, spent
-        for child in trees[which].children(node):
-            heapq.heappush(heap, (-chances[which][child], which, child))
-    nodes: list[list[int]] = [list(own) for own in probes]
-    for which, node in order[:best_count]:
-        nodes[which].append(node)
-    return Choice(tuple(tuple(sorted(own)) for own in nodes), best_tokens, best_seconds)
+    """The nodes that maximise tokens - rate * seconds over the sequences of one round, none among the possibilities."""
+    return choices(trees, chances, seconds, most).best(rate)
 
 
 def chain_length(acceptance: float, step: float, seconds: Callable[[int], float], rate: float, most: int) -> int:

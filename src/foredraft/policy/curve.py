@@ -15,8 +15,8 @@ from foredraft.core.protocols import Costs
 from foredraft.policy.cost import pass_seconds
 
 PACE_MEMORY = 20.0  # passes
-BEND_MEMORY = 150.0
-PRIOR = 6.0  # passes that the curve as measured counts for
+BEND_MEMORY = 40.0
+PRIOR = 3.0  # passes that the curve as measured counts for
 REACH = 2.0  # rows over which what is learnt of one count says something of another
 RANGE = log(4.0)  # a single pass is believed to be off by no more than this
 EVERY = 8  # passes until the table is made anew
@@ -31,6 +31,7 @@ class Curve:
         self._bends = [0.0] * (most + 1)  # mean of log(pass / measured) less the pace, by rows
         self._counts = [0.0] * (most + 1)
         self._passes = 0
+        self._seen = [0] * (most + 1)  # the pass in which a count of rows was chosen last
         self._slow = 1.0  # exp(pace)
         self._table = list(self.measured)
         self._slope = _least_slope(self._table)
@@ -46,6 +47,10 @@ class Curve:
         """Seconds of one more row where rows are cheapest, on the mean from a single one on."""
         return self._slow * self._slope
 
+    def age(self, rows: int) -> int:
+        """Passes since one of so many rows; of counts that it does not hold, none."""
+        return self._passes - self._seen[rows] if rows < len(self._seen) else 0
+
     def add(self, rows: int, seconds: float) -> None:
         """A pass of `rows` took `seconds`; one larger than the curve says nothing."""
         if not 0 < rows < len(self._table) or seconds <= 0:
@@ -57,6 +62,7 @@ class Curve:
         bend = log(self._table[rows] / self.measured[rows]) + off
         self._bends[rows] += (bend - self._bends[rows]) / count
         self._passes += 1
+        self._seen[rows] = self._passes
         if self._passes % EVERY == 0:
             self._table = self._bent()
             self._slope = _least_slope(self._table)
