@@ -1,4 +1,5 @@
 // Bindings of successors.hpp.
+#include <nanobind/ndarray.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/tuple.h>
@@ -50,6 +51,28 @@ void take_in(Successors& table, const Ids& text, const Ids& tokens, const Ids& p
   }
 }
 
+template <class T>
+using Array = nb::ndarray<const T, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+
+// Rows of arrays; a negative token fills contexts from the left, and rows from the right.
+void fill(Successors& table, Array<int32_t> contexts, Array<int32_t> tokens, Array<float> probs) {
+  if (contexts.shape(0) != tokens.shape(0) || tokens.shape(0) != probs.shape(0) || tokens.shape(1) != probs.shape(1))
+    throw std::invalid_argument("every context has a row, and every token a probability");
+  const size_t longest = contexts.shape(1), width = tokens.shape(1);
+  Ids context, row;
+  Floats chances;
+  for (size_t at = 0; at < contexts.shape(0); ++at) {
+    context.clear(), row.clear(), chances.clear();
+    for (size_t i = 0; i < longest; ++i)
+      if (contexts.data()[at * longest + i] >= 0) context.push_back(contexts.data()[at * longest + i]);
+    for (size_t i = 0; i < width && tokens.data()[at * width + i] >= 0; ++i) {
+      row.push_back(tokens.data()[at * width + i]);
+      chances.push_back(probs.data()[at * width + i]);
+    }
+    table.put(context, row, chances);
+  }
+}
+
 nb::list rows_of(const Successors& table) {
   nb::list found;
   table.each([&](const Ids& context, const Successors::Row& row) {
@@ -83,8 +106,12 @@ void bind_successors(nb::module_& module) {
              return std::make_tuple(std::move(grown.tokens), std::move(grown.parents), std::move(grown.score));
            },
            "text"_a, "rows"_a, "depth"_a, "least"_a)
-      .def("over", [](const Successors& table, std::shared_ptr<Successors> known) { return table.over(known.get()); },
-           "known"_a.none())
+      .def("over",
+           [](const Successors& table, std::shared_ptr<Successors> known, std::shared_ptr<Successors> base) {
+             return table.over(known.get(), std::move(base));
+           },
+           "known"_a.none(), "base"_a.none() = nb::none())
+      .def("fill", &fill, "contexts"_a, "tokens"_a, "probs"_a)
       .def("rows", &rows_of)
       .def_prop_ro("base", [](const Successors& table) { return std::const_pointer_cast<Successors>(table.base()); })
       .def("__len__", &Successors::size);

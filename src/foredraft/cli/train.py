@@ -331,6 +331,25 @@ def pack(
     return 0
 
 
+@app.command()
+def successors(
+    texts: Annotated[Path, typer.Option("--data", help="the file that `train data` made")],
+    out: Annotated[Path, typer.Option(help="the file of the table")],
+    model: Model = "smollm2",
+    contexts: Annotated[int, typer.Option(help="kept, those met most often")] = 40000,
+    width: Annotated[int, typer.Option(help="successors kept of a context")] = 6,
+) -> int:
+    """What followed what in the target's texts, for `--drafter recycling:file=OUT` to begin with; takes seconds."""
+    from foredraft.models.sources import resolve
+    from foredraft.models.tokenizer import Tokenizer
+    from foredraft.train.successors import make
+
+    tokenizer = Tokenizer.from_source(resolve(model))
+    rows = make(texts, tokenizer, out, target=model, contexts=contexts, width=width)
+    print(f"{rows} contexts, {out.stat().st_size / 1e6:.1f} MB in {out}")
+    return 0
+
+
 def _numbers(text: str, option: str, kind: type[N]) -> list[N]:
     try:
         return [kind(one) for one in text.split(",") if one.strip()]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,11 @@ from safetensors.numpy import save_file
 
 from foredraft.core.errors import UsageError
 from foredraft.core.tokens import Tokens
-from foredraft.draft.successors import Context, Row
+from foredraft.draft.successors import NOTHING, Context, Rows
 
 FORMAT = "foredraft successors 1"
 SHAPES = ("contexts", "tokens", "probs")
-NOTHING = -1  # fills contexts that are shorter, from the left, and rows that are
+NO_FACTS: Mapping[str, str] = MappingProxyType({})
 SAMPLE = 4096  # tokens whose spelling stands for a vocabulary's
 
 
@@ -33,8 +34,13 @@ def fingerprint(tokens: Tokens) -> str:
     return found.hexdigest()
 
 
-def save(path: Path, rows: Sequence[tuple[Context, tuple[int, ...], tuple[float, ...]]], vocabulary: str) -> None:
-    """Writes a table whole or not at all. Raises UsageError where the file cannot be written."""
+def save(
+    path: Path,
+    rows: Sequence[tuple[Context, tuple[int, ...], tuple[float, ...]]],
+    vocabulary: str,
+    facts: Mapping[str, str] = NO_FACTS,
+) -> None:
+    """Writes a table whole or not at all. facts: where it comes from. Raises UsageError where it cannot be written."""
     width = max((len(tokens) for _, tokens, _ in rows), default=1)
     size = max((len(context) for context, _, _ in rows), default=1)
     arrays = {
@@ -46,7 +52,7 @@ def save(path: Path, rows: Sequence[tuple[Context, tuple[int, ...], tuple[float,
         handle, part = tempfile.mkstemp(prefix=path.name, dir=path.parent)
         os.close(handle)
         try:
-            save_file(arrays, part, {"format": FORMAT, "vocabulary": vocabulary})
+            save_file(arrays, part, {"format": FORMAT, "vocabulary": vocabulary, **facts})
             os.replace(part, path)
         finally:
             Path(part).unlink(missing_ok=True)
@@ -56,7 +62,7 @@ def save(path: Path, rows: Sequence[tuple[Context, tuple[int, ...], tuple[float,
         ) from None
 
 
-def load(path: Path, vocabulary: str, size: int, longest: int, width: int) -> dict[Context, Row]:
+def load(path: Path, vocabulary: str, size: int, longest: int, width: int) -> Rows:
     """The rows of a saved table, `width` wide, for contexts of at most `longest` tokens. size: of the vocabulary.
 
     Raises UsageError for a file that is not there, is damaged or belongs to another vocabulary.
@@ -74,13 +80,9 @@ def load(path: Path, vocabulary: str, size: int, longest: int, width: int) -> di
     if facts.get("vocabulary") != vocabulary:
         raise UsageError(f"the successors in {path} are of another vocabulary: use a table saved with this model")
     _check(path, arrays, size)
-    table: dict[Context, Row] = {}
-    for context, tokens, probs in zip(*(array.tolist() for array in arrays), strict=True):
-        context = tuple(token for token in context if token != NOTHING)
-        count = min(width, sum(token != NOTHING for token in tokens))
-        if len(context) <= longest:
-            table[context] = Row(tuple(tokens[:count]), tuple(probs[:count]))
-    return table
+    contexts, tokens, probs = arrays
+    short = (contexts != NOTHING).sum(axis=1) <= longest
+    return Rows(contexts[short, -longest:], tokens[short, :width], probs[short, :width])
 
 
 def _check(path: Path, arrays: Sequence[NDArray[Any]], size: int) -> None:

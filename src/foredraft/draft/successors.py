@@ -14,6 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from foredraft.core.protocols import Budget
 from foredraft.core.tree import EMPTY, ROOT, DraftTree
 
@@ -22,6 +25,8 @@ Context = tuple[int, ...]
 PROB = operator.itemgetter(0)
 # Probabilities are floored here before their logarithm is taken.
 LEAST = 1e-6
+# Fills, from the left, contexts of fewer tokens than others of an array, and rows that end sooner.
+NOTHING = -1
 # Contexts remembered; those not read for longest go first, a fifth of them at a time.
 CONTEXTS = 50_000
 
@@ -37,6 +42,15 @@ Reading = tuple[Sequence[int], Sequence[float]]
 """Tokens that the target held likely, the likeliest first, and their logits."""
 Grown = tuple[list[int], list[int], list[float]]
 """Tokens, parents and scores of a tree."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows in arrays: contexts [rows, longest], tokens [rows, width] (both int32), probs [rows, width] (float32)."""
+
+    contexts: NDArray[np.int32]
+    tokens: NDArray[np.int32]
+    probs: NDArray[np.float32]
 
 
 class Trust(NamedTuple):
@@ -66,7 +80,8 @@ def blend(old: Row, tokens: Sequence[int], probs: Sequence[float], share: float,
 
 @dataclass
 class Successors:
-    """One sequence's table: what it has learnt itself, over what was known when it began (`base`, never written).
+    """One sequence's table: what it has learnt itself, over what was known when it began (`base`, never written), which
+    may lie over another.
 
     trusts: one for each length of context, from 1 up. width: successors kept in a row. share: what a new reading weighs
     against the row that is there; 1 overwrites. own: the rows learnt, that not read for longest first.
@@ -88,11 +103,17 @@ class Successors:
     def copy(self) -> Successors:
         return Successors(self.trusts, self.width, self.share, self.base, self.own.copy())
 
-    def over(self, known: Successors | None) -> Successors:
-        """What was known, and over it what this one has learnt: a table without base, for others to begin with."""
+    def over(self, known: Successors | None, base: Successors | None = None) -> Successors:
+        """What `known` has learnt, and over it what this one has: a table over `base`, for others to begin with."""
         before = known.own if known is not None else {}
         rows = {context: row for context, row in before.items() if context not in self.own} | self.own
-        return Successors(self.trusts, self.width, self.share, None, newest(rows))
+        return Successors(self.trusts, self.width, self.share, base, newest(rows))
+
+    def fill(self, contexts: NDArray[np.int32], tokens: NDArray[np.int32], probs: NDArray[np.float32]) -> None:
+        """Writes the rows of arrays, as `Rows` has them."""
+        for context, row, chances in zip(contexts.tolist(), tokens.tolist(), probs.tolist(), strict=True):
+            count = sum(token != NOTHING for token in row)
+            self.put([token for token in context if token != NOTHING], row[:count], chances[:count])
 
     def put(self, context: Sequence[int], tokens: Sequence[int], probs: Sequence[float]) -> None:
         """Writes a row."""
@@ -146,7 +167,7 @@ class Successors:
         return None
 
     def _row(self, context: Context) -> Row | None:
-        return self.own.get(context) or (self.base.own.get(context) if self.base is not None else None)
+        return self.own.get(context) or (self.base._row(context) if self.base is not None else None)
 
 
 def newest(rows: Mapping[Context, Row]) -> dict[Context, Row]:

@@ -24,9 +24,9 @@ Trait = tuple[Bin, float]
 EDGES = (0.03, 0.08, 0.15, 0.25, 0.4, 0.55, 0.7, 0.85, 0.95)
 DEPTHS = 4  # deeper nodes are of one class
 PRIOR = 8.0  # trials that the estimate below counts for
-# What is believed of a claim before any was tested: this power of it. Drafters that look up what followed before claim
-# too much, for a draft begins where the last one was wrong (development prompts, SmolLM2 and Qwen2.5-Coder).
-BOAST = {"recycling": 1.5, "suffix": 1.5}
+# What is believed of a claim before any was tested: this power of it. A drafter that looks up what followed before
+# claims too much, for a draft begins where the last one was wrong (development prompts, SmolLM2 and Qwen2.5-Coder).
+BOAST = {"suffix": 1.5}
 CEILING = 0.995  # no draft is certain
 
 
