@@ -19,10 +19,15 @@ from foredraft.core.stream import KeyedStream, Purpose
 from foredraft.core.tree import EMPTY, ROOT, DraftTree
 from foredraft.draft import specify
 from foredraft.draft.family import Provided
+from foredraft.draft.history import END
 from foredraft.draft.lookup import Lookup
 from foredraft.draft.lookup import Options as LookupOptions
 from foredraft.draft.model import ModelDrafter
+from foredraft.draft.recycling import Options as RecyclingOptions
+from foredraft.draft.recycling import Recycling
 from foredraft.draft.staged import Options, Stage, Staged
+from foredraft.draft.suffix import Options as SuffixOptions
+from foredraft.draft.suffix import Suffix
 from foredraft.engine.sequence import open_sequence
 from foredraft.models.toy import NGrams, Tables, ToyModel
 from foredraft.policy.constant import Constant
@@ -300,6 +305,24 @@ def test_the_inner_drafter_learns_from_the_targets_rows() -> None:
     sequence = open_sequence(target, drafter, Match(), Request((0, 1), 0), until(8))
     drive(target, Constant(3), [sequence])
     assert Learner.seen > len(sequence.steps)
+
+
+def test_what_the_draft_model_says_teaches_nobody() -> None:
+    """The inner drafter runs ahead on copies: later texts of a tenant learn from what was committed, when it is."""
+    target = ToyModel(Tables.random(VOCAB, order=1, seed=1))
+    suffix, recycling = Suffix(SuffixOptions()), Recycling(RecyclingOptions(prompt=False))
+    request = Request((0, 1, 2, 0, 1), 3, rules=Rules(temperature=1.0), tenant="a")
+    for inner in (suffix, recycling):
+        sequence = open_sequence(
+            target, Staged(ToyModel(Tables.random(VOCAB, seed=2)), inner), Match(), request, until(20)
+        )
+        drive(target, Constant(3), [sequence])
+        assert not suffix.tenants["a"].end or inner is recycling
+        assert not recycling.open(request).table.base
+        sequence.close()
+        assert list(suffix.tenants["a"].kept) == [*sequence.committed, END]
+    assert recycling.open(request).table.base
+    assert suffix.tenants.keys() == {"a"}
 
 
 @pytest.mark.parametrize("draw", ["coupled", "sampled"])

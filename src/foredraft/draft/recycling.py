@@ -65,7 +65,7 @@ class Recycled:
     """The state of a sequence: its table, and whose it is."""
 
     table: Successors
-    tenant: str
+    tenant: str | None
 
 
 class Recycling:
@@ -91,8 +91,9 @@ class Recycling:
 
     def open(self, request: Request, parent: Recycled | None = None) -> Recycled:
         if parent is not None:
-            return Recycled(parent.table.copy(), parent.tenant)
-        table = self._table(self._learnt.get(request.tenant, self._start))
+            return Recycled(parent.table.copy(), request.tenant)
+        known = self._learnt.get(request.tenant) if request.tenant is not None else None
+        table = self._table(known or self._start)
         if self.options.prompt:
             table.said(request.prompt, SAID)
         return Recycled(table, request.tenant)
@@ -108,7 +109,7 @@ class Recycling:
     def close(self, state: Recycled) -> None:
         """Passes on what the sequence has learnt; a second time there is nothing left to pass on."""
         learnt, state.table = state.table, self._table(None)
-        if not self.options.shared or not len(learnt):
+        if not self.options.shared or state.tenant is None or not len(learnt):
             return
         self._learnt[state.tenant] = learnt.over(self._learnt.pop(state.tenant, self._start))
         if len(self._learnt) > TENANTS:

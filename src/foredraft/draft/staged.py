@@ -4,7 +4,7 @@ Staged speculation (Spector, Re 2308.04623, section 3) and the vertical cascade 
 al. 2312.11462, section 3.1): the round runs inside the round, so the draft model says exactly what it would say
 alone, in fewer passes. With `horizontal` the draft model writes the first tokens only and the cheap drafter the rest,
 which are reached less often (2312.11462, section 3.2). The inner drafter's state stands at what the target committed;
-every draft runs ahead from there on a copy, which is thrown away.
+every draft runs ahead from there on a copy of no tenant, which is thrown away.
 """
 
 from __future__ import annotations
@@ -171,7 +171,7 @@ class Staged:
             stop=StopState(Stop(frozenset(), (), depth)),
             stream=stream,
             verifier=Match(),
-            sources=(Source("inner", self.inner, self.inner.open(state.request, state.inner)),),
+            sources=(Source("inner", self.inner, self.inner.open(replace(state.request, tenant=None), state.inner)),),
             keep_laws=True,
         )
 
