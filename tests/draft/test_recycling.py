@@ -402,8 +402,32 @@ def test_arrays_that_are_no_successors_are_refused(tmp_path: Path, change: dict[
         Recycling(Options(file=str(path)), Letters())
 
 
+class Numbers:
+    """A large vocabulary, of which one token is spelt as asked."""
+
+    size = 20_000
+
+    def __init__(self, odd: str = "") -> None:
+        self.odd = odd
+
+    def token_bytes(self, token: int) -> bytes | None:
+        return (self.odd if token == 12_345 else str(token)).encode()
+
+
+def test_every_token_of_a_vocabulary_counts(tmp_path: Path) -> None:
+    path = tmp_path / "table"
+    drafter = Recycling(Options(save=str(path)), Numbers())  # type: ignore[arg-type]
+    drafter.close(drafter.open(Request((1, 2, 3), 0)))
+    Recycling(Options(file=str(path)), Numbers())  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="are of another vocabulary"):
+        Recycling(Options(file=str(path)), Numbers("x"))  # type: ignore[arg-type]
+
+
 def test_where_nothing_can_be_saved(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="name a file in a folder that exists"):
+    for wrong in ("/proc/table", str(tmp_path)):  # no folder to write in, and no file
+        with pytest.raises(UsageError, match="name a file in a folder that can be written"):
+            Recycling(Options(save=wrong), Letters())
+    with pytest.raises(UsageError, match="name a file in a folder that can be written"):
         Recycling(Options(save=str(tmp_path / "no" / "table")), Letters())
     drafter = saved(tmp_path / "table")
     with pytest.raises(UsageError, match="name a file that can be written"):

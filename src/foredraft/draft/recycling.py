@@ -19,8 +19,9 @@ from foredraft.core.protocols import Ask, Needs, News, Request
 from foredraft.core.tokens import Tokens
 from foredraft.core.tree import ROOT, DraftTree
 from foredraft.draft.family import Family, Provided
+from foredraft.draft.files import vocabulary_of
 from foredraft.draft.native import TWINS
-from foredraft.draft.successor_file import fingerprint, load, save
+from foredraft.draft.successor_file import can_be_saved, load, save
 from foredraft.draft.successors import Successors, Trust, least_score, tree_of
 
 # What a probability read after one token, and after two, is worth where these come again.
@@ -78,15 +79,15 @@ class Recycling:
         """Raises UsageError for a file that cannot be begun with."""
         self.options = options
         self.needs = options.needs
-        self._vocabulary = fingerprint(vocabulary) if vocabulary is not None else ""
+        self._vocabulary = vocabulary_of(vocabulary) if vocabulary is not None else ""
         self._start: Successors | None = None
         if options.file and vocabulary is not None:
             file, size = Path(options.file), vocabulary.size
             self._start = self._table(None)
             for context, row in load(file, self._vocabulary, size, options.context, options.width).items():
                 self._start.put(context, *row)
-        if options.save and not Path(options.save).absolute().parent.is_dir():
-            raise UsageError(f"recycling cannot save in {options.save}: name a file in a folder that exists")
+        if options.save and not can_be_saved(Path(options.save)):
+            raise UsageError(f"recycling cannot save in {options.save}: name a file in a folder that can be written")
         self._learnt: dict[str, Successors] = {}
 
     def open(self, request: Request, parent: Recycled | None = None) -> Recycled:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import tempfile
 from collections.abc import Sequence
@@ -15,22 +14,20 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from foredraft.core.errors import UsageError
-from foredraft.core.tokens import Tokens
 from foredraft.draft.successors import Context, Row
 
 FORMAT = "foredraft successors 1"
 SHAPES = ("contexts", "tokens", "probs")
 NOTHING = -1  # fills contexts that are shorter, from the left, and rows that are
-SAMPLE = 4096  # tokens whose spelling stands for a vocabulary's
 
 
-def fingerprint(tokens: Tokens) -> str:
-    """Tells vocabularies apart: their size, and how up to SAMPLE of their tokens, evenly spaced, are spelt."""
-    found = hashlib.sha256(str(tokens.size).encode())
-    for token in range(0, tokens.size, max(1, tokens.size // SAMPLE)):
-        spelt = tokens.token_bytes(token)
-        found.update(b"-" if spelt is None else b"+" + len(spelt).to_bytes(4, "little") + spelt)
-    return found.hexdigest()
+def can_be_saved(path: Path) -> bool:
+    """Whether a table could be written there now."""
+    try:
+        with tempfile.TemporaryFile(dir=path.absolute().parent):
+            return not path.is_dir()
+    except OSError:
+        return False
 
 
 def save(path: Path, rows: Sequence[tuple[Context, tuple[int, ...], tuple[float, ...]]], vocabulary: str) -> None:
