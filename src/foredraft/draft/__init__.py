@@ -1,8 +1,8 @@
 """Drafters by name: one literal table, loaded when asked for.
 
 A drafter is written so that no shell needs quotes: `lookup`, `lookup:n=3,branches=2`, `model:PATH,tree=3x2x1`. Several
-are joined by a plus, `lookup+model:PATH`, and fill one tree; `auto` stands for all that are free, `auto+model:PATH` adds
-to them, and `auto+suffix:depth=8` chooses an option of one. Others may add theirs through the entry point group
+are joined by a plus, `lookup+model:PATH`, and fill one tree; `auto` stands for all that are free, `auto+model:PATH`
+adds to them, and `auto+suffix:depth=8` chooses an option of one. Others may add theirs through the entry point group
 `foredraft.drafters` (name -> "module:FAMILY").
 """
 

@@ -60,9 +60,14 @@ class Ahead:
     def ahead(self, asks: Sequence[Ask[Course]], trees: Sequence[DraftTree]) -> None:
         """Drafts on from the end of each tree's likeliest path; one token more, for that first one is a guess."""
         further = [_after(ask, tree) for ask, tree in zip(asks, trees, strict=True)]
-        for ask, then, tree in zip(asks, further, self.drafter.propose(further), strict=True):
+        try:
+            hoped = self.drafter.propose(further)
+        finally:
+            for ask in asks:
+                draft = ask.state.stage.draft
+                draft.sure = min(draft.sure, len(ask.committed))  # the rest is hoped for
+        for ask, then, tree in zip(asks, further, hoped, strict=True):
             course = ask.state
-            course.stage.draft.sure = min(course.stage.draft.sure, len(ask.committed))  # the rest is hoped for
             course.text, course.tree = (), EMPTY
             if guess := tree.children(ROOT)[:1]:
                 course.text, course.tree = (*then.committed, tree.tokens[guess[0]]), _below(tree, guess[0])
