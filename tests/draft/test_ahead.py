@@ -198,6 +198,16 @@ def test_hoped_for_tokens_are_not_held_certain() -> None:
     assert drafter.propose([then]) == fresh.propose([again])
 
 
+def test_it_tells_how_much_its_model_has_to_read() -> None:
+    drafter, text = ahead(ROUND), [0, 1, 2, 3]
+    assert drafter.needs == Needs(ahead=True, reads=True)
+    course = drafter.open(Request(tuple(text), 0))
+    assert drafter.behind(course, text) == 4
+    asked = Ask(course, text, Rules(), Budget(1, 1), "coupled", KeyedStream(0), VOCAB)
+    drafter.ahead([asked], drafter.propose([asked]))
+    assert drafter.behind(course, text) == 0
+
+
 def test_a_pass_that_fails_leaves_no_hoped_for_token_certain() -> None:
     """As above; the draft model fails while it writes ahead, its cache already cut to the text that is hoped for."""
     net = Tables.random(VOCAB, order=2, seed=3, scale=2.0)

@@ -245,6 +245,16 @@ def test_the_inner_speculation_saves_passes(temperature: float) -> None:
     assert passes[0] < 0.7 * passes[1]
 
 
+def test_it_tells_how_much_its_model_has_to_read() -> None:
+    drafter, text = Staged(ToyModel(Tables.random(VOCAB, order=1, seed=1)), lookup()), [0, 1, 2, 3, 4, 0]
+    assert drafter.needs.reads
+    state = drafter.open(Request(tuple(text), 0))
+    assert drafter.behind(state, text) == 6
+    drafter.propose([asked(state, text, Rules(), Budget(1, 1), "coupled")])
+    assert drafter.behind(state, [*text, 4, 4]) == 2
+    assert drafter.behind(state, text) == 0
+
+
 def test_inner_drafts_that_the_draft_model_does_not_know_are_cut() -> None:
     """The text holds no token beyond the draft model's, but what a corpus or a table proposes may."""
 
@@ -301,7 +311,7 @@ def test_the_inner_drafter_learns_from_the_targets_rows() -> None:
 
     target = ToyModel(Tables.random(3, order=1, seed=1))
     drafter: AnyDrafter = Staged(ToyModel(Tables.random(3, order=1, seed=2)), Learner(LookupOptions()))
-    assert drafter.needs == Needs(top=2)
+    assert drafter.needs == Needs(top=2, reads=True)
     sequence = open_sequence(target, drafter, Match(), Request((0, 1), 0), until(8))
     drive(target, Constant(3), [sequence])
     assert Learner.seen > len(sequence.steps)

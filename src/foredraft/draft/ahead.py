@@ -38,7 +38,7 @@ class Course:
 class Ahead:
     """Proposes what `drafter` drafted during the last pass of the target. pre: see `Options`."""
 
-    needs = Needs(ahead=True)
+    needs = Needs(ahead=True, reads=True)
 
     def __init__(self, drafter: Staged, *, pre: bool = True) -> None:
         self.drafter, self.pre = drafter, pre
@@ -47,6 +47,9 @@ class Ahead:
         if parent is None:
             return Course(self.drafter.open(request))
         return replace(parent, stage=self.drafter.open(request, parent.stage))
+
+    def behind(self, state: Course, committed: Sequence[int]) -> int:
+        return self.drafter.behind(state.stage, committed)
 
     def propose(self, asks: Sequence[Ask[Course]]) -> list[DraftTree]:
         missed: list[Any] = [] if self.pre else [ask for ask in asks if ask.state.text != tuple(ask.committed)]

@@ -116,12 +116,15 @@ class Staged:
         self.model, self.inner, self.source = model, inner, source
         self.policy = Inner(num_speculative_tokens, model.about.vocab_size)
         self.horizontal = horizontal
-        self.needs = Needs(top=inner.needs.top)
+        self.needs = Needs(top=inner.needs.top, reads=True)
 
     def open(self, request: Request, parent: Stage | None = None) -> Stage:
         if parent is None:
             return Stage(request, CaughtUp(self.model.open()), self.inner.open(request))
         return Stage(request, parent.draft.fork(), self.inner.open(request, parent.inner))
+
+    def behind(self, state: Stage, committed: Sequence[int]) -> int:
+        return max(0, len(committed) - len(state.draft.cached))
 
     def propose(self, asks: Sequence[Ask[Stage]]) -> list[DraftTree]:
         runs = {index: self._run(ask) for index, ask in enumerate(asks) if self._fits(ask)}
