@@ -198,6 +198,43 @@ def test_hoped_for_tokens_are_not_held_certain() -> None:
     assert drafter.propose([then]) == fresh.propose([again])
 
 
+def test_it_tells_how_much_its_model_has_to_read() -> None:
+    drafter, text = ahead(ROUND), [0, 1, 2, 3]
+    assert drafter.needs == Needs(ahead=True, reads=True)
+    course = drafter.open(Request(tuple(text), 0))
+    assert drafter.behind(course, text) == 4
+    asked = Ask(course, text, Rules(), Budget(1, 1), "coupled", KeyedStream(0), VOCAB)
+    drafter.ahead([asked], drafter.propose([asked]))
+    assert drafter.behind(course, text) == 0
+
+
+def test_a_pass_that_fails_leaves_no_hoped_for_token_certain() -> None:
+    """As above; the draft model fails while it writes ahead, its cache already cut to the text that is hoped for."""
+    net = Tables.random(VOCAB, order=2, seed=3, scale=2.0)
+    failing = False
+
+    class Fails(ToyModel):
+        def score(self, queries: Sequence[Query]) -> list[Scores]:
+            if failing:
+                raise RuntimeError("no memory")
+            return super().score(queries)
+
+    drafter = Ahead(Staged(Fails(net), Nothing(), source="ahead"), pre=False)
+    course = drafter.open(Request((0, 1), 0))
+    asked = Ask(course, [0, 1], Rules(), Budget(3, 3), "coupled", KeyedStream(0).at(0), VOCAB)
+    (tree,) = drafter.propose([asked])
+    failing = True
+    with pytest.raises(RuntimeError):
+        drafter.ahead([asked], [tree])
+    assert course.stage.draft.sure <= 2
+    failing = False
+    said = next(token for token in range(VOCAB) if token != tree.tokens[0])
+    then = replace(asked, committed=[0, 1, said, 0], stream=KeyedStream(0).at(2))
+    fresh = ahead(net, pre=False)
+    again = replace(then, state=fresh.open(Request((0, 1), 0)))
+    assert drafter.propose([then]) == fresh.propose([again])
+
+
 def test_a_tree_below_a_node() -> None:
     tree = DraftTree.of((1, 2, 3, 4, 0), (-1, 0, -1, 1, 0), "x", score=(-1, -2, -3, -4, -5))
     part = _below(tree, 0)

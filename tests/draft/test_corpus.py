@@ -145,6 +145,15 @@ def test_what_the_file_does_not_have_is_not_drafted() -> None:
     assert draft(drafter, [1, 2], draw="sampled").laws == (Point(3, VOCAB),)
 
 
+def test_what_is_not_worth_its_row_is_not_drafted() -> None:
+    drafter = corpus_of([1, 2, 3, -1, 1, 2, 3, -1, 1, 2, 4, -1])
+    for gain, tokens in ((0.0, (3, 4)), (0.3, (3,)), (0.9, ())):
+        ask: Ask[CorpusState] = Ask(
+            CorpusState(), [1, 2], Rules(), Budget(8, 1, min_gain=gain), "coupled", KeyedStream(0), VOCAB
+        )
+        assert drafter.propose([ask])[0].tokens == tokens
+
+
 def test_of_many_places_an_even_sample_counts() -> None:
     store = [token for index in range(8 * REACH) for token in (1, 2, 3 + (index % 4 == 0), 0)]
     drafter = corpus_of(store)

@@ -98,6 +98,15 @@ def test_drafters_are_joined_once_each_and_not_with_none() -> None:
     assert [spec.family.name for spec in line_up("lookup:k=3+suffix").specs] == ["lookup", "suffix"]
     assert line_up("lookup:k=3+suffix").fixed == 3
     assert line_up("lookup+suffix").fixed is None
+    assert [spec.family.name for spec in line_up("forced+auto").specs] == [
+        "forced",
+        "prediction",
+        "suffix",
+        "recycling",
+    ]
+    own = line_up("auto+suffix:depth=8")  # of what auto stands for, what is named is taken as it is named
+    assert [spec.text for spec in own.specs] == ["forced", "prediction", "recycling", "suffix:depth=8"]
+    assert own.auto
     with pytest.raises(UsageError, match="'lookup' stands twice"):
         line_up("lookup+lookup:n=4")
     with pytest.raises(UsageError, match="joins drafters and 'none'"):

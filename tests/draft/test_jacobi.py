@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from foredraft.core.errors import UnknownName
 from foredraft.core.law import Point
-from foredraft.core.protocols import Ask, Budget, Draw, Request
+from foredraft.core.protocols import Ask, Budget, Draw, News, Request, Verdict
 from foredraft.core.rules import Rules
 from foredraft.core.stream import KeyedStream
-from foredraft.core.tree import EMPTY
+from foredraft.core.tree import EMPTY, DraftTree
 from foredraft.draft import specify
 from foredraft.draft.family import Provided
 from foredraft.draft.jacobi import FAMILY, FILLER, GUESS, Guess, Jacobi, Options
@@ -104,6 +105,19 @@ def test_a_worked_example() -> None:
         guesses.append((sequence.steps[-1].tokens, sequence.state.tokens))
     assert fed == [((4, 1), (True, True)), ((5, 2), (False, False)), ((6, 3), (False, False))]
     assert guesses == [((2,), (5, 2)), ((3,), (6, 3)), ((4,), (0, 4))]
+
+
+def test_guesses_that_others_drafted_too_are_read() -> None:
+    """Joined with another drafter's, a guess carries both names; what the target says after it is the next guess."""
+
+    class Said:
+        def argmax(self, row: int) -> int:
+            return (4, 5, 6, 0)[row]
+
+    tree = replace(DraftTree.of((1, 2, 3), (-1, 0, 0), ""), sources=("jacobi+suffix", "suffix", "jacobi"))
+    told = News(Guess((1, 3)), [0, 4], (4,), 0, (), Said(), tree, Verdict((), 4), None, 1)  # type: ignore[arg-type]
+    Jacobi(Options()).update([told])
+    assert told.state.tokens == (5, 0)
 
 
 def test_unknown_positions_are_fillers() -> None:

@@ -104,6 +104,37 @@ def test_a_thousand_trees_hold_the_continuations_a_search_finds() -> None:
     assert branched > 300
 
 
+def saxena(text: Sequence[int], longest: int, count: int) -> list[int]:
+    """Prompt lookup as its author describes it: the end of the text, slid over the text from its beginning."""
+    for size in range(longest, 0, -1):
+        for start in range(len(text) - size):
+            if text[start : start + size] == text[len(text) - size :]:
+                return list(text[start + size : start + size + count])
+    return []
+
+
+def test_the_papers_method_by_hand() -> None:
+    """`1 2 3 4 5 0 1 2 3`: three tokens are found, 4 5 0 follow; with 5 before 2 3 two are, at the same place."""
+    for end, longest, tokens in (([1, 2, 3], 3, (4, 5, 0)), ([5, 2, 3], 3, (4, 5, 0)), ([5, 2, 3], 1, (4, 5, 0))):
+        text = [1, 2, 3, 4, 5, 0, *end]
+        assert saxena(text, longest, 3) == list(tokens)
+        assert draft(text, depth=3, n=longest).tokens == tokens
+
+
+def test_where_there_is_one_place_the_papers_method_says_the_same() -> None:
+    """What differs is the choice among several places, and what follows the end of the text."""
+    alike = 0
+    for text in random_texts(1000):
+        theirs, ours = saxena(text, 3, 2), draft(text, 9, 2).tokens
+        assert bool(ours) == bool(theirs)
+        found = [[at for at in range(n, len(text)) if text[at - n : at] == text[len(text) - n :]] for n in (3, 2, 1)]
+        places = next(filter(None, found), [])
+        if len(places) == 1 and places[0] + 2 <= len(text):
+            assert list(ours) == theirs
+            alike += 1
+    assert alike > 100
+
+
 @given(st.lists(st.integers(0, 2), min_size=1, max_size=30), st.integers(0, 30), st.integers(1, 4))
 def test_an_index_grown_token_by_token_is_that_of_the_whole_text(text: list[int], split: int, longest: int) -> None:
     drafter = Lookup(Options(n=longest))

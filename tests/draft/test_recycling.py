@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from foredraft.core.errors import UsageError
@@ -20,9 +21,10 @@ from foredraft.core.protocols import Ask, Budget, Draw, News, Request, Verdict
 from foredraft.core.rules import Rules
 from foredraft.core.stream import KeyedStream
 from foredraft.core.tree import EMPTY, ROOT, DraftTree, check
-from foredraft.draft import specify
+from foredraft.draft import shipped, specify
 from foredraft.draft.native import TWINS
 from foredraft.draft.recycling import SAID, TENANTS, TRUSTS, Options, Recycled, Recycling
+from foredraft.draft.successor_file import load
 from foredraft.draft.successors import CONTEXTS, Context, Row, Successors, tree_of
 from foredraft.engine.sequence import open_sequence
 from foredraft.models.toy import Tables, ToyModel
@@ -93,10 +95,10 @@ def test_a_worked_example() -> None:
     (found,) = drafter.propose([ask(state, [0, 1])])
     assert (found.tokens, found.parents) == ((4, 5), (ROOT, ROOT))
     (found,) = drafter.propose([ask(state, [3], rows=4)])
-    # A step's score is 0.4 log p - 0.35. From 3: 2 (p 5/7) -0.485, 3 (2/7) -0.851; below 2: 0 (7/9) -0.935, 1 (2/9)
-    # -1.436; below 3: 2 again -1.336; below 2 0: 1 (12/19) -1.469. The best four, in order:
+    # A step's score is 0.9 log p - 0.6. From 3: 2 (p 5/7) -0.903, 3 (2/7) -1.728; below 2: 0 (7/9) -1.729, 1 (2/9)
+    # -2.857; below 3: 2 again -2.630; below 2 0: 1 (12/19) -2.743. The best four, in order:
     assert (found.tokens, found.parents) == ((2, 3, 0, 2), (ROOT, ROOT, 0, 1))
-    assert found.score == pytest.approx((-0.4846, -0.8511, -0.9351, -1.3357), abs=1e-4)
+    assert found.score == pytest.approx((-0.9028, -1.7275, -1.7290, -2.6303), abs=1e-4)
 
 
 def test_what_was_committed_has_the_last_word() -> None:
@@ -293,6 +295,30 @@ def test_a_closed_request_teaches_the_next_of_its_tenant_alone() -> None:
     assert not drafter.open(Request((2,), 0, tenant="a")).table.base
 
 
+@pytest.mark.parametrize("make", TABLES)
+def test_what_is_learnt_lies_over_what_all_begin_with(make: Any) -> None:
+    """A table of the package is not copied for every tenant, and no lesson pushes it out."""
+    start, first, second = make(TRUSTS[:1], 1, 1.0), make(TRUSTS[:1], 1, 1.0), make(TRUSTS[:1], 1, 1.0)
+    for token in (1, 2, 3):
+        start.put((token,), (1,), (1.0,))
+    first.put((1,), (2,), (1.0,))
+    second.put((2,), (4,), (1.0,))
+    learnt = second.over(first.over(None, start), start)
+    assert set(rows_of(learnt)) == {(1,), (2,)}
+    table = make(TRUSTS[:1], 1, 1.0, learnt)
+    assert [table.draft((token,), 1, 1, -math.inf)[0] for token in (1, 2, 3)] == [[2], [4], [1]]
+
+
+@pytest.mark.parametrize("make", TABLES)
+def test_rows_of_arrays_are_those_put_one_by_one(make: Any) -> None:
+    filled, put = make(TRUSTS, 3, 0.5), make(TRUSTS, 3, 0.5)
+    probs = np.array([[0.5, 0.25], [0.75, 0.0]], np.float32)
+    filled.fill(np.array([[-1, 1], [2, 3]], np.int32), np.array([[4, 5], [1, -1]], np.int32), probs)
+    put.put((1,), (4, 5), (0.5, 0.25))
+    put.put((2, 3), (1,), (0.75,))
+    assert filled.rows() == put.rows()
+
+
 def test_unshared_tables_teach_nobody() -> None:
     drafter = Recycling(Options(shared=False))
     drafter.close(drafter.open(Request((1, 2, 3), 0)))
@@ -324,6 +350,31 @@ class Letters:
 
     def token_bytes(self, token: int) -> bytes | None:
         return self.letters[token].encode()
+
+
+def test_a_vocabulary_that_has_a_table_begins_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved(tmp_path / "letters")
+    monkeypatch.setattr(shipped, "FOLDER", tmp_path)
+    assert Recycling(Options(), Letters()).open(Request((1,), 0)).table.base is None
+    monkeypatch.setitem(shipped.TABLES, shipped.sketch(Letters()), "letters")
+    drafter = Recycling(Options(), Letters())
+    (tree,) = drafter.propose([ask(drafter.open(Request((2,), 0)), [2])])
+    assert tree.tokens[0] == 3
+    for options, vocabulary in ((Options(file="none"), Letters()), (Options(), Letters("abcdeg")), (Options(), None)):
+        assert Recycling(options, vocabulary).open(Request((1,), 0)).table.base is None
+
+
+@pytest.mark.parametrize("name", shipped.TABLES.values())
+def test_the_tables_of_the_package_are_whole_and_say_where_they_come_from(name: str) -> None:
+    path = shipped.FOLDER / name
+    assert path.stat().st_size < 2.5e6
+    assert len(load(path, None, 200_000, 2, 8).contexts) == 40_000
+    with safe_open(path, framework="numpy") as file:
+        facts = file.metadata()
+    assert facts["target"] == path.stem
+    assert int(facts["texts"]) > 10_000
+    assert int(facts["tokens"]) > 1e6
+    assert len(facts["texts_sha256"]) == 64
 
 
 def saved(path: Path) -> Recycling:
@@ -402,8 +453,32 @@ def test_arrays_that_are_no_successors_are_refused(tmp_path: Path, change: dict[
         Recycling(Options(file=str(path)), Letters())
 
 
+class Numbers:
+    """A large vocabulary, of which one token is spelt as asked."""
+
+    size = 20_000
+
+    def __init__(self, odd: str = "") -> None:
+        self.odd = odd
+
+    def token_bytes(self, token: int) -> bytes | None:
+        return (self.odd if token == 12_345 else str(token)).encode()
+
+
+def test_every_token_of_a_vocabulary_counts(tmp_path: Path) -> None:
+    path = tmp_path / "table"
+    drafter = Recycling(Options(save=str(path)), Numbers())  # type: ignore[arg-type]
+    drafter.close(drafter.open(Request((1, 2, 3), 0)))
+    Recycling(Options(file=str(path)), Numbers())  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="are of another vocabulary"):
+        Recycling(Options(file=str(path)), Numbers("x"))  # type: ignore[arg-type]
+
+
 def test_where_nothing_can_be_saved(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="name a file in a folder that exists"):
+    for wrong in ("/proc/table", str(tmp_path)):  # no folder to write in, and no file
+        with pytest.raises(UsageError, match="name a file in a folder that can be written"):
+            Recycling(Options(save=wrong), Letters())
+    with pytest.raises(UsageError, match="name a file in a folder that can be written"):
         Recycling(Options(save=str(tmp_path / "no" / "table")), Letters())
     drafter = saved(tmp_path / "table")
     with pytest.raises(UsageError, match="name a file that can be written"):
@@ -429,5 +504,6 @@ def test_options_out_of_range_are_refused(options: dict[str, Any], message: str)
 
 def test_needs() -> None:
     assert specify("recycling:width=5").needs.top == 5
-    assert not specify("recycling").needs.tokenizer
+    assert specify("recycling").needs.tokenizer
+    assert not specify("recycling:file=none").needs.tokenizer
     assert specify("recycling:file=x").needs.tokenizer

@@ -19,10 +19,15 @@ from foredraft.core.stream import KeyedStream, Purpose
 from foredraft.core.tree import EMPTY, ROOT, DraftTree
 from foredraft.draft import specify
 from foredraft.draft.family import Provided
+from foredraft.draft.history import END
 from foredraft.draft.lookup import Lookup
 from foredraft.draft.lookup import Options as LookupOptions
 from foredraft.draft.model import ModelDrafter
+from foredraft.draft.recycling import Options as RecyclingOptions
+from foredraft.draft.recycling import Recycling
 from foredraft.draft.staged import Options, Stage, Staged
+from foredraft.draft.suffix import Options as SuffixOptions
+from foredraft.draft.suffix import Suffix
 from foredraft.engine.sequence import open_sequence
 from foredraft.models.toy import NGrams, Tables, ToyModel
 from foredraft.policy.constant import Constant
@@ -240,6 +245,16 @@ def test_the_inner_speculation_saves_passes(temperature: float) -> None:
     assert passes[0] < 0.7 * passes[1]
 
 
+def test_it_tells_how_much_its_model_has_to_read() -> None:
+    drafter, text = Staged(ToyModel(Tables.random(VOCAB, order=1, seed=1)), lookup()), [0, 1, 2, 3, 4, 0]
+    assert drafter.needs.reads
+    state = drafter.open(Request(tuple(text), 0))
+    assert drafter.behind(state, text) == 6
+    drafter.propose([asked(state, text, Rules(), Budget(1, 1), "coupled")])
+    assert drafter.behind(state, [*text, 4, 4]) == 2
+    assert drafter.behind(state, text) == 0
+
+
 def test_inner_drafts_that_the_draft_model_does_not_know_are_cut() -> None:
     """The text holds no token beyond the draft model's, but what a corpus or a table proposes may."""
 
@@ -296,10 +311,28 @@ def test_the_inner_drafter_learns_from_the_targets_rows() -> None:
 
     target = ToyModel(Tables.random(3, order=1, seed=1))
     drafter: AnyDrafter = Staged(ToyModel(Tables.random(3, order=1, seed=2)), Learner(LookupOptions()))
-    assert drafter.needs == Needs(top=2)
+    assert drafter.needs == Needs(top=2, reads=True)
     sequence = open_sequence(target, drafter, Match(), Request((0, 1), 0), until(8))
     drive(target, Constant(3), [sequence])
     assert Learner.seen > len(sequence.steps)
+
+
+def test_what_the_draft_model_says_teaches_nobody() -> None:
+    """The inner drafter runs ahead on copies: later texts of a tenant learn from what was committed, when it is."""
+    target = ToyModel(Tables.random(VOCAB, order=1, seed=1))
+    suffix, recycling = Suffix(SuffixOptions()), Recycling(RecyclingOptions(prompt=False))
+    request = Request((0, 1, 2, 0, 1), 3, rules=Rules(temperature=1.0), tenant="a")
+    for inner in (suffix, recycling):
+        sequence = open_sequence(
+            target, Staged(ToyModel(Tables.random(VOCAB, seed=2)), inner), Match(), request, until(20)
+        )
+        drive(target, Constant(3), [sequence])
+        assert not suffix.tenants["a"].end or inner is recycling
+        assert not recycling.open(request).table.base
+        sequence.close()
+        assert list(suffix.tenants["a"].kept) == [*sequence.committed, END]
+    assert recycling.open(request).table.base
+    assert suffix.tenants.keys() == {"a"}
 
 
 @pytest.mark.parametrize("draw", ["coupled", "sampled"])

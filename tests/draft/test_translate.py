@@ -418,6 +418,18 @@ def test_an_intersection_scores_trees_as_it_scores_paths() -> None:
         cache.trim(5)
 
 
+@pytest.mark.parametrize("make", [Slem, Tli])
+def test_it_tells_how_much_its_model_has_to_read(make: type[Slem] | type[Tli]) -> None:
+    drafter: Any = make(ToyModel(draft_net(LETTERS), context=160), LETTERS)
+    assert drafter.needs.reads
+    text = [2, 0, 1, 2]
+    state = drafter.open(Request(tuple(text), 0))
+    assert drafter.behind(state, text) == 4
+    drafter.propose([Ask(state, text, Rules(), Budget(1, 1), "coupled", KeyedStream(0), 3)])
+    assert drafter.behind(state, text) == 0
+    assert drafter.behind(state, [*text, 1]) in (0, 1)
+
+
 def test_sampled_drafts_of_a_text_carry_point_laws() -> None:
     drafter = Slem(ToyModel(draft_net(LETTERS), context=160), LETTERS)
     ask = Ask(drafter.open(Request((0,), 0)), [0], Rules(), Budget(4, 4), "sampled", KeyedStream(0).at(0), 3)

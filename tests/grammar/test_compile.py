@@ -14,6 +14,12 @@ from foredraft.grammar.compile import KEPT, LONGEST, check
 from foredraft.grammar.vocabulary import Vocabulary
 from grammars import END, PIECES, allowed, first, follow, grammars, longest_first
 
+
+def nested(schema: dict[str, Any], depth: int) -> dict[str, Any]:
+    """A list of lists of … what the schema allows."""
+    return {"type": "array", "items": nested(schema, depth - 1)} if depth else schema
+
+
 SELF = {"type": "object", "properties": {"a": {"$ref": "#"}}, "required": ["a"]}
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "no alternative": ({"json": {"enum": []}}, "Unsatisfiable"),
@@ -35,6 +41,9 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a rule of itself": ({"grammar": 'start: "a" start'}, "no text of finite length"),
     "a temperature of its own": ({"grammar": "start: x\nx[temperature=0.5]: /a/"}, "temperature"),
     "tokens taken back": ({"grammar": 'start: x\nx[stop="b"]: /a*/'}, "stop"),
+    "tokens taken back, after a mark": ({"grammar": 'start: x\n?x[stop="b"]: /a*/'}, "stop"),
+    "tokens taken back, after a bracket": ({"grammar": 'start: x\nx[capture="]", stop = "b"]: /a*/'}, "stop"),
+    "nested too deeply": ({"json": nested({"type": "string"}, 300)}, "recursion limit"),
     "too long": ({"grammar": "x" * (LONGEST + 1)}, str(LONGEST)),
 }
 
@@ -58,6 +67,95 @@ def test_what_cannot_be_is_refused_in_one_sentence_and_soon(case: str) -> None:
 def test_it_is_refused_without_a_vocabulary_too(case: str) -> None:
     with pytest.raises(UsageError):
         check(StructuredOutputsParams(**REFUSED[case][0]))
+
+
+def references(count: int) -> dict[str, Any]:
+    """A schema whose first definition needs the second, and so on to the last."""
+    lists = {f"a{at}": {"type": "array", "items": {"$ref": f"#/$defs/a{at + 1}"}, "minItems": 1} for at in range(count)}
+    return {"$ref": "#/$defs/a0", "$defs": {**lists, f"a{count}": {"type": "null"}}}
+
+
+def rules(count: int, last: str = '"x"') -> str:
+    """A grammar whose first rule needs the second, and so on."""
+    return "start: a0\n" + "".join(f'a{at}: a{at + 1} | "y"\n' for at in range(count)) + f"a{count}: {last}"
+
+
+MANY = "start: " + "".join(f"a{at} " for at in range(9000)) + "".join(f'\na{at}: "x"' for at in range(9000))
+
+
+DEEP: dict[str, dict[str, Any]] = {
+    "rules of rules": {"grammar": rules(20_000)},
+    "rules of rules in a ring": {"grammar": rules(20_000, '"x" | a0')},
+    "rules that are not read": {"grammar": rules(20_000, '"x" -> y')},
+    "references": {"json": references(10_000)},
+    "references within lists": {
+        "json": {
+            "$ref": "#/$defs/a0",
+            "$defs": {f"a{at}": nested({"$ref": f"#/$defs/a{at + 1}"}, 40) for at in range(60)} | {"a60": True},
+        }
+    },
+    "references by anchors": {
+        "json": {
+            "$ref": "#a0",
+            "$defs": {f"a{at}": nested({"$ref": f"#a{at + 1}"}, 40) | {"$anchor": f"a{at}"} for at in range(60)}
+            | {"a60": {"$anchor": "a60"}},
+        }
+    },
+}
+
+
+@pytest.mark.parametrize("case", DEEP)
+def test_what_would_end_the_stack_is_refused(case: str) -> None:
+    """llguidance alone ends the process."""
+    for refusing in (check, grammars().first):
+        begun = time.perf_counter()
+        with pytest.raises(UsageError, match="levels deep, rule in rule|is large and has rules with marks") as refused:
+            refusing(StructuredOutputsParams(**DEEP[case]))
+        assert time.perf_counter() - begun < 10
+        assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("case", ["rules of rules", "references"])
+def test_what_is_nearly_as_deep_is_taken(case: str) -> None:
+    wanted = {"rules of rules": {"grammar": rules(990)}, "references": {"json": references(300)}}[case]
+    vocabulary = Vocabulary(
+        [bytes([byte]) for byte in range(256)] + [b"<end>"], [256], [256], lambda text: [*text.encode()]
+    )
+    state = type(grammars())(vocabulary).first(StructuredOutputsParams(**wanted))
+    text = b"y" if case == "rules of rules" else b"[" * 300 + b"null"
+    assert follow(state, text).few() is not None
+
+
+LONG: dict[str, dict[str, Any]] = {
+    "blank lines": {"grammar": "\n" * 200_000 + 'start: "a"'},
+    "quotes": {"grammar": 'start: "' + '\\"' * 200_000 + '"'},
+    "a repetition with room": {"grammar": 'start: "a"{' + " " * 200_000 + "3}"},
+    "rules": {
+        "grammar": "start: " + " ".join(f"a{at}" for at in range(9000)) + "".join(f'\na{at}: "x"' for at in range(9000))
+    },
+    "rules of rules": {"grammar": rules(900)},
+    "definitions": {"json": {"$ref": "#/$defs/a0", "$defs": {f"a{at}": {"type": "null"} for at in range(9000)}}},
+    "references": {"json": references(400)},
+}
+
+
+@pytest.mark.parametrize("case", LONG)
+def test_what_is_long_is_read_once(case: str) -> None:
+    begun = time.perf_counter()
+    check(StructuredOutputsParams(**LONG[case]))
+    assert time.perf_counter() - begun < 10
+
+
+@pytest.mark.parametrize(
+    "grammar",
+    [
+        'start: x // [stop="b"]\nx: "stop=" | /\\/stop=/ # temperature=1',
+        'start: stop\nstop: "a"',
+        'start: x\nx[stop_capture="a", suffix="b"]: /a*/',
+    ],
+)
+def test_what_only_looks_like_an_option_is_none(grammar: str) -> None:
+    check(StructuredOutputsParams(grammar=grammar))
 
 
 ONE_OF = "structured_outputs must be one of json, json_object, regex, choice and grammar, not "

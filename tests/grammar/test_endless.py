@@ -57,6 +57,26 @@ def test_lark(grammar: str, endless: bool) -> None:
         ({"type": "array", "prefixItems": [{"$ref": "#"}], "minItems": 1}, True),
         ({"type": "array", "prefixItems": [{"$ref": "#"}]}, False),
         ({"type": "string"}, False),
+        ({"$ref": "#/$defs/n", "$defs": {"n": {"anyOf": []}}}, True),
+        # Not read: anchors, and properties by their pattern.
+        (
+            {
+                "type": "object",
+                "properties": {"a": {"$ref": "#n"}},
+                "required": ["a"],
+                "$defs": {"n": {"$anchor": "n"}},
+            },
+            False,
+        ),
+        (
+            {
+                "type": "object",
+                "patternProperties": {"^x": {"type": "null"}},
+                "additionalProperties": {"$ref": "#"},
+                "required": ["x1"],
+            },
+            False,
+        ),
         ({"$ref": "https://elsewhere/x"}, False),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -67,6 +68,9 @@ def test_tables(
     assert ours.rows() == theirs.rows()
     assert ours_beside.rows() == theirs_beside.rows()
     assert ours.over(ours.base).rows() == theirs.over(theirs.base).rows()
+    above, beneath = ours_beside.over(ours, ours.base), theirs_beside.over(theirs, theirs.base)
+    assert above.rows() == beneath.rows()
+    assert above.draft([1, 2], rows, depth, least) == beneath.draft([1, 2], rows, depth, least)
     assert len(ours) == len(theirs)
     for text in ([], [0], [1, 2], [3, 1, 2], *(text for text, _ in rounds)):
         assert ours.draft(text, rows, depth, least) == theirs.draft(text, rows, depth, least)
@@ -89,6 +93,13 @@ def table(width: int = 2) -> Any:
         lambda: table().put([1, 2, 3], [2], [1.0]),
         lambda: table().put([1], [2], []),
         lambda: table().said([1, -5, 2], 0.5),
+        lambda: table().fill(
+            *(np.zeros(shape, kind) for shape, kind in (((1, 1), "i4"), ((2, 1), "i4"), ((2, 1), "f4")))
+        ),
+        lambda: table().fill(
+            *(np.zeros(shape, kind) for shape, kind in (((1, 1), "i4"), ((1, 2), "i4"), ((1, 1), "f4")))
+        ),
+        lambda: table().fill(*(np.full((1, 1), value, kind) for value, kind in ((-1, "i4"), (0, "i4"), (1, "f4")))),
         lambda: table().read([1], [1, 2], [0, -1], [], []),
         lambda: table().read([1], [1], [], [], []),
         lambda: table().read([1], [1], [-1], [1], [([1], [0.0])]),

@@ -146,14 +146,14 @@ class Model(Protocol):
 
 @dataclass(frozen=True)
 class Request:
-    """What stays the same for one generation. tenant: whose shared state may be used. choice: which of n it is.
-    draw: how its verifier wants drafts drawn; filled in when the sequence is opened."""
+    """What stays the same for one generation. tenant: whose shared state may be used; None for a trial that nobody may
+    learn from. choice: which of n it is. draw: how its verifier wants drafts drawn; filled in at the opening."""
 
     prompt: tuple[int, ...]
     seed: int
     choice: int = 0
     rules: Rules = field(default_factory=Rules)
-    tenant: str = ""
+    tenant: str | None = ""
     prediction: tuple[int, ...] | None = None
     draw: Draw = "coupled"
 

@@ -1,8 +1,9 @@
 """Drafters by name: one literal table, loaded when asked for.
 
 A drafter is written so that no shell needs quotes: `lookup`, `lookup:n=3,branches=2`, `model:PATH,tree=3x2x1`. Several
-are joined by a plus, `lookup+model:PATH`, and fill one tree; `auto` stands for all that are free, and `auto+model:PATH`
-adds to them. Others may add theirs through the entry point group `foredraft.drafters` (name -> "module:FAMILY").
+are joined by a plus, `lookup+model:PATH`, and fill one tree; `auto` stands for all that are free, `auto+model:PATH`
+adds to them, and `auto+suffix:depth=8` chooses an option of one. Others may add theirs through the entry point group
+`foredraft.drafters` (name -> "module:FAMILY").
 """
 
 from __future__ import annotations
@@ -90,11 +91,16 @@ def specify(text: str) -> Spec:
 
 
 def line_up(text: str) -> Lineup:
-    """`auto`, a drafter, or several joined by a plus, their options checked. Raises UsageError or UnknownName."""
+    """`auto`, a drafter, or several joined by a plus, their options checked. Raises UsageError or UnknownName.
+
+    A drafter that is named beside `auto` takes the place of its own.
+    """
     known = [AUTO, *names()]
     starts = "|".join(map(re.escape, known))
     items = re.split(rf"\+(?=(?:{starts})(?:[:+]|$))", text)  # a path may hold a plus, but hardly one before a name
-    specs = [specify(item) for item in items for item in (FREE if item.strip() == AUTO else (item,))]
+    named = {item.partition(":")[0].strip() for item in items}
+    free = [name for name in FREE if name not in named]
+    specs = [specify(item) for item in items for item in (free if item.strip() == AUTO else (item,))]
     for spec in specs:
         if [other.family.name for other in specs].count(spec.family.name) > 1:
             raise UsageError(f"drafter {spec.family.name!r} stands twice in {text!r}: name it once")

@@ -38,7 +38,7 @@ class Course:
 class Ahead:
     """Proposes what `drafter` drafted during the last pass of the target. pre: see `Options`."""
 
-    needs = Needs(ahead=True)
+    needs = Needs(ahead=True, reads=True)
 
     def __init__(self, drafter: Staged, *, pre: bool = True) -> None:
         self.drafter, self.pre = drafter, pre
@@ -47,6 +47,9 @@ class Ahead:
         if parent is None:
             return Course(self.drafter.open(request))
         return replace(parent, stage=self.drafter.open(request, parent.stage))
+
+    def behind(self, state: Course, committed: Sequence[int]) -> int:
+        return self.drafter.behind(state.stage, committed)
 
     def propose(self, asks: Sequence[Ask[Course]]) -> list[DraftTree]:
         missed: list[Any] = [] if self.pre else [ask for ask in asks if ask.state.text != tuple(ask.committed)]
@@ -60,9 +63,14 @@ class Ahead:
     def ahead(self, asks: Sequence[Ask[Course]], trees: Sequence[DraftTree]) -> None:
         """Drafts on from the end of each tree's likeliest path; one token more, for that first one is a guess."""
         further = [_after(ask, tree) for ask, tree in zip(asks, trees, strict=True)]
-        for ask, then, tree in zip(asks, further, self.drafter.propose(further), strict=True):
+        try:
+            hoped = self.drafter.propose(further)
+        finally:
+            for ask in asks:
+                draft = ask.state.stage.draft
+                draft.sure = min(draft.sure, len(ask.committed))  # the rest is hoped for
+        for ask, then, tree in zip(asks, further, hoped, strict=True):
             course = ask.state
-            course.stage.draft.sure = min(course.stage.draft.sure, len(ask.committed))  # the rest is hoped for
             course.text, course.tree = (), EMPTY
             if guess := tree.children(ROOT)[:1]:
                 course.text, course.tree = (*then.committed, tree.tokens[guess[0]]), _below(tree, guess[0])

@@ -93,7 +93,7 @@ def _next(told: News[Guess]) -> tuple[int, ...]:
     """
     tree, node, said = told.tree, ROOT, [told.scores.argmax(told.row(ROOT))]
     for each in range(len(tree)):
-        if tree.sources[each] == "jacobi" and tree.parents[each] == node:
+        if "jacobi" in tree.sources[each].split("+") and tree.parents[each] == node:
             node = each
             said.append(told.scores.argmax(told.row(node)))
     return (*said, *told.state.tokens[len(said) :])[len(told.tokens) :]

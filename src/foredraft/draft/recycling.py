@@ -19,9 +19,10 @@ from foredraft.core.protocols import Ask, Needs, News, Request
 from foredraft.core.tokens import Tokens
 from foredraft.core.tree import ROOT, DraftTree
 from foredraft.draft.family import Family, Provided
+from foredraft.draft.files import vocabulary_of
 from foredraft.draft.native import TWINS
 from foredraft.draft.shipped import shipped_table
-from foredraft.draft.successor_file import fingerprint, load, save
+from foredraft.draft.successor_file import can_be_saved, load, save
 from foredraft.draft.successors import Successors, Trust, least_score, tree_of
 
 # What a probability read after one token, and after two, is worth where these come again: held against what came, with
@@ -71,7 +72,7 @@ class Recycled:
     """The state of a sequence: its table, and whose it is."""
 
     table: Successors
-    tenant: str
+    tenant: str | None
 
 
 class Recycling:
@@ -84,16 +85,18 @@ class Recycling:
         """Raises UsageError for a file that cannot be begun with."""
         self.options = options
         self.needs = options.needs
-        self._vocabulary = fingerprint(vocabulary) if vocabulary is not None else ""
+        named = vocabulary is not None and (options.file not in ("", EMPTY_HANDED) or options.save)
+        self._vocabulary = vocabulary_of(vocabulary) if vocabulary is not None and named else None
         self._start = self._begun(vocabulary) if vocabulary is not None else None
-        if options.save and not Path(options.save).absolute().parent.is_dir():
-            raise UsageError(f"recycling cannot save in {options.save}: name a file in a folder that exists")
+        if options.save and not can_be_saved(Path(options.save)):
+            raise UsageError(f"recycling cannot save in {options.save}: name a file in a folder that can be written")
         self._learnt: dict[str, Successors] = {}
 
     def open(self, request: Request, parent: Recycled | None = None) -> Recycled:
         if parent is not None:
-            return Recycled(parent.table.copy(), parent.tenant)
-        table = self._table(self._learnt.get(request.tenant, self._start))
+            return Recycled(parent.table.copy(), request.tenant)
+        known = self._learnt.get(request.tenant) if request.tenant is not None else None
+        table = self._table(known or self._start)
         if self.options.prompt:
             table.said(request.prompt, SAID)
         return Recycled(table, request.tenant)
@@ -109,7 +112,7 @@ class Recycling:
     def close(self, state: Recycled) -> None:
         """Passes on what the sequence has learnt; a second time there is nothing left to pass on."""
         learnt, state.table = state.table, self._table(None)
-        if not self.options.shared or not len(learnt):
+        if not self.options.shared or state.tenant is None or not len(learnt):
             return
         self._learnt[state.tenant] = learnt.over(self._learnt.pop(state.tenant, None), self._start)
         if len(self._learnt) > TENANTS:
@@ -131,10 +134,11 @@ class Recycling:
     def _begun(self, vocabulary: Tokens) -> Successors | None:
         """The table that every tenant begins with."""
         options = self.options
-        file = Path(options.file) if options.file else shipped_table(self._vocabulary)
+        file = Path(options.file) if options.file else shipped_table(vocabulary)
         if file is None or options.file == EMPTY_HANDED:
             return None
-        rows, table = load(file, self._vocabulary, vocabulary.size, options.context, options.width), self._table(None)
+        whose = self._vocabulary if options.file else None
+        rows, table = load(file, whose, vocabulary.size, options.context, options.width), self._table(None)
         table.fill(rows.contexts, rows.tokens, rows.probs)
         return table
 

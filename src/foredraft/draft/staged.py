@@ -4,7 +4,7 @@ Staged speculation (Spector, Re 2308.04623, section 3) and the vertical cascade 
 al. 2312.11462, section 3.1): the round runs inside the round, so the draft model says exactly what it would say
 alone, in fewer passes. With `horizontal` the draft model writes the first tokens only and the cheap drafter the rest,
 which are reached less often (2312.11462, section 3.2). The inner drafter's state stands at what the target committed;
-every draft runs ahead from there on a copy, which is thrown away.
+every draft runs ahead from there on a copy of no tenant, which is thrown away.
 """
 
 from __future__ import annotations
@@ -116,12 +116,15 @@ class Staged:
         self.model, self.inner, self.source = model, inner, source
         self.policy = Inner(num_speculative_tokens, model.about.vocab_size)
         self.horizontal = horizontal
-        self.needs = Needs(top=inner.needs.top)
+        self.needs = Needs(top=inner.needs.top, reads=True)
 
     def open(self, request: Request, parent: Stage | None = None) -> Stage:
         if parent is None:
             return Stage(request, CaughtUp(self.model.open()), self.inner.open(request))
         return Stage(request, parent.draft.fork(), self.inner.open(request, parent.inner))
+
+    def behind(self, state: Stage, committed: Sequence[int]) -> int:
+        return max(0, len(committed) - len(state.draft.cached))
 
     def propose(self, asks: Sequence[Ask[Stage]]) -> list[DraftTree]:
         runs = {index: self._run(ask) for index, ask in enumerate(asks) if self._fits(ask)}
@@ -171,7 +174,7 @@ class Staged:
             stop=StopState(Stop(frozenset(), (), depth)),
             stream=stream,
             verifier=Match(),
-            sources=(Source("inner", self.inner, self.inner.open(state.request, state.inner)),),
+            sources=(Source("inner", self.inner, self.inner.open(replace(state.request, tenant=None), state.inner)),),
             keep_laws=True,
         )
 

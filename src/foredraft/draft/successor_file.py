@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -16,22 +15,20 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from foredraft.core.errors import UsageError
-from foredraft.core.tokens import Tokens
 from foredraft.draft.successors import NOTHING, Context, Rows
 
 FORMAT = "foredraft successors 1"
 SHAPES = ("contexts", "tokens", "probs")
 NO_FACTS: Mapping[str, str] = MappingProxyType({})
-SAMPLE = 4096  # tokens whose spelling stands for a vocabulary's
 
 
-def fingerprint(tokens: Tokens) -> str:
-    """Tells vocabularies apart: their size, and how up to SAMPLE of their tokens, evenly spaced, are spelt."""
-    found = hashlib.sha256(str(tokens.size).encode())
-    for token in range(0, tokens.size, max(1, tokens.size // SAMPLE)):
-        spelt = tokens.token_bytes(token)
-        found.update(b"-" if spelt is None else b"+" + len(spelt).to_bytes(4, "little") + spelt)
-    return found.hexdigest()
+def can_be_saved(path: Path) -> bool:
+    """Whether a table could be written there now."""
+    try:
+        with tempfile.TemporaryFile(dir=path.absolute().parent):
+            return not path.is_dir()
+    except OSError:
+        return False
 
 
 def save(
@@ -62,8 +59,10 @@ def save(
         ) from None
 
 
-def load(path: Path, vocabulary: str, size: int, longest: int, width: int) -> Rows:
+def load(path: Path, vocabulary: str | None, size: int, longest: int, width: int) -> Rows:
     """The rows of a saved table, `width` wide, for contexts of at most `longest` tokens. size: of the vocabulary.
+
+    vocabulary: whose it must be (`draft/files.py`); None where that is known.
 
     Raises UsageError for a file that is not there, is damaged or belongs to another vocabulary.
     """
@@ -77,7 +76,7 @@ def load(path: Path, vocabulary: str, size: int, longest: int, width: int) -> Ro
         raise _damaged(path, str(error)) from None
     if facts.get("format") != FORMAT:
         raise _damaged(path, "it is in another format")
-    if facts.get("vocabulary") != vocabulary:
+    if vocabulary is not None and facts.get("vocabulary") != vocabulary:
         raise UsageError(f"the successors in {path} are of another vocabulary: use a table saved with this model")
     _check(path, arrays, size)
     contexts, tokens, probs = arrays

@@ -64,7 +64,7 @@ class SuffixState:
 
     history: History
     pasts: tuple[tuple[Past, int], ...]
-    tenant: str
+    tenant: str | None
     begins: int = 0
 
 
@@ -83,7 +83,7 @@ class Suffix:
     def open(self, request: Request, parent: SuffixState | None = None) -> SuffixState:
         if parent is not None:
             begins = max(parent.begins, len(parent.history) - self.options.depth)
-            return SuffixState(parent.history.copy(), parent.pasts, parent.tenant, begins)
+            return SuffixState(parent.history.copy(), parent.pasts, request.tenant, begins)
         state = SuffixState(History(), self._pasts(request.tenant), request.tenant)
         state.history.extend(request.prompt)
         return state
@@ -98,7 +98,7 @@ class Suffix:
     def close(self, state: SuffixState) -> None:
         """The text is finished: texts of its tenant that begin after it may learn from it."""
         text, state.history = state.history.tokens[state.begins :], History()
-        if not self.options.shared:
+        if not self.options.shared or state.tenant is None:
             return
         if self.kept is not None and not state.tenant:
             self.kept.add(text)
@@ -127,11 +127,11 @@ class Suffix:
             raise UsageError(f"{path} is damaged: delete it")
         return past_of(arrays[0].tolist(), self.options.limit)
 
-    def _pasts(self, tenant: str) -> tuple[tuple[Past, int], ...]:
+    def _pasts(self, tenant: str | None) -> tuple[tuple[Past, int], ...]:
         """Where a text of this tenant may look: its own past texts, and those of the file, which are everyone's."""
         if not self.options.shared:
             return ()
-        own = () if self.kept is not None and not tenant else (self._past(tenant),)
+        own = () if tenant is None or self.kept is not None and not tenant else (self._past(tenant),)
         everyones = () if self.kept is None else (self.kept,)
         return tuple((past, past.end) for past in (*own, *everyones) if past.end)
 

@@ -130,7 +130,7 @@ class Translation:
 class Slem:
     """Drafts text, and tokenises it for the target; all sequences of a round share the draft model's passes."""
 
-    needs = Needs()
+    needs = Needs(reads=True)
 
     def __init__(self, model: Model, vocabularies: Vocabularies) -> None:
         self.model, self.vocabularies = model, vocabularies
@@ -140,6 +140,9 @@ class Slem:
         if parent is None:
             return Translation(CaughtUp(self.model.open()), Respelt())
         return Translation(parent.draft.fork(), parent.text.copy())
+
+    def behind(self, state: Translation, committed: Sequence[int]) -> int:
+        return len(committed) - state.text.read
 
     def propose(self, asks: Sequence[Ask[Translation]]) -> list[DraftTree]:
         runs, held = {}, {}

@@ -15,6 +15,7 @@ from llguidance import LLMatcher, LLParserLimits
 
 from foredraft.core.errors import UsageError
 from foredraft.core.params import StructuredOutputsParams
+from foredraft.grammar.depth import DEEPEST, depth_of_lark, depth_of_schema
 from foredraft.grammar.endless import endless_lark, endless_schema
 from foredraft.grammar.state import Shared, State, shortened
 from foredraft.grammar.vocabulary import Vocabulary
@@ -27,8 +28,11 @@ KEPT = 32
 
 SPELLING = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 
-# Options of a Lark rule that need a sampler of their own, or take tokens back after the model said them.
-REFUSED = re.compile(r"^\s*[\w-]+\s*\[[^\]\n]*\b(temperature|stop)\s*=", re.MULTILINE)
+# Options of a Lark rule that need a sampler of their own, or take tokens back after the model said them; what stands in
+# quotes, expressions and comments is stepped over. No alternative fails after a long way: a text is read once.
+REFUSED = re.compile(
+    r"""" (?:[^"\\\n]|\\.)* "? | //[^\n]* | \#[^\n]* | / (?:[^/\\\n]|\\.)+ /? | \b(temperature|stop)\s*=""", re.VERBOSE
+)
 
 
 class Grammars:
@@ -67,6 +71,15 @@ def check(wanted: StructuredOutputsParams) -> None:
     _check_ends(kind, source)
 
 
+def _check_depth(kind: str, source: str) -> None:
+    depth = {"JSON schema": depth_of_schema, "grammar": depth_of_lark}.get(kind)
+    levels = depth(source) if depth is not None else 0
+    if levels is None:
+        raise UsageError(f"the {kind} is large and has rules with marks or options: make it smaller, or leave them out")
+    if levels > DEEPEST:
+        raise UsageError(f"the {kind} is up to {levels} levels deep, rule in rule: give one of at most {DEEPEST}")
+
+
 def _check_ends(kind: str, source: str) -> None:
     endless = {"JSON schema": endless_schema, "grammar": endless_lark}.get(kind)
     if endless is not None and endless(source):
@@ -92,14 +105,21 @@ def _source(wanted: StructuredOutputsParams) -> tuple[str, str]:
 
 
 def _grammar(wanted: StructuredOutputsParams) -> str:
+    """As llguidance takes it, which it does not survive for what goes too deep."""
     kind, text = _source(wanted)
     if kind == "JSON schema":
-        return LLMatcher.grammar_from_json_schema(text, defaults=SPELLING)  # type: ignore[arg-type]
+        try:
+            grammar = LLMatcher.grammar_from_json_schema(text, defaults=SPELLING)  # type: ignore[arg-type]
+        except ValueError as error:  # nested too deeply
+            raise _refusal(kind, str(error)) from None
+        _check_depth(kind, text)
+        return grammar
     if kind == "regular expression":
         return LLMatcher.grammar_from_regex(text)
-    option = REFUSED.search(text)
-    if option is not None and kind == "grammar":
-        raise UsageError(f"the grammar sets {option[1]!r} for a rule, which is not honoured here: leave it out")
+    option = next((found[1] for found in REFUSED.finditer(text) if found[1]), None) if kind == "grammar" else None
+    if option is not None:
+        raise UsageError(f"the grammar sets {option!r} for a rule, which is not honoured here: leave it out")
+    _check_depth(kind, text)
     return json.dumps({"grammars": [{"lark_grammar": text}]})
 
 

@@ -136,7 +136,7 @@ class Adaptive:
     """
 
     costs: Costs
-    tenants: dict[str, Tenant] = field(default_factory=dict)
+    tenants: dict[str | None, Tenant] = field(default_factory=dict)
     reading: dict[str, float] = field(default_factory=dict)
     curve: Curve = field(init=False)
     exploration: Exploration = field(init=False)

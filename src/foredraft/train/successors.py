@@ -13,7 +13,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from foredraft.core.errors import UsageError
-from foredraft.draft.successor_file import fingerprint, save
+from foredraft.draft.files import vocabulary_of
+from foredraft.draft.successor_file import save
 from foredraft.draft.successors import CONTEXTS, Context
 from foredraft.models.tokenizer import Tokenizer
 from foredraft.models.tokens import PlainTokens
@@ -59,7 +60,7 @@ def make(texts: Path, tokenizer: Tokenizer, out: Path, *, target: str, contexts:
         "tokens": str(sum(len(text.response) for text in found)),
         "texts_sha256": hashlib.sha256(texts.read_bytes()).hexdigest(),
     }
-    save(out, rows, fingerprint(PlainTokens(tokenizer)), facts)
+    save(out, rows, vocabulary_of(PlainTokens(tokenizer)), facts)
     return len(rows)
 
 
