@@ -1,9 +1,10 @@
 """The policy that makes drafting always pay: the best tree for what a pass costs here, from what was accepted so far.
 
-Every round each source is asked, cheapest first, if what it drafted before was worth the seconds it took; the nodes of
-all are held against a measured curve of passes (`policy/cost.py`) with calibrated chances (`policy/acceptance.py`), and
-those are scored that bring more tokens than their time is worth: none, where that is best. A source that was not shown
-to pay is left alone and tried again now and then, ever more rarely while it keeps not paying (`policy/worth.py`).
+Every round each source is asked, in the order written, if what it drafted before was worth the seconds it took; the
+nodes of all are held against a measured curve of passes (`policy/cost.py`) with calibrated chances
+(`policy/acceptance.py`), and those are scored that bring more tokens than their time is worth: none, where that is
+best. A source that was not shown to pay is left alone and tried again now and then, ever more rarely while it keeps not
+paying (`policy/worth.py`).
 
 What a second is worth, in tokens, counts only seconds that deciding otherwise could save. To draw a token from its law
 takes the same whatever was drafted; were it counted, drafts would seem cheaper than they are.
@@ -286,12 +287,15 @@ class Adaptive:
 
     def _learn_worths(self, state: Pace, step: Step) -> None:
         tree, spent = state.look.tree, dict(step.spent)
-        for source in spent.keys() - state.asked.keys():
+        read = step.rows != 1 + len(step.tree)  # the pass took in the prompt, and so may those have that learn from it
+        for source in () if read else spent.keys() - state.asked.keys():
             worth = state.worth(source)
             worth.rested(self._usual(worth, spent[source]), state.second)
         for source, strength in state.asked.items():
             worth, seconds = state.worth(source), spent.get(source, 0.0)
-            own = _nodes_of(tree, source)
+            own = _depths_of(state, source)
+            if read and not own:
+                continue  # a head drafts only once it has seen the prompt
             if source in state.joining:
                 self._learn_reading(source, state.joining[source], seconds - worth.seconds)
                 state.met.add(source)
@@ -305,7 +309,7 @@ class Adaptive:
                 seconds = worth.seconds
             else:
                 seconds = self._usual(worth, seconds)
-                seconds = worth.spent(seconds, max((tree.depths[node] for node in own), default=0))
+                seconds = worth.spent(seconds, max(own, default=0))
             if source in state.added:
                 before, after = state.added[source]
                 brought = Brought(
@@ -340,6 +344,16 @@ def _pays_to_join(state: Pace, gain: float, strength: float, joining: float, loa
 def _nodes_of(tree: DraftTree, source: str) -> list[int]:
     """The nodes that a source drafted, alone or with others."""
     return [node for node, names in enumerate(tree.sources) if names == source or source in names.split("+")]
+
+
+def _depths_of(state: Pace, source: str) -> list[int]:
+    """Of the nodes that a source drafted; of a dear one those it has added or agreed on, by whatever name."""
+    if source not in state.added:
+        tree = state.look.tree
+        return [tree.depths[node] for node in _nodes_of(tree, source)]
+    before, after = (best.tree for best in state.added[source])
+    known = (*before.sources, *(None,) * (len(after) - len(before)))  # joining keeps the order
+    return [depth for depth, new, old in zip(after.depths, after.sources, known, strict=False) if new != old]
 
 
 def _selected(tree: DraftTree, nodes: Sequence[int]) -> DraftTree:
