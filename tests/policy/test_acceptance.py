@@ -33,6 +33,13 @@ def test_certainty_is_not_believed() -> None:
     assert chances(Acceptance(100), chain(1.0)) == [CEILING]
 
 
+def test_a_path_that_its_drafter_calls_impossible_keeps_a_chance() -> None:
+    """What hangs below has a chance given its parent, so that of the parent must not be nothing."""
+    tree = DraftTree.chain([0] * 24, "a", score=[-100.0 * depth for depth in range(1, 25)])
+    found = chances(Acceptance(100, Acceptance(100)), tree)
+    assert all(0 < below <= above for above, below in zip(found, found[1:], strict=False))
+
+
 def test_one_trial_counts_beside_the_prior() -> None:
     acceptance = Acceptance(1e9)
     learn(acceptance, chain(0.5), 0)

@@ -72,6 +72,14 @@ def test_probes_are_paid_for_and_kept() -> None:
     assert best_nodes([tree.select([2])], [[0.9]], curve.__getitem__, 1.0, 8).nodes == ((0,),)
 
 
+def test_probes_below_a_draft_are_left_out() -> None:
+    """Whether there is a row for them to follow is not known before the drafts are chosen."""
+    tree = DraftTree.of([1, 2, 3, 4], [ROOT, 0, ROOT, 2], "w", probes=[False, True, True, True])
+    chosen = best_nodes([tree], [[0.0, 0.0, 0.0, 0.0]], (0.0, 1.0, 1.1, 1.2, 3.0).__getitem__, 1.0, 8).nodes
+    assert chosen == ((2, 3),)
+    assert tree.select(chosen[0]).tokens == (3, 4)
+
+
 # c, a -> the best g and its speed-up, of Leviathan et al. (2211.17192), theorem 3.8, for g up to 15 and a flat pass.
 LEVIATHAN = {
     (0.02, 0.5): (4, 1.79),

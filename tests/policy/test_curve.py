@@ -13,7 +13,13 @@ FLAT = Costs((1, 4, 8, 16), (1.0, 1.05, 1.1, 1.2))
 
 def test_before_any_pass_it_is_what_was_measured() -> None:
     curve = Curve(FLAT, 16)
-    assert [curve(rows) for rows in (1, 4, 8, 16, 99)] == pytest.approx([1.0, 1.05, 1.1, 1.2, 1.2])
+    assert [curve(rows) for rows in (1, 4, 8, 16)] == pytest.approx([1.0, 1.05, 1.1, 1.2])
+
+
+def test_rows_beyond_its_end_cost_what_the_last_of_it_do() -> None:
+    """Were they free, many sequences would draft without end."""
+    curve = Curve(FLAT, 16)
+    assert [curve(rows) for rows in (17, 24, 96)] == pytest.approx([1.2125, 1.3, 2.2])
 
 
 def test_a_slower_machine_is_noticed_within_some_passes() -> None:

@@ -54,6 +54,8 @@ def test_they_are_made_by_name_with_the_value_that_their_paper_varies() -> None:
         ("constant:two", UsageError, "must be a number"),
         ("constant:1.5", UsageError, "whole number"),
         ("confidence:2", UsageError, "from 0 to 1"),
+        ("constant:nan", UsageError, "must be a number"),
+        ("bandit:inf", UsageError, "must be a number"),
         ("adaptive:3", UsageError, "takes no value"),
     ],
 )
@@ -110,6 +112,14 @@ def test_the_bandit_tries_every_arm_and_stays_with_the_best() -> None:
     assert set(pulled[:3]) == {0, 2, 4}
     assert pulled[300:].count(2) > 270
     pulled.clear()
+
+
+def test_rounds_in_which_a_coarse_clock_sees_no_time_go_on() -> None:
+    policy = Bandit((0, 2))
+    state = policy.open(REQUEST)
+    for _ in range(8):
+        policy.update(state, step(2, 1, wall=0.0))
+    assert sum(state.pulls) == 8
 
 
 def test_chunks_of_the_prompt_teach_nothing() -> None:

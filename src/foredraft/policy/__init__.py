@@ -5,6 +5,7 @@ Written as `name` or `name:value`, the value being the one setting that its pape
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from foredraft.core.errors import UnknownName, UsageError
@@ -57,9 +58,12 @@ def check_policy(text: str) -> None:
 
 def _number(name: str, given: str) -> float:
     try:
-        return float(given)
+        value = float(given)
     except ValueError:
-        raise UsageError(f"the value of policy {name!r} must be a number, not {given!r}") from None
+        value = math.nan
+    if not math.isfinite(value):
+        raise UsageError(f"the value of policy {name!r} must be a number, not {given!r}")
+    return value
 
 
 def _whole(name: str, value: float | None, default: int) -> int:

@@ -28,6 +28,7 @@ PRIOR = 8.0  # trials that the estimate below counts for
 # claims too much, for a draft begins where the last one was wrong (development prompts, SmolLM2 and Qwen2.5-Coder).
 BOAST = {"suffix": 1.5}
 CEILING = 0.995  # no draft is certain
+FLOOR = 1e-200  # nor is a path impossible: what hangs below it has a chance beside it, whatever its drafter claims
 
 
 @dataclass(slots=True)
@@ -74,7 +75,8 @@ class Acceptance:
         """P(path accepted) of every node; siblings never promise more than 1 together."""
         chances: list[float] = []
         for parent, (where, claimed) in zip(tree.parents, traits, strict=True):
-            chances.append((1.0 if parent == ROOT else chances[parent]) * self.chance(where, claimed))
+            above = 1.0 if parent == ROOT else chances[parent]
+            chances.append(max(FLOOR, above * self.chance(where, claimed)))
         _share_out(tree, chances)
         return chances
 

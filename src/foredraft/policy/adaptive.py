@@ -1,9 +1,10 @@
 """The policy that makes drafting always pay: the best tree for what a pass costs here, from what was accepted so far.
 
-Every round each source is asked, cheapest first, if what it drafted before was worth the seconds it took; the nodes of
-all are held against a measured curve of passes (`policy/cost.py`) with calibrated chances (`policy/acceptance.py`), and
-those are scored that bring more tokens than their time is worth: none, where that is best. A source that was not shown
-to pay is left alone and tried again now and then, ever more rarely while it keeps not paying (`policy/worth.py`).
+Every round each source is asked, in the order written, if what it drafted before was worth the seconds it took; the
+nodes of all are held against a measured curve of passes (`policy/cost.py`) with calibrated chances
+(`policy/acceptance.py`), and those are scored that bring more tokens than their time is worth: none, where that is
+best. A source that was not shown to pay is left alone and tried again now and then, ever more rarely while it keeps not
+paying (`policy/worth.py`).
 
 What a second is worth, in tokens, counts only seconds that deciding otherwise could save. To draw a token from its law
 takes the same whatever was drafted; were it counted, drafts would seem cheaper than they are.
@@ -11,7 +12,7 @@ takes the same whatever was drafted; were it counted, drafts would seem cheaper 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from foredraft.core.events import Step
@@ -39,6 +40,8 @@ BORDER = 0.5
 FIRST_ROUNDS, EVERY = 16, 4
 # Tokens behind from which on a source has to catch up first, and tokens that a text is expected to have.
 BEHIND, TEXT = 16, 64
+# A pass, or a source, that took so many times what is usual was held up by something else: it counts for no more.
+LONGEST = 4.0
 # What a source may draft before it is known what that takes and brings: a draft model would fill any depth.
 FIRST = Budget(8, 4)
 NEVER, LEAVE = Budget(0, 0), Budget(0, 0, leave=True)
@@ -54,7 +57,7 @@ class Tenant:
 
 @dataclass(frozen=True)
 class Best:
-    """What of a tree would be scored if no other sequence were in the pass, and what could be."""
+    """What of a tree would be scored, and what could be."""
 
     tree: DraftTree
     choices: Choices
@@ -88,8 +91,8 @@ class Pace:
     of it. met, tried: sources that drafted for it, and how often dear ones did.
 
     drawn: the verifier takes what a drafter drew only whole, so its length is settled before it is drawn.
-    Of the round under way: look: the tree before it was cut. alone: no other sequence is in its pass. asked: the
-    sources, and how strong the others were. open: the dear source asked last, and the best of the tree before it.
+    Of the round under way: look: the tree before it was cut. sequences: that share its pass, this one included. asked:
+    the sources, and how strong the others were. open: the dear source asked last, and the best of the tree before it.
     added: the best before and after dear sources. joining: tokens that sources had to read first.
     """
 
@@ -102,7 +105,7 @@ class Pace:
     rounds: int = 0
     said: int = 0
     look: Look = field(default_factory=Look)
-    alone: bool = True
+    sequences: int = 1
     met: set[str] = field(default_factory=set)
     tried: dict[str, int] = field(default_factory=dict)
     asked: dict[str, float] = field(default_factory=dict)
@@ -114,6 +117,11 @@ class Pace:
     def rate(self) -> float:
         """Tokens a second."""
         return self.tokens / self.seconds
+
+    @property
+    def second(self) -> float:
+        """What a second of this sequence's own drafting is worth, in tokens: all that share the pass wait for it."""
+        return self.rate * self.sequences
 
     def worth(self, source: str) -> Worth:
         found = self.worths.get(source)
@@ -154,62 +162,68 @@ class Adaptive:
         return Pace(acceptance, tenant.worths, tokens=1.0, seconds=self.curve(1), drawn=drawn)
 
     def budget(self, state: Pace, source: str, so_far: DraftTree, load: Load) -> Budget:
-        worth = state.worth(source)
+        worth, state.sequences = state.worth(source), load.sequences
         joining = self._joining(source, load)
         if joining:
             state.joining[source] = load.behind
         self._settle(state, so_far)
         if self._free(worth) and not joining:
             state.asked[source] = 0.0
-            least = worth.claimed(min(1.0, BORDER * state.rate * self.curve.slope))
+            least = worth.claimed(min(1.0, BORDER * state.second * self.curve.slope))
             return Budget(MOST, DEPTH, least) if worth.rounds else FIRST
         if worth.burden(FREE * self.curve(1)) and state.tried.get(source, 0) >= ENOUGH:
             return LEAVE
         before, gains = self._best(state, so_far), state.gains_of(source)
         strength = before.choice.tokens - 1.0
-        if not worth.wanted(gains, strength, self.curve(1), joining):
+        plain = self.curve(load.sequences) / load.sequences
+        if not worth.wanted(gains, strength, plain, joining):
             return NEVER
-        if joining and not _pays_to_join(state, worth.gain(gains, strength), strength, joining, load):
+        pays = not joining or _pays_to_join(state, worth.gain(gains, strength), strength, joining, load)
+        if not pays and not worth.due(joining, plain):
             return NEVER
         state.tried[source] = state.tried.get(source, 0) + 1
         state.asked[source] = strength
         state.open = source, before
-        least = worth.claimed(min(1.0, state.rate * worth.step))
+        least = worth.claimed(min(1.0, state.second * worth.step))
         if not worth.rounds or (worth.new and not state.drawn):
             return FIRST
         if not state.drawn:
             return Budget(MOST, DEPTH, least)
         acceptance = worth.acceptance.estimate(UNTRIED)
-        length = max(1, chain_length(acceptance, worth.step, self.curve, state.rate, DEPTH))
+        step, seconds = worth.step * state.sequences, self._seconds(state.sequences)
+        length = max(1, chain_length(acceptance, step, seconds, state.rate, DEPTH))
         return Budget(length, length, least)
 
     def shape(self, states: Sequence[Pace], trees: Sequence[DraftTree], load: Load) -> list[Plan]:
         for state, tree in zip(states, trees, strict=True):
-            state.alone = load.sequences == 1
+            state.sequences = load.sequences
             self._look(state, tree)
+            self._settle(state, tree)
         whole = sum(1 + len(tree) for tree in trees if tree.drawn)
-        cut = iter(self._cut([state for state in states if not state.look.tree.drawn], whole))
-        return [Plan(tree) if tree.drawn else next(cut) for tree in trees]
+        cut = [state for state in states if not state.look.tree.drawn]
+        choice = self._cut(cut, whole)
+        nodes, tokens = iter(choice.nodes), choice.tokens / max(1, len(cut))
+        seconds = choice.seconds + sum(state.worth(source).seconds for state in states for source in state.asked)
+        return [
+            Plan(tree, (1.0 + sum(state.look.chances), seconds))
+            if tree.drawn
+            else Plan(_selected(tree, next(nodes)), (tokens, seconds))
+            for state, tree in zip(states, trees, strict=True)
+        ]
 
-    def _cut(self, states: Sequence[Pace], beside: int) -> list[Plan]:
+    def _cut(self, states: Sequence[Pace], beside: int) -> Choice:
         """Of what was drafted, the nodes worth their rows in a pass with so many others."""
         if not states:
-            return []
+            return Choice((), 0.0, self.curve(beside))
         for state in states:
             state.rounds += 1
             if state.rounds <= FIRST_ROUNDS or state.rounds % EVERY == 0:
                 _correct(state)
-            self._settle(state, state.look.tree)
-        if len(states) == 1 and not beside:
-            choice = self._explored(states[0])
-        else:
-            looks, rate = [state.look for state in states], sum(state.rate for state in states)
-            choice = self._choices([look.tree for look in looks], [look.chances for look in looks], beside).best(rate)
-        drafting = sum(state.worth(source).seconds for state in states for source in state.asked)
-        expected = (choice.tokens / len(states), choice.seconds + drafting)
-        return [
-            Plan(_selected(state.look.tree, nodes), expected) for state, nodes in zip(states, choice.nodes, strict=True)
-        ]
+        if states[0].sequences == 1:
+            return self._explored(states[0])
+        looks, rate = [state.look for state in states], sum(state.rate for state in states)
+        trees, chances = [look.tree for look in looks], [look.chances for look in looks]
+        return choices(trees, chances, lambda rows: self.curve(beside + rows), MOST * len(trees)).best(rate)
 
     def update(self, state: Pace, step: Step) -> None:
         state.said += len(step.tokens)
@@ -218,7 +232,7 @@ class Adaptive:
             self._learn_worths(state, step)
             if step.rows == 1 + len(step.tree):  # rows of the prompt say nothing about decoding
                 _learn_rate(state, step)
-                if state.alone:
+                if state.sequences == 1:
                     self.curve.add(step.rows, step.seconds.verify)
         state.look, state.asked, state.open, state.added, state.joining = Look(), {}, None, {}, {}
 
@@ -229,7 +243,11 @@ class Adaptive:
         """Seconds in which a source catches up with the text; until that was seen, no faster than the target would."""
         if load.behind < BEHIND:
             return 0.0
-        return load.behind * self.reading.get(source, self.curve(4 * MOST) / (4 * MOST))
+        return load.behind * self._reading(source)
+
+    def _reading(self, source: str) -> float:
+        """Seconds in which it reads a token."""
+        return self.reading.get(source, self.curve(4 * MOST) / (4 * MOST))
 
     def _look(self, state: Pace, tree: DraftTree) -> Look:
         """What is thought of the tree; the round's tree is looked at again only once somebody has added to it."""
@@ -239,9 +257,15 @@ class Adaptive:
         return state.look
 
     def _best(self, state: Pace, tree: DraftTree) -> Best:
+        """What of it would be scored if the others of the pass had such a tree too; all of one that was drawn."""
         look = self._look(state, tree)
         if look.best is None:
-            found = self._choices([tree], [look.chances])
+            seconds = self._seconds(state.sequences)
+            if tree.drawn:  # there is no choice
+                every, tokens = tuple(range(len(tree))), 1.0 + sum(look.chances)
+                found = Choices((every,), (), (tokens,), (seconds(1 + len(tree)),))
+            else:
+                found = choices([tree], [look.chances], seconds, MOST)
             look.best = Best(tree, found, found.best(state.rate))
         return look.best
 
@@ -251,46 +275,61 @@ class Adaptive:
         gains = best.choices.gains(state.rate)
         return best.choices.of(self.exploration.count(gains, best.choices.rows, best.choice.tokens))
 
+    def _seconds(self, sequences: int) -> Callable[[int], float]:
+        """Seconds of a pass by rows of each of so many sequences."""
+        return self.curve if sequences == 1 else lambda rows: self.curve(sequences * rows)
+
     def _settle(self, state: Pace, tree: DraftTree) -> None:
         """Notes what the dear source asked last has made of the tree."""
         if state.open is not None:
             source, before = state.open
             state.added[source], state.open = (before, self._best(state, tree)), None
 
-    def _choices(self, trees: Sequence[DraftTree], chances: Sequence[Sequence[float]], beside: int = 0) -> Choices:
-        seconds = self.curve if not beside else lambda rows: self.curve(beside + rows)
-        return choices(trees, chances, seconds, MOST * len(trees))
-
     def _learn_worths(self, state: Pace, step: Step) -> None:
         tree, spent = state.look.tree, dict(step.spent)
-        for source in spent.keys() - state.asked.keys():
-            state.worth(source).rested(spent[source], state.rate)
+        read = step.rows != 1 + len(step.tree)  # the pass took in the prompt, and so may those have that learn from it
+        for source in () if read else spent.keys() - state.asked.keys():
+            worth = state.worth(source)
+            worth.rested(self._usual(worth, spent[source]), state.second)
         for source, strength in state.asked.items():
             worth, seconds = state.worth(source), spent.get(source, 0.0)
+            own = _depths_of(state, source)
+            if read and not own:
+                continue  # a head drafts only once it has seen the prompt
             if source in state.joining:
-                sample = max(0.0, seconds - worth.seconds) / state.joining[source]
-                self.reading[source] = (self.reading.get(source, sample) + sample) / 2
+                self._learn_reading(source, state.joining[source], seconds - worth.seconds)
                 state.met.add(source)
+                if not own:  # in vain: that counts, or one that fails to catch up would be asked for ever
+                    worth.earned(state.gains_of(source), strength, Brought(0.0, 0.0, state.second * worth.seconds))
                 continue
-            own = _nodes_of(tree, source)
             if source not in state.met and seconds >= FREE * self.curve(1):
                 state.met.add(source)  # it may have read the whole prompt: no measure of the rounds to come
                 if not worth.rounds:
                     continue
                 seconds = worth.seconds
             else:
-                seconds = worth.spent(seconds, max((tree.depths[node] for node in own), default=0))
+                seconds = self._usual(worth, seconds)
+                seconds = worth.spent(seconds, max(own, default=0))
             if source in state.added:
                 before, after = state.added[source]
                 brought = Brought(
                     after.choice.tokens - before.choice.tokens,
                     after.came(step.tokens) - before.came(step.tokens),
-                    state.rate * (after.choice.seconds - before.choice.seconds + seconds),
+                    state.rate * (after.choice.seconds - before.choice.seconds) + state.second * seconds,
                 )
-                worth.earned(state.gains_of(source), strength, brought, state.rate)
+                worth.earned(state.gains_of(source), strength, brought, state.second)
             if tree.drawn and own:
                 for depth in range(1, min(len(own), step.accepted + 1) + 1):
                     worth.acceptance.add(depth <= step.accepted, ACCEPTANCE_MEMORY)
+
+    def _usual(self, worth: Worth, seconds: float) -> float:
+        """Seconds of a source, less what must have been something else: a machine that stood still."""
+        return min(seconds, LONGEST * max(self.curve(1), worth.seconds + worth.rest))
+
+    def _learn_reading(self, source: str, tokens: int, seconds: float) -> None:
+        before = self.reading.get(source)
+        sample = min(max(0.0, seconds) / tokens, LONGEST * self._reading(source))
+        self.reading[source] = sample if before is None else (before + sample) / 2
 
 
 def _pays_to_join(state: Pace, gain: float, strength: float, joining: float, load: Load) -> bool:
@@ -299,12 +338,22 @@ def _pays_to_join(state: Pace, gain: float, strength: float, joining: float, loa
     to_come = float(max(TEXT, state.said))
     if load.remaining is not None:
         to_come = min(to_come, load.remaining)
-    return gain <= 0 or gain * to_come / (1.0 + strength + gain) >= state.rate * joining
+    return gain <= 0 or gain * to_come / (1.0 + strength + gain) >= state.second * joining
 
 
 def _nodes_of(tree: DraftTree, source: str) -> list[int]:
     """The nodes that a source drafted, alone or with others."""
     return [node for node, names in enumerate(tree.sources) if names == source or source in names.split("+")]
+
+
+def _depths_of(state: Pace, source: str) -> list[int]:
+    """Of the nodes that a source drafted; of a dear one those it has added or agreed on, by whatever name."""
+    if source not in state.added:
+        tree = state.look.tree
+        return [tree.depths[node] for node in _nodes_of(tree, source)]
+    before, after = (best.tree for best in state.added[source])
+    known = (*before.sources, *(None,) * (len(after) - len(before)))  # joining keeps the order
+    return [depth for depth, new, old in zip(after.depths, after.sources, known, strict=False) if new != old]
 
 
 def _selected(tree: DraftTree, nodes: Sequence[int]) -> DraftTree:
@@ -329,5 +378,6 @@ def _chance(look: Look, node: int) -> float:
 def _learn_rate(state: Pace, step: Step) -> None:
     keep = 1.0 - 1.0 / RATE_MEMORY
     drawing = step.seconds.sample / step.seconds.total if step.seconds.total > 0 else 0.0
+    most = LONGEST * step.expected[1] if step.expected is not None else step.wall
     state.tokens = keep * state.tokens + len(step.tokens)
-    state.seconds = keep * state.seconds + (1.0 - drawing) * step.wall
+    state.seconds = keep * state.seconds + min((1.0 - drawing) * step.wall, most)

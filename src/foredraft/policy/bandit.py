@@ -15,6 +15,7 @@ from foredraft.core.tree import DraftTree
 from foredraft.policy.constant import shaped
 
 LENGTHS = (0, 1, 2, 4, 8, 12)
+LEAST = 1e-9  # seconds of a round: a coarse clock may see none
 
 
 @dataclass
@@ -57,7 +58,7 @@ class Bandit:
         """Every arm once, then the one with the highest bound; rewards are rates as a share of the best."""
         if 0 in state.pulls:
             return state.pulls.index(0)
-        rates = [tokens / seconds for tokens, seconds in zip(state.tokens, state.seconds, strict=True)]
+        rates = [tokens / max(seconds, LEAST) for tokens, seconds in zip(state.tokens, state.seconds, strict=True)]
         best, rounds = max(rates), sum(state.pulls)
         bounds = [
             rate / best + self.curiosity * sqrt(2 * log(rounds) / pulls)

@@ -91,9 +91,9 @@ def choices(
     chances: for every node, the probability that its path is accepted. Nodes are taken likeliest first, parents before
     children, which for any count is the best closed set (2402.12374; algorithms of trees chosen by path probability).
     The best count is to be looked for over all of them, so that a step in the curve is stepped over where it pays.
-    Probes are rows that must be paid for with their tree: they are counted first.
+    Probes are rows that must be paid for with their tree: they are counted first. Below a draft they are left out.
     """
-    probes = tuple(tuple(node for node, probe in enumerate(tree.probes) if probe) for tree in trees)
+    probes = tuple(map(_probes, trees))
     rows = len(trees) + sum(map(len, probes))
     heap = [(-chances[which][node], which, node) for which, tree in enumerate(trees) for node in tree.children(ROOT)]
     heapq.heapify(heap)
@@ -118,6 +118,15 @@ def best_nodes(
 ) -> Choice:
     """The nodes that maximise tokens - rate * seconds over the sequences of one round, none among the possibilities."""
     return choices(trees, chances, seconds, most).best(rate)
+
+
+def _probes(tree: DraftTree) -> tuple[int, ...]:
+    """Those that follow the root or other probes, whatever is chosen."""
+    found = {ROOT}
+    for node, parent in enumerate(tree.parents):
+        if tree.probes[node] and parent in found:
+            found.add(node)
+    return tuple(sorted(found - {ROOT}))
 
 
 def chain_length(acceptance: float, step: float, seconds: Callable[[int], float], rate: float, most: int) -> int:

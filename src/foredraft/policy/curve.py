@@ -39,8 +39,11 @@ class Curve:
         self._near = np.where(apart > 0, np.exp(-apart / REACH), 0.0)
 
     def __call__(self, rows: int) -> float:
-        """Seconds of a pass of so many rows now."""
-        return self._slow * self._table[min(rows, len(self._table) - 1)]
+        """Seconds of a pass of so many rows now; beyond the table along its last slope, as measured."""
+        most = len(self._table) - 1
+        if rows <= most:
+            return self._slow * self._table[rows]
+        return self._slow * (self._table[most] + (rows - most) * (self.measured[most] - self.measured[most - 1]))
 
     @property
     def slope(self) -> float:

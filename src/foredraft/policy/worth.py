@@ -153,8 +153,12 @@ class Worth:
             return place == 0 or self.idle > WAIT
         if gains.net(place) > 0:
             return True
-        patience = max(min(self.patience, self.seconds / (TRYING * plain)), joining / (TRYING * plain))
-        return self.idle > patience
+        patience = min(self.patience, self.seconds / (TRYING * plain))
+        return self.idle > patience and self.due(joining, plain)
+
+    def due(self, seconds: float, plain: float) -> bool:
+        """Whether it was left alone for so long that `seconds` spent on it now are a small share of the time."""
+        return self.idle > seconds / (TRYING * plain)
 
     def gain(self, gains: Gains, strength: float) -> float:
         """Tokens a round that it adds, beyond what its seconds bring otherwise; a hope where little was seen."""
