@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from foredraft.core.protocols import Query, Scores
+from foredraft.engine import costs
 from foredraft.engine.backends import Loaded
 from foredraft.engine.costs import ROWS, costs_of
 from foredraft.models.sources import Source
@@ -42,9 +43,9 @@ def measured(loaded: Loaded) -> bool:
     """Whether the costs took passes."""
     assert isinstance(loaded.model, Counting)
     before = loaded.model.passes
-    costs = costs_of(loaded)
-    assert costs.rows == ROWS
-    assert min(costs.seconds) > 0
+    found = costs_of(loaded)
+    assert found.rows == ROWS
+    assert min(found.seconds) > 0
     return loaded.model.passes > before
 
 
@@ -65,6 +66,16 @@ def test_other_weights_or_threads_are_measured_anew(loaded: Loaded, tmp_path: Pa
     os.utime(tmp_path / "model.safetensors", ns=(1, 1))
     assert measured(loaded)
     (tmp_path / "model.safetensors").write_bytes(b"other weights")
+    assert measured(loaded)
+
+
+def test_the_oldest_entries_are_forgotten(loaded: Loaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(costs, "ENTRIES", 2)
+    for threads in (1, 2, 3):
+        assert measured(replace(loaded, threads=threads))
+        newest = max((tmp_path / "models" / "costs").iterdir(), key=lambda path: path.stat().st_mtime_ns)
+        os.utime(newest, ns=(threads, threads))
+    assert not measured(replace(loaded, threads=3))
     assert measured(loaded)
 
 
@@ -106,4 +117,4 @@ def test_a_model_without_files_is_not_remembered(loaded: Loaded, tmp_path: Path)
 
 def test_a_small_context_is_measured_as_far_as_it_goes(loaded: Loaded) -> None:
     small = ToyModel(NGrams.fit([[1, 2, 3]], loaded.model.about.vocab_size), context=20)
-    assert costs_of(replace(loaded, model=small, threads=7)).rows == (1, 2, 3, 4, 6, 8, 12, 16)
+    assert costs_of(replace(loaded, model=small, threads=7)).rows == (1, 2, 3, 4, 5, 6, 8, 9, 12, 16)

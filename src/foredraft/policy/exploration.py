@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from foredraft.policy.curve import Curve
 
-SHARE = 0.005  # of the tokens that come, to be lost to looking at most
+SHARE = 0.0025  # of the tokens that come, to be lost to looking at most
 SAVED = 1.0  # tokens that are set aside at most
 AGE = 8  # passes until a count is looked at again
 TRIFLE = 0.01  # tokens; what costs less is not told apart
