@@ -1,6 +1,7 @@
 """How far a trained head goes alone, by task: mean acceptance lengths of trees of a fixed size.
 
     head_alone.py [-m MODEL] [--head FILE] --suite FILE.jsonl [--limit-per-task 5] [--nodes 5] [--max-tokens 64]
+                  [--window 0]
 
 First turns only, temperature 0. One line of JSON: task -> tokens a pass, and `all`.
 """
@@ -23,9 +24,10 @@ def main() -> None:
     parser.add_argument("--limit-per-task", type=int, default=5)
     parser.add_argument("--nodes", type=int, default=5)
     parser.add_argument("--max-tokens", type=int, default=64)
+    parser.add_argument("--window", type=int, default=0, help="tokens of a longer prompt that it reads; 0 for all")
     options = parser.parse_args()
     prompts, tokens, passes = Counter[str](), Counter[str](), Counter[str]()
-    drafter = f"block:{options.head}" if options.head else "block"
+    drafter = f"block:head={options.head},window={options.window}"
     with load(options.model, drafter, num_speculative_tokens=options.nodes) as llm:
         for prompt in load_suite(options.suite):
             if prompts[prompt.task] >= options.limit_per_task:

@@ -49,6 +49,13 @@ class TestShortBlock(DrafterChecks):
         return lambda: OnePassDrafter(head, 2, name="block")
 
 
+class TestWindow(DrafterChecks):
+    @pytest.fixture
+    def make_drafter(self, target: Model) -> MakeDrafter:
+        head = plain_head(target, block=3)
+        return lambda: OnePassDrafter(head, name="block", window=2)
+
+
 # --- what the head is fed ---------------------------------------------------------------------------------------------
 
 
@@ -99,6 +106,32 @@ def test_rows_are_those_of_the_text(target: ToyModel, chunk: int, held: int) -> 
         known = taps_of(target, text, head.taps)[held:]
         wanted = logits_of(target, (head.config, head._layers.tensors), text[held:], known)
         np.testing.assert_allclose(logits, wanted, atol=1e-10)
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 512])
+def test_of_what_it_has_not_read_it_reads_the_last_of_a_window(target: ToyModel, chunk: int) -> None:
+    """A long prompt, rounds in which it was not asked: nothing is read before, and then as if the text began there."""
+    head = noting(target, block=3)
+    drafter, rng = OnePassDrafter(head, name="block", window=6), np.random.default_rng(chunk)
+    prompt = tuple(rng.integers(5, size=40).tolist())
+    sequence = open_sequence(target, drafter, Match(), Request(prompt, 1, rules=Rules(temperature=1.0)), until(60))
+    firsts = set()
+    for asked in [0, 3, 0, 0, 0, 0, 0, 0, 0, 3, 3, 0, 3]:
+        head.fed.clear()
+        drive(target, Constant(asked), [sequence], chunk=chunk, rounds=1)
+        while not sequence.steps[-1].tokens:
+            drive(target, Constant(asked), [sequence], chunk=chunk, rounds=1)
+        assert not head.fed if not asked else all(count <= 6 for count in head.fed)
+        state = sequence.state
+        firsts.add(state.first)
+        text = sequence.committed[: sequence.cache.length + 1]
+        assert state.end == len(text)
+        other = state.fork()
+        logits = head.score([other.feed(text, other.waiting, head.block)])[0]
+        known = taps_of(target, text, head.taps)[state.first - 1 :]
+        wanted = logits_of(target, (head.config, head._layers.tensors), text[state.first - 1 :], known)
+        np.testing.assert_allclose(logits, wanted, atol=1e-10)
+    assert len(firsts) > 2
 
 
 class Failing(Noting):

@@ -20,7 +20,8 @@ class Options(HeadOptions):
 
 
 def _build(options: Options, provided: Provided) -> OnePassDrafter:
-    return OnePassDrafter(cast(OnePass, options.given(provided)), options.depth, name=options.name)
+    head = cast(OnePass, options.given(provided))
+    return OnePassDrafter(head, options.depth, name=options.name, window=options.window)
 
 
 FAMILY = head_family(Options, "a trained head drafts a block in one pass, from the target's hidden states", _build)

@@ -21,8 +21,11 @@ from foredraft.core.tree import EMPTY, DraftTree
 from foredraft.draft.family import Family, Provided
 from foredraft.draft.head_state import HeadState
 
-# Context rows that wait for the next draft at most: more are fed before, for rows that draft nothing are cheap there.
+# Context rows that wait for the next draft at most where all are read: more are fed before.
 WAITING = 16
+# Of what it has not read when it is asked, a prompt or rounds in which it was not, a head reads so many tokens, the
+# last. So it takes no time where it does not draft; what that costs in acceptance: docs/algorithms/block_drafter.md.
+WINDOW = 64
 H = TypeVar("H", bound=Head)
 
 
@@ -34,6 +37,9 @@ class HeadOptions:
     head: str = field(default="", metadata={"help": "the file of a trained head; by default the one for the target"})
     depth: int = field(default=0, metadata={"help": "tokens a path may have; 0 for all that the head drafts"})
     quantize: str = field(default="", metadata={"help": "int8 or int4, for the head's matrices; int8 by default"})
+    window: int = field(
+        default=WINDOW, metadata={"help": "unread tokens that a draft reads first, the last; 0 for all"}
+    )
 
     def __post_init__(self) -> None:
         if self.quantize not in ("", "int8", "int4"):
@@ -66,9 +72,13 @@ def head_family(options: type[HeadOptions], summary: str, build: Callable[[Any, 
 class HeadDrafter(ABC, Generic[H]):
     """Drafts with a head that was trained for the target; all sequences of a round share its passes."""
 
-    def __init__(self, head: H, depth: int = 0, *, name: str) -> None:
-        """depth: levels of a tree at most, 0 for as many as the head drafts. name: of the drafter, in its trees."""
-        self.head, self.name = head, name
+    def __init__(self, head: H, depth: int = 0, *, name: str, window: int = 0) -> None:
+        """depth: levels of a tree at most, 0 for as many as the head drafts. name: of the drafter, in its trees.
+
+        window: of more tokens that it has not read when it is asked, it reads the last so many; 0 for all, read as they
+        come.
+        """
+        self.head, self.name, self.window = head, name, window
         self.depth = min(depth or head.block, head.block)
         self.needs = Needs(taps=head.taps, ends=True)
 
@@ -99,10 +109,12 @@ class HeadDrafter(ABC, Generic[H]):
         return [drafted.get(id(ask), EMPTY) for ask in asks]
 
     def update(self, news: Sequence[News[HeadState]]) -> None:
-        """Takes the hidden states of the rows that were kept; those of a long prompt go through the head at once."""
+        """Takes the hidden states of the rows that were kept. Without a window many that wait go through the head."""
         for told in news:
             told.state.take(told.start, np.concatenate([told.taps(layer) for layer in self.head.taps], axis=1))
-        long = [told for told in news if told.state.waiting > WAITING]
+            if self.window:
+                told.state.keep_last(self.window)
+        long = [told for told in news if not self.window and told.state.waiting > WAITING]
         if not long:
             return
         feeds = [told.state.feed(told.committed, told.state.waiting - 1, 0) for told in long]

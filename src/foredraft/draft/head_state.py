@@ -43,6 +43,17 @@ class HeadState:
             self.first, self.taps, self.last = start + 1, [], None
         self.taps.append(taps)
 
+    def keep_last(self, count: int) -> None:
+        """Of rows that are not fed yet only the last `count` ever are; where there are more the head begins anew."""
+        spare = self.waiting - count
+        if spare <= 0:
+            return
+        self.first, self.last = self.end - count, None
+        self.cache.trim(0)
+        while spare >= len(self.taps[0]):
+            spare -= len(self.taps.pop(0))
+        self.taps[0] = self.taps[0][spare:].copy()  # a view would keep the whole chunk of a prompt
+
     def feed(self, text: Sequence[int], count: int, block: int) -> Feed:
         """The next `count` rows, `block` tokens to be drafted after them; the last one again where none is left."""
         if not count and self.last is not None:

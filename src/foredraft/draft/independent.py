@@ -37,4 +37,4 @@ class IndependentOptions(HeadOptions):
 def build(options: IndependentOptions, provided: Provided) -> OnePassDrafter:
     head = cast(Independent, options.given(provided))
     paths = StaticTree(head.accuracies).paths if options.tree == "static" else None
-    return OnePassDrafter(head, options.depth, name=options.name, paths=paths)
+    return OnePassDrafter(head, options.depth, name=options.name, window=options.window, paths=paths)

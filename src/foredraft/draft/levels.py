@@ -81,4 +81,4 @@ def _query(feed: Feed, growth: Growth | LevelTree, given: list[int]) -> Query:
 
 
 def build(options: HeadOptions, provided: Provided) -> LevelDrafter:
-    return LevelDrafter(cast(Levels, options.given(provided)), options.depth, name=options.name)
+    return LevelDrafter(cast(Levels, options.given(provided)), options.depth, name=options.name, window=options.window)

@@ -34,9 +34,11 @@ class OnePass(Head, Protocol):
 
 
 class OnePassDrafter(HeadDrafter[OnePass]):
-    def __init__(self, head: OnePass, depth: int = 0, *, name: str, paths: MakePaths | None = None) -> None:
+    def __init__(
+        self, head: OnePass, depth: int = 0, *, name: str, window: int = 0, paths: MakePaths | None = None
+    ) -> None:
         """paths: which tree is drafted of logits; by default the head's own, the likeliest."""
-        super().__init__(head, depth, name=name)
+        super().__init__(head, depth, name=name, window=window)
         self._paths = paths or head.tree
 
     def grow(self, asks: Sequence[Ask[HeadState]], feeds: Sequence[Feed]) -> list[DraftTree]:

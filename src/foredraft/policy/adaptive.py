@@ -230,6 +230,9 @@ class Adaptive:
         if step.tokens:
             state.acceptance.learn(state.look.tree, state.look.traits, step.tokens)
             self._learn_worths(state, step)
+            if state.sequences == 1:
+                spent = sum(seconds for _, seconds in step.spent)
+                self.curve.handled(max(0.0, step.seconds.draft - spent) / (1 + len(state.asked)))
             if step.rows == 1 + len(step.tree):  # rows of the prompt say nothing about decoding
                 _learn_rate(state, step)
                 if state.sequences == 1:
@@ -315,7 +318,8 @@ class Adaptive:
                 brought = Brought(
                     after.choice.tokens - before.choice.tokens,
                     after.came(step.tokens) - before.came(step.tokens),
-                    state.rate * (after.choice.seconds - before.choice.seconds) + state.second * seconds,
+                    state.rate * (after.choice.seconds - before.choice.seconds)
+                    + state.second * (seconds + self.curve.handling),
                 )
                 worth.earned(state.gains_of(source), strength, brought, state.second)
             if tree.drawn and own:
