@@ -60,6 +60,7 @@ def test_the_text_obeys(tiny: Path, files: dict[str, str], capsys: Capture, draf
     value = json.loads(text("--json-schema", files["SCHEMA"]))
     assert value["kind"] in ("cat", "dog")
     assert isinstance(value["old"], bool)
+    assert json.loads(text("--json-schema", json.dumps(SCHEMA))) == value
     assert text("--choice", "yes", "--choice", "no") in ("yes", "no")
     assert text("--regex", "[0-9]{3}").isdecimal()
     said = text("--grammar", files["LARK"])
@@ -85,6 +86,7 @@ def test_a_chat_obeys_too(tiny: Path, capsys: Capture, monkeypatch: pytest.Monke
 
 WRONG = {
     "no JSON": (["--json-schema", "BAD"], "no JSON"),
+    "no schema, given as it is": (["--json-schema", '{"type":'], "no JSON"),
     "no schema": (["--json-schema", "LIST"], "object"),
     "a schema of nothing": (["--json-schema", "NEVER"], "Unsatisfiable"),
     "no text": (["--json-schema", "BYTES"], "UTF-8"),

@@ -44,6 +44,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "tokens taken back, after a mark": ({"grammar": 'start: x\n?x[stop="b"]: /a*/'}, "stop"),
     "tokens taken back, after a bracket": ({"grammar": 'start: x\nx[capture="]", stop = "b"]: /a*/'}, "stop"),
     "nested too deeply": ({"json": nested({"type": "string"}, 300)}, "recursion limit"),
+    "GBNF without a root": ({"grammar": 'top ::= "a"'}, "as GBNF (No 'root' rule found)"),
+    "GBNF that breaks off": ({"grammar": 'root ::= ("a"'}, "as GBNF"),
+    "GBNF of itself": ({"grammar": 'root ::= "a" root'}, "no text of finite length"),
+    "GBNF nested too deeply": ({"grammar": "root ::= " + "(" * 20_000}, "as GBNF"),
     "too long": ({"grammar": "x" * (LONGEST + 1)}, str(LONGEST)),
 }
 
@@ -78,6 +82,17 @@ def references(count: int) -> dict[str, Any]:
 def rules(count: int, last: str = '"x"') -> str:
     """A grammar whose first rule needs the second, and so on."""
     return "start: a0\n" + "".join(f'a{at}: a{at + 1} | "y"\n' for at in range(count)) + f"a{count}: {last}"
+
+
+def test_gbnf_is_its_lark() -> None:
+    """And Lark that speaks of `::=` stays Lark."""
+    gbnf = 'root ::= "a" rest # so it begins\nrest ::= ("b" | "c")? [ab]\n'
+    lark = 'start: "a" rest\nrest: ("b" | "c")? /[ab]/\n'
+    states = [grammars().first(StructuredOutputsParams(grammar=text)) for text in (gbnf, lark)]
+    for text in ("", "a", "ab", "ac", "aca"):
+        ours, theirs = (allowed(follow(state, longest_first(text))) for state in states)
+        assert ours == theirs
+    check(StructuredOutputsParams(grammar='start: "a ::= b"'))
 
 
 MANY = "start: " + "".join(f"a{at} " for at in range(9000)) + "".join(f'\na{at}: "x"' for at in range(9000))

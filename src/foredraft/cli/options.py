@@ -52,9 +52,11 @@ TopK = Annotated[int, typer.Option(help="keep the k likeliest tokens; 0 keeps al
 MinP = Annotated[float, typer.Option(help="keep tokens at least this likely, relative to the likeliest")]
 Seed = Annotated[int | None, typer.Option(help="repeats a generation; drawn and reported when not given")]
 Stop = Annotated[list[str] | None, typer.Option(help="end the text here; may be given several times")]
-JsonSchema = Annotated[str | None, typer.Option(metavar="FILE", help="the text is JSON of this schema")]
+JsonSchema = Annotated[
+    str | None, typer.Option(metavar="FILE", help="the text is JSON of this schema, or of one given as {…}")
+]
 Regex = Annotated[str | None, typer.Option(help="the whole text matches this regular expression")]
-Grammar = Annotated[str | None, typer.Option(metavar="FILE", help="the text matches this Lark grammar")]
+Grammar = Annotated[str | None, typer.Option(metavar="FILE", help="the text matches this grammar, in Lark or GBNF")]
 Choice = Annotated[list[str] | None, typer.Option(help="the text is one of these; may be given several times")]
 Suite = Annotated[str, typer.Option(help="builtin, copy, long, humaneval, or a file of JSON lines {id, task, turns}")]
 Debug = Annotated[bool, typer.Option("--debug", help="show tracebacks")]

@@ -21,13 +21,18 @@ def structured(
     from foredraft.grammar.compile import check  # heavy: llguidance
 
     wanted = StructuredOutputsParams(
-        json=read_text(json_schema) if json_schema is not None else None,
+        json=_schema(json_schema) if json_schema is not None else None,
         regex=regex,
         choice=tuple(choice) if choice else None,
         grammar=read_text(grammar) if grammar is not None else None,
     )
     check(wanted)
     return wanted
+
+
+def _schema(given: str) -> str:
+    """The schema itself, or the text of its file."""
+    return given if given.lstrip().startswith("{") else read_text(given)
 
 
 def read_text(file: str) -> str:

@@ -17,6 +17,7 @@ from foredraft.core.errors import UsageError
 from foredraft.core.params import StructuredOutputsParams
 from foredraft.grammar.depth import DEEPEST, depth_of_lark, depth_of_schema
 from foredraft.grammar.endless import endless_lark, endless_schema
+from foredraft.grammar.gbnf import as_lark
 from foredraft.grammar.state import Shared, State, shortened
 from foredraft.grammar.vocabulary import Vocabulary
 
@@ -101,7 +102,7 @@ def _source(wanted: StructuredOutputsParams) -> tuple[str, str]:
     kind, text = found
     if len(text) > LONGEST:
         raise UsageError(f"the {kind} has {len(text)} characters: give one of at most {LONGEST}")
-    return found
+    return (kind, as_lark(text)) if kind == "grammar" else found
 
 
 def _grammar(wanted: StructuredOutputsParams) -> str:
