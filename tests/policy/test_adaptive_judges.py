@@ -12,7 +12,8 @@ from foredraft.core.events import Step, Times
 from foredraft.core.law import of_weights
 from foredraft.core.protocols import Costs, Load, Request
 from foredraft.core.tree import EMPTY, DraftTree
-from foredraft.policy.adaptive import Adaptive, Pace
+from foredraft.policy.adaptive import Adaptive
+from foredraft.policy.pace import Pace
 from foredraft.policy.worth import TRYING
 
 ROWS, SECONDS = (1, 2, 4, 8, 16, 32), (1.0, 1.02, 1.05, 1.1, 1.3, 2.5)

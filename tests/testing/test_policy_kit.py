@@ -10,8 +10,9 @@ import pytest
 from foredraft.core.protocols import AnyPolicy, Budget, Costs, Load, Plan, Request
 from foredraft.core.tree import DraftTree
 from foredraft.policy import make_policy, names
-from foredraft.policy.adaptive import Adaptive, Pace
+from foredraft.policy.adaptive import Adaptive
 from foredraft.policy.constant import Constant
+from foredraft.policy.pace import Pace
 from foredraft.testing.policies import PolicyChecks
 
 COSTS = Costs((1, 2, 4, 8), (1.0, 1.1, 1.3, 1.8))

@@ -17,17 +17,16 @@ from dataclasses import dataclass, field
 
 from foredraft.core.events import Step
 from foredraft.core.protocols import Budget, Costs, Load, Plan, Request
-from foredraft.core.tree import EMPTY, ROOT, DraftTree
-from foredraft.policy.acceptance import Acceptance, Trait, traits_of
+from foredraft.core.tree import DraftTree
+from foredraft.policy.acceptance import Acceptance, traits_of
 from foredraft.policy.cost import Choice, Choices, chain_length, choices
 from foredraft.policy.curve import Curve
 from foredraft.policy.exploration import Exploration
-from foredraft.policy.worth import ACCEPTANCE_MEMORY, Brought, Gains, Worth
+from foredraft.policy.pace import LONGEST, OWN_MEMORY, Best, Look, Pace, Tenant
+from foredraft.policy.worth import ACCEPTANCE_MEMORY, Brought, Worth
 
 MOST = 32  # nodes that are scored at most
 DEPTH = 24
-SHARED_MEMORY, OWN_MEMORY = 400.0, 60.0  # trials
-RATE_MEMORY = 30.0  # rounds
 # A source that takes less than this share of a plain pass is asked always: judging it would cost as much.
 FREE = 0.01
 UNTRIED = 0.7  # acceptance of a chain before anything was seen
@@ -40,100 +39,9 @@ BORDER = 0.5
 FIRST_ROUNDS, EVERY = 16, 4
 # Tokens behind from which on a source has to catch up first, and tokens that a text is expected to have.
 BEHIND, TEXT = 16, 64
-# A pass, or a source, that took so many times what is usual was held up by something else: it counts for no more.
-LONGEST = 4.0
 # What a source may draft before it is known what that takes and brings: a draft model would fill any depth.
 FIRST = Budget(8, 4)
 NEVER, LEAVE = Budget(0, 0), Budget(0, 0, leave=True)
-
-
-@dataclass
-class Tenant:
-    """What the requests of one tenant have taught."""
-
-    acceptance: Acceptance = field(default_factory=lambda: Acceptance(SHARED_MEMORY))
-    worths: dict[str, Worth] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Best:
-    """What of a tree would be scored, and what could be."""
-
-    tree: DraftTree
-    choices: Choices
-    choice: Choice
-
-    def came(self, tokens: Sequence[int]) -> int:
-        """How many of the tokens it would have brought."""
-        node, count = ROOT, 0
-        for token in tokens:
-            following = self.tree.child(node, token)
-            if following is None or following not in self.choice.nodes[0]:
-                break
-            node, count = following, count + 1
-        return count
-
-
-@dataclass
-class Look:
-    """What is thought of a tree: its nodes' traits, the chances of their paths, and the best of it, once asked."""
-
-    tree: DraftTree = EMPTY
-    traits: list[Trait] = field(default_factory=list)
-    chances: list[float] = field(default_factory=list)
-    best: Best | None = None
-
-
-@dataclass
-class Pace:
-    """One sequence's state. tokens, seconds: emitted and spent, the past forgotten; of a round the seconds in which
-    tokens are drawn are left out. gains: of this request, by source. rounds: in which anybody could draft. said: tokens
-    of it. met, tried: sources that drafted for it, and how often dear ones did.
-
-    drawn: the verifier takes what a drafter drew only whole, so its length is settled before it is drawn.
-    Of the round under way: look: the tree before it was cut. sequences: that share its pass, this one included. asked:
-    the sources, and how strong the others were. open: the dear source asked last, and the best of the tree before it.
-    added: the best before and after dear sources. joining: tokens that sources had to read first.
-    """
-
-    acceptance: Acceptance
-    worths: dict[str, Worth]
-    tokens: float
-    seconds: float
-    drawn: bool = False
-    gains: dict[str, Gains] = field(default_factory=dict)
-    rounds: int = 0
-    said: int = 0
-    look: Look = field(default_factory=Look)
-    sequences: int = 1
-    met: set[str] = field(default_factory=set)
-    tried: dict[str, int] = field(default_factory=dict)
-    asked: dict[str, float] = field(default_factory=dict)
-    open: tuple[str, Best] | None = None
-    added: dict[str, tuple[Best, Best]] = field(default_factory=dict)
-    joining: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def rate(self) -> float:
-        """Tokens a second."""
-        return self.tokens / self.seconds
-
-    @property
-    def second(self) -> float:
-        """What a second of this sequence's own drafting is worth, in tokens: all that share the pass wait for it."""
-        return self.rate * self.sequences
-
-    def worth(self, source: str) -> Worth:
-        found = self.worths.get(source)
-        if found is None:
-            found = self.worths[source] = Worth()
-        return found
-
-    def gains_of(self, source: str) -> Gains:
-        found = self.gains.get(source)
-        if found is None:
-            found = self.gains[source] = Gains(self.worth(source).gains)
-        return found
 
 
 @dataclass(frozen=True)
@@ -218,7 +126,7 @@ class Adaptive:
         for state in states:
             state.rounds += 1
             if state.rounds <= FIRST_ROUNDS or state.rounds % EVERY == 0:
-                _correct(state)
+                state.correct()
         if states[0].sequences == 1:
             return self._explored(states[0])
         looks, rate = [state.look for state in states], sum(state.rate for state in states)
@@ -234,7 +142,7 @@ class Adaptive:
                 spent = sum(seconds for _, seconds in step.spent)
                 self.curve.handled(max(0.0, step.seconds.draft - spent) / (1 + len(state.asked)))
             if step.rows == 1 + len(step.tree):  # rows of the prompt say nothing about decoding
-                _learn_rate(state, step)
+                state.learn_rate(step)
                 if state.sequences == 1:
                     self.curve.add(step.rows, step.seconds.verify)
         state.look, state.asked, state.open, state.added, state.joining = Look(), {}, None, {}, {}
@@ -296,7 +204,7 @@ class Adaptive:
             worth.rested(self._usual(worth, spent[source]), state.second)
         for source, strength in state.asked.items():
             worth, seconds = state.worth(source), spent.get(source, 0.0)
-            own = _depths_of(state, source)
+            own = state.depths_of(source)
             if read and not own:
                 continue  # a head drafts only once it has seen the prompt
             if source in state.joining:
@@ -345,43 +253,5 @@ def _pays_to_join(state: Pace, gain: float, strength: float, joining: float, loa
     return gain <= 0 or gain * to_come / (1.0 + strength + gain) >= state.second * joining
 
 
-def _nodes_of(tree: DraftTree, source: str) -> list[int]:
-    """The nodes that a source drafted, alone or with others."""
-    return [node for node, names in enumerate(tree.sources) if names == source or source in names.split("+")]
-
-
-def _depths_of(state: Pace, source: str) -> list[int]:
-    """Of the nodes that a source drafted; of a dear one those it has added or agreed on, by whatever name."""
-    if source not in state.added:
-        tree = state.look.tree
-        return [tree.depths[node] for node in _nodes_of(tree, source)]
-    before, after = (best.tree for best in state.added[source])
-    known = (*before.sources, *(None,) * (len(after) - len(before)))  # joining keeps the order
-    return [depth for depth, new, old in zip(after.depths, after.sources, known, strict=False) if new != old]
-
-
 def _selected(tree: DraftTree, nodes: Sequence[int]) -> DraftTree:
     return tree if len(nodes) == len(tree) else tree.select(nodes)
-
-
-def _correct(state: Pace) -> None:
-    """Holds what sources claim against what came true of such claims."""
-    look = state.look
-    for source in state.asked:
-        own = _nodes_of(look.tree, source)
-        claims = [look.traits[node][1] for node in own]
-        state.worth(source).came_true(claims, [_chance(look, node) for node in own])
-
-
-def _chance(look: Look, node: int) -> float:
-    """P(node | its parent is accepted)."""
-    parent = look.tree.parents[node]
-    return look.chances[node] / (1.0 if parent == ROOT else look.chances[parent])
-
-
-def _learn_rate(state: Pace, step: Step) -> None:
-    keep = 1.0 - 1.0 / RATE_MEMORY
-    drawing = step.seconds.sample / step.seconds.total if step.seconds.total > 0 else 0.0
-    most = LONGEST * step.expected[1] if step.expected is not None else step.wall
-    state.tokens = keep * state.tokens + len(step.tokens)
-    state.seconds = keep * state.seconds + min((1.0 - drawing) * step.wall, most)

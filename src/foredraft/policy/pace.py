@@ -1,0 +1,140 @@
+"""What the adaptive policy knows of a sequence and of a tenant, and what it thinks of a tree in the round under way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from foredraft.core.events import Step
+from foredraft.core.tree import EMPTY, ROOT, DraftTree
+from foredraft.policy.acceptance import Acceptance, Trait
+from foredraft.policy.cost import Choice, Choices
+from foredraft.policy.worth import Gains, Worth
+
+SHARED_MEMORY, OWN_MEMORY = 400.0, 60.0  # trials
+RATE_MEMORY = 30.0  # rounds
+# A pass, or a source, that took so many times what is usual was held up by something else: it counts for no more.
+LONGEST = 4.0
+
+
+@dataclass
+class Tenant:
+    """What the requests of one tenant have taught."""
+
+    acceptance: Acceptance = field(default_factory=lambda: Acceptance(SHARED_MEMORY))
+    worths: dict[str, Worth] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Best:
+    """What of a tree would be scored, and what could be."""
+
+    tree: DraftTree
+    choices: Choices
+    choice: Choice
+
+    def came(self, tokens: Sequence[int]) -> int:
+        """How many of the tokens it would have brought."""
+        node, count = ROOT, 0
+        for token in tokens:
+            following = self.tree.child(node, token)
+            if following is None or following not in self.choice.nodes[0]:
+                break
+            node, count = following, count + 1
+        return count
+
+
+@dataclass
+class Look:
+    """What is thought of a tree: its nodes' traits, the chances of their paths, and the best of it, once asked."""
+
+    tree: DraftTree = EMPTY
+    traits: list[Trait] = field(default_factory=list)
+    chances: list[float] = field(default_factory=list)
+    best: Best | None = None
+
+    def chance(self, node: int) -> float:
+        """P(node | its parent is accepted)."""
+        parent = self.tree.parents[node]
+        return self.chances[node] / (1.0 if parent == ROOT else self.chances[parent])
+
+
+@dataclass
+class Pace:
+    """One sequence's state. tokens, seconds: emitted and spent, the past forgotten; of a round the seconds in which
+    tokens are drawn are left out. gains: of this request, by source. rounds: in which anybody could draft. said: tokens
+    of it. met, tried: sources that drafted for it, and how often dear ones did.
+
+    drawn: the verifier takes what a drafter drew only whole, so its length is settled before it is drawn.
+    Of the round under way: look: the tree before it was cut. sequences: that share its pass, this one included. asked:
+    the sources, and how strong the others were. open: the dear source asked last, and the best of the tree before it.
+    added: the best before and after dear sources. joining: tokens that sources had to read first.
+    """
+
+    acceptance: Acceptance
+    worths: dict[str, Worth]
+    tokens: float
+    seconds: float
+    drawn: bool = False
+    gains: dict[str, Gains] = field(default_factory=dict)
+    rounds: int = 0
+    said: int = 0
+    look: Look = field(default_factory=Look)
+    sequences: int = 1
+    met: set[str] = field(default_factory=set)
+    tried: dict[str, int] = field(default_factory=dict)
+    asked: dict[str, float] = field(default_factory=dict)
+    open: tuple[str, Best] | None = None
+    added: dict[str, tuple[Best, Best]] = field(default_factory=dict)
+    joining: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def rate(self) -> float:
+        """Tokens a second."""
+        return self.tokens / self.seconds
+
+    @property
+    def second(self) -> float:
+        """What a second of this sequence's own drafting is worth, in tokens: all that share the pass wait for it."""
+        return self.rate * self.sequences
+
+    def worth(self, source: str) -> Worth:
+        found = self.worths.get(source)
+        if found is None:
+            found = self.worths[source] = Worth()
+        return found
+
+    def gains_of(self, source: str) -> Gains:
+        found = self.gains.get(source)
+        if found is None:
+            found = self.gains[source] = Gains(self.worth(source).gains)
+        return found
+
+    def depths_of(self, source: str) -> list[int]:
+        """Of the nodes that a source drafted; of a dear one those it has added or agreed on, by whatever name."""
+        if source not in self.added:
+            tree = self.look.tree
+            return [tree.depths[node] for node in nodes_of(tree, source)]
+        before, after = (best.tree for best in self.added[source])
+        known = (*before.sources, *(None,) * (len(after) - len(before)))  # joining keeps the order
+        return [depth for depth, new, old in zip(after.depths, after.sources, known, strict=False) if new != old]
+
+    def correct(self) -> None:
+        """Holds what sources claim against what came true of such claims."""
+        look = self.look
+        for source in self.asked:
+            own = nodes_of(look.tree, source)
+            claims = [look.traits[node][1] for node in own]
+            self.worth(source).came_true(claims, [look.chance(node) for node in own])
+
+    def learn_rate(self, step: Step) -> None:
+        keep = 1.0 - 1.0 / RATE_MEMORY
+        drawing = step.seconds.sample / step.seconds.total if step.seconds.total > 0 else 0.0
+        most = LONGEST * step.expected[1] if step.expected is not None else step.wall
+        self.tokens = keep * self.tokens + len(step.tokens)
+        self.seconds = keep * self.seconds + min((1.0 - drawing) * step.wall, most)
+
+
+def nodes_of(tree: DraftTree, source: str) -> list[int]:
+    """The nodes that a source drafted, alone or with others."""
+    return [node for node, names in enumerate(tree.sources) if names == source or source in names.split("+")]
