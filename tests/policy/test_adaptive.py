@@ -13,6 +13,7 @@ from foredraft.core.events import Step, Times
 from foredraft.core.law import of_weights
 from foredraft.core.protocols import Budget, Costs, Load, Request
 from foredraft.core.tree import EMPTY, DraftTree, join
+from foredraft.policy import exploration
 from foredraft.policy.adaptive import DEPTH, MOST, Adaptive
 from foredraft.policy.worth import TRIALS, TRYING, Brought
 
@@ -125,6 +126,14 @@ def test_passes_that_are_never_chosen_are_tried_for_what_they_cost_now(
     chains = Chains(acceptance, acceptance)
     rates = [play(Adaptive(measured), {"chains": chains}, curve_of(truth), 800, seed)[0] for seed in range(6)]
     assert np.mean(rates) > 0.95 * best_constant(chains, truth)
+
+
+@pytest.mark.parametrize(("measured", "truth"), [(SLOW, QUICK), (QUICK, SLOW)], ids=["quicker", "slower"])
+def test_without_trying_some_would_not_be_found(measured: Costs, truth: Costs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exploration, "SHARE", 0.0)
+    chains = Chains(0.5, 0.5)
+    rates = [play(Adaptive(measured), {"chains": chains}, curve_of(truth), 800, seed)[0] for seed in range(6)]
+    assert np.mean(rates) < 0.95 * best_constant(chains, truth)
 
 
 @pytest.mark.parametrize("step", [0.05, 0.2, 0.5])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from foredraft.core.protocols import Costs
 from foredraft.core.tree import ROOT, DraftTree
-from foredraft.policy.cost import best_nodes, chain_length, pass_seconds
+from foredraft.policy.cost import chain_length, choices, pass_seconds
 
 
 def test_the_curve_is_linear_between_measured_counts_and_beyond_them() -> None:
@@ -53,14 +53,14 @@ def test_no_set_of_nodes_gains_more(
 ) -> None:
     curve = [0.0, *itertools.accumulate(rises)]
     trees, chances = [tree for tree, _ in pairs], [own for _, own in pairs]
-    choice = best_nodes(trees, chances, curve.__getitem__, rate, 12)
+    choice = choices(trees, chances, curve.__getitem__, 12).best(rate)
 
     def gain(sets: tuple[tuple[int, ...], ...]) -> float:
         tokens = sum(1 + sum(own[node] for node in nodes) for own, nodes in zip(chances, sets, strict=True))
         return tokens - rate * curve[len(trees) + sum(map(len, sets))]
 
-    assert choice.gain(rate) == pytest.approx(max(gain(sets) for sets in itertools.product(*map(closed, trees))))
-    assert choice.gain(rate) == pytest.approx(gain(choice.nodes))
+    assert gain(choice.nodes) == pytest.approx(max(gain(sets) for sets in itertools.product(*map(closed, trees))))
+    assert choice.tokens - rate * choice.seconds == pytest.approx(gain(choice.nodes))
     assert all(nodes in closed(tree) for nodes, tree in zip(choice.nodes, trees, strict=True))
 
 
@@ -68,14 +68,14 @@ def test_probes_are_paid_for_and_kept() -> None:
     """Their rows make the next one dear: 1 row more costs what it brings only without them."""
     tree = DraftTree.of([1, 2, 3], [ROOT, ROOT, ROOT], "w", probes=[True, True, False])
     curve = (0.0, 1.0, 1.1, 1.2, 3.0)
-    assert best_nodes([tree], [[0.0, 0.0, 0.9]], curve.__getitem__, 1.0, 8).nodes == ((0, 1),)
-    assert best_nodes([tree.select([2])], [[0.9]], curve.__getitem__, 1.0, 8).nodes == ((0,),)
+    assert choices([tree], [[0.0, 0.0, 0.9]], curve.__getitem__, 8).best(1.0).nodes == ((0, 1),)
+    assert choices([tree.select([2])], [[0.9]], curve.__getitem__, 8).best(1.0).nodes == ((0,),)
 
 
 def test_probes_below_a_draft_are_left_out() -> None:
     """Whether there is a row for them to follow is not known before the drafts are chosen."""
     tree = DraftTree.of([1, 2, 3, 4], [ROOT, 0, ROOT, 2], "w", probes=[False, True, True, True])
-    chosen = best_nodes([tree], [[0.0, 0.0, 0.0, 0.0]], (0.0, 1.0, 1.1, 1.2, 3.0).__getitem__, 1.0, 8).nodes
+    chosen = choices([tree], [[0.0] * 4], (0.0, 1.0, 1.1, 1.2, 3.0).__getitem__, 8).best(1.0).nodes
     assert chosen == ((2, 3),)
     assert tree.select(chosen[0]).tokens == (3, 4)
 

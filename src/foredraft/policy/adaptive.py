@@ -19,7 +19,7 @@ from foredraft.core.events import Step
 from foredraft.core.protocols import Budget, Costs, Load, Plan, Request
 from foredraft.core.tree import DraftTree
 from foredraft.policy.acceptance import Acceptance, traits_of
-from foredraft.policy.cost import Choice, Choices, chain_length, choices
+from foredraft.policy.cost import Choice, Choices, chain_length, choices, most_of
 from foredraft.policy.curve import Curve
 from foredraft.policy.exploration import Exploration
 from foredraft.policy.pace import LONGEST, OWN_MEMORY, Best, Look, Pace, Tenant
@@ -177,14 +177,16 @@ class Adaptive:
                 found = Choices((every,), (), (tokens,), (seconds(1 + len(tree)),))
             else:
                 found = choices([tree], [look.chances], seconds, MOST)
-            look.best = Best(tree, found, found.best(state.rate))
+            gains = found.gains(state.rate)
+            count = most_of(gains)
+            look.best = Best(tree, found, gains, count, found.of(count))
         return look.best
 
     def _explored(self, state: Pace) -> Choice:
         """What is scored of a sequence that is alone in its pass."""
         best = self._best(state, state.look.tree)
-        gains = best.choices.gains(state.rate)
-        return best.choices.of(self.exploration.count(gains, best.choices.rows, best.choice.tokens))
+        count = self.exploration.count(best.gains, best.choices.rows, best.choice.tokens)
+        return best.choice if count == best.count else best.choices.of(count)
 
     def _seconds(self, sequences: int) -> Callable[[int], float]:
         """Seconds of a pass by rows of each of so many sequences."""

@@ -43,10 +43,6 @@ class Choice:
     tokens: float
     seconds: float
 
-    def gain(self, rate: float) -> float:
-        """Tokens beyond what the same seconds bring at `rate` tokens a second."""
-        return self.tokens - rate * self.seconds
-
 
 @dataclass(frozen=True)
 class Choices:
@@ -71,9 +67,8 @@ class Choices:
         return [tokens - rate * seconds for tokens, seconds in zip(self.tokens, self.seconds, strict=True)]
 
     def best(self, rate: float) -> Choice:
-        """Of the count that maximises the gain; none is among the counts, and of equals the lower is taken."""
-        gains = self.gains(rate)
-        return self.of(gains.index(max(gains)))
+        """Of all counts, none among them, the one that gains most; of equals the lower."""
+        return self.of(most_of(self.gains(rate)))
 
     def of(self, count: int) -> Choice:
         """The first `count` nodes."""
@@ -109,15 +104,9 @@ def choices(
     return Choices(probes, tuple(order), tuple(tokens), tuple(spent))
 
 
-def best_nodes(
-    trees: Sequence[DraftTree],
-    chances: Sequence[Sequence[float]],
-    seconds: Callable[[int], float],
-    rate: float,
-    most: int,
-) -> Choice:
-    """The nodes that maximise tokens - rate * seconds over the sequences of one round, none among the possibilities."""
-    return choices(trees, chances, seconds, most).best(rate)
+def most_of(gains: Sequence[float]) -> int:
+    """The count that gains most; of equals the lower."""
+    return gains.index(max(gains))
 
 
 def _probes(tree: DraftTree) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from foredraft.policy.cost import most_of
 from foredraft.policy.curve import Curve
 
 SHARE = 0.0025  # of the tokens that come, to be lost to looking at most
@@ -30,8 +31,8 @@ class Exploration:
 
         gains: by count of nodes, in tokens; rows: those of a pass without any; tokens: expected of the best.
         """
-        highest = max(gains)
-        best = gains.index(highest)
+        best = most_of(gains)
+        highest = gains[best]
         self._saved = min(self._saved + SHARE * tokens, SAVED)
         found, most = best, 0.0
         for count, gain in enumerate(gains):

@@ -27,10 +27,12 @@ class Tenant:
 
 @dataclass(frozen=True)
 class Best:
-    """What of a tree would be scored, and what could be."""
+    """What of a tree would be scored (choice, so many nodes of it: count), and what could be, and would gain."""
 
     tree: DraftTree
     choices: Choices
+    gains: Sequence[float]
+    count: int
     choice: Choice
 
     def came(self, tokens: Sequence[int]) -> int:

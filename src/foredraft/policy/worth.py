@@ -37,9 +37,6 @@ PATIENCE = 4
 TRYING = 0.005
 # Tokens a round that a source is hoped to add before anything was seen.
 HOPE = 0.5
-# Tokens a round that a source must gain to be asked. It takes more than its own clock shows: with its head a round of
-# SmolLM2 takes 0.1 ms more than the head's seconds and the rows say.
-PROFIT = 0.03
 # Rounds that the balance reaches back, and rounds until it counts.
 ACCOUNT_MEMORY = 40.0
 TOLD = 6
@@ -154,7 +151,7 @@ class Worth:
         self.idle += 1
         if self.new:
             return place == 0 or self.idle > WAIT
-        if gains.net(place) > PROFIT:
+        if gains.net(place) > 0:
             return True
         patience = min(self.patience, self.seconds / (TRYING * plain))
         return self.idle > patience and self.due(joining, plain)
@@ -205,7 +202,7 @@ class Worth:
         self._account(brought.came - brought.price - rate * self.rest)
         place = place_of(strength)
         gains.add(place, brought)
-        self.patience = PATIENCE if gains.net(place) > PROFIT else 2 * self.patience
+        self.patience = PATIENCE if gains.net(place) > 0 else 2 * self.patience
         self.idle = 0
 
     def _account(self, net: float) -> None:
