@@ -2,7 +2,7 @@
 # Trained heads: texts, training, packing. A GPU with 80 GB; some fifteen minutes for the heads that come with foredraft,
 # and four minutes a method for all methods on SmolLM2.
 # Usage: benchmarks/train_heads.sh PROMPTS.jsonl BENCHMARK.jsonl OUT [shipped | methods | distill]
-# shipped: the heads that come with foredraft, the default. methods: every method on SmolLM2, from the same texts, in the
+# shipped: the heads and tables that come with foredraft, the default. methods: every method on SmolLM2, from the same texts, in the
 # same time, with the same vocabulary, batches and rate. distill: small models of four sizes, and every divergence on one
 # of them. Runs that were cut short go on.
 set -euo pipefail
@@ -18,6 +18,10 @@ make_texts() { # name, invented prompts; made once, for a run goes on only with 
   touch "$out/$1.made"
 }
 
+make_table() { # target: what recycling begins with, counted from the same texts
+  foredraft train successors -m "$1" --data "$out/$1.jsonl" --out "$out/$1.successors"
+}
+
 train_head() { # target, name of the head, minutes, method, its options
   target=$1 name=$2 minutes=$3 method=$4
   shift 4
@@ -29,8 +33,10 @@ train_head() { # target, name of the head, minutes, method, its options
 if [ "$what" = shipped ]; then
   make_texts smollm2 4096
   train_head smollm2 smollm2 3.74 block --hidden 1536 --vocabulary 10240 --rate 1.5e-3
+  make_table smollm2
   make_texts qwen2.5-coder-1.5b 3072
   train_head qwen2.5-coder-1.5b qwen2.5-coder-1.5b 3.66 block --hidden 2560 --vocabulary 16384 --rate 8e-4
+  make_table qwen2.5-coder-1.5b
 elif [ "$what" = distill ]; then
   make_texts smollm2 4096
   distil() { # name, options

@@ -44,6 +44,8 @@ class HeadOptions:
     def __post_init__(self) -> None:
         if self.quantize not in ("", "int8", "int4"):
             raise UsageError(f"quantize of drafter {self.name!r} must be int8 or int4, not {self.quantize!r}")
+        if self.window < 0:
+            raise UsageError(f"window of drafter {self.name!r} must be at least 0, not {self.window}")
 
     @property
     def needs(self) -> Needs:

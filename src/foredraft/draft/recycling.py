@@ -95,8 +95,8 @@ class Recycling:
     def open(self, request: Request, parent: Recycled | None = None) -> Recycled:
         if parent is not None:
             return Recycled(parent.table.copy(), request.tenant)
-        known = self._learnt.get(request.tenant) if request.tenant is not None else None
-        table = self._table(known or self._start)
+        known = self._start if request.tenant is None else self._learnt.get(request.tenant, self._start)
+        table = self._table(known)
         if self.options.prompt:
             table.said(request.prompt, SAID)
         return Recycled(table, request.tenant)
@@ -134,8 +134,10 @@ class Recycling:
     def _begun(self, vocabulary: Tokens) -> Successors | None:
         """The table that every tenant begins with."""
         options = self.options
+        if options.file == EMPTY_HANDED:
+            return None
         file = Path(options.file) if options.file else shipped_table(vocabulary)
-        if file is None or options.file == EMPTY_HANDED:
+        if file is None:
             return None
         whose = self._vocabulary if options.file else None
         rows, table = load(file, whose, vocabulary.size, options.context, options.width), self._table(None)

@@ -54,7 +54,7 @@ class Grammars:
 
     def _compiled(self, wanted: StructuredOutputsParams) -> State:
         kind, source = _source(wanted)
-        matcher = LLMatcher(self.vocabulary.native, _grammar(wanted), log_level=0, limits=LLParserLimits())
+        matcher = LLMatcher(self.vocabulary.native, _grammar(kind, source), log_level=0, limits=LLParserLimits())
         if not matcher.is_error():
             _check_ends(kind, source)
             matcher.compute_bitmask()  # finds what has no text at all, and what is too large to begin
@@ -66,7 +66,7 @@ class Grammars:
 def check(wanted: StructuredOutputsParams) -> None:
     """Raises UsageError for a grammar that is wrong whatever the vocabulary, before a model is loaded."""
     kind, source = _source(wanted)
-    failed, messages = LLMatcher.validate_grammar_with_warnings(_grammar(wanted), limits=LLParserLimits())
+    failed, messages = LLMatcher.validate_grammar_with_warnings(_grammar(kind, source), limits=LLParserLimits())
     if failed:
         raise _refusal(kind, messages[0])
     _check_ends(kind, source)
@@ -105,9 +105,8 @@ def _source(wanted: StructuredOutputsParams) -> tuple[str, str]:
     return (kind, as_lark(text)) if kind == "grammar" else found
 
 
-def _grammar(wanted: StructuredOutputsParams) -> str:
+def _grammar(kind: str, text: str) -> str:
     """As llguidance takes it, which it does not survive for what goes too deep."""
-    kind, text = _source(wanted)
     if kind == "JSON schema":
         try:
             grammar = LLMatcher.grammar_from_json_schema(text, defaults=SPELLING)  # type: ignore[arg-type]

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from foredraft.core.errors import UsageError
 from foredraft.draft.files import vocabulary_of
+from foredraft.draft.shipped import SAMPLE
 from foredraft.draft.successor_file import save
 from foredraft.draft.successors import CONTEXTS, Context
 from foredraft.models.tokenizer import Tokenizer
@@ -53,14 +54,15 @@ def make(texts: Path, tokenizer: Tokenizer, out: Path, *, target: str, contexts:
         raise UsageError(f"width must be from 1 to {WIDEST}, not {width}")
     found, speaker = read(texts), speaker_of(texts)
     _check(found, texts, tokenizer.size)
-    rows = counted(found, contexts=contexts, width=width)
+    rows, tokens = counted(found, contexts=contexts, width=width), PlainTokens(tokenizer)
     facts = {
         "target": speaker.target if speaker is not None else target,
         "texts": str(len(found)),
         "tokens": str(sum(len(text.response) for text in found)),
+        "sample": vocabulary_of(tokens, SAMPLE),
         "texts_sha256": hashlib.sha256(texts.read_bytes()).hexdigest(),
     }
-    save(out, rows, vocabulary_of(PlainTokens(tokenizer)), facts)
+    save(out, rows, vocabulary_of(tokens), facts)
     return len(rows)
 
 
