@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,16 +13,13 @@ from hypothesis import strategies as st
 
 from foredraft.core.errors import UsageError
 from foredraft.core.law import Point
-from foredraft.core.protocols import Ask, Budget, Draw, News, Request
-from foredraft.core.rules import Rules
-from foredraft.core.stream import KeyedStream
-from foredraft.core.tree import EMPTY, DraftTree, check
-from foredraft.draft import files, matches, native
+from foredraft.core.protocols import News, Request
+from foredraft.core.tree import EMPTY, DraftTree
+from foredraft.draft import matches, native
 from foredraft.draft.history import REACH, History
 from foredraft.draft.past import Past, past_of
-from foredraft.draft.suffix import FAMILY, TENANTS, Options, Suffix, SuffixState
-
-VOCAB = 6
+from foredraft.draft.suffix import TENANTS, Options, Suffix, SuffixState
+from suffixes import VOCAB, draft, opened, said
 
 
 @pytest.fixture(params=["native", "python"])
@@ -34,25 +30,6 @@ def twin(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Non
         chosen = pytest.importorskip("foredraft._native")
     for user in ("suffix", "history"):
         monkeypatch.setattr(f"foredraft.draft.{user}.TWINS", chosen)
-
-
-def ask(state: SuffixState, rows: int = 8, depth: int = 8, draw: Draw = "coupled") -> Ask[SuffixState]:
-    return Ask(state, list(state.history.tokens), Rules(), Budget(rows, depth), draw, KeyedStream(0), VOCAB)
-
-
-def opened(drafter: Suffix, text: Sequence[int], tenant: str = "") -> SuffixState:
-    return drafter.open(Request(tuple(text), 0, tenant=tenant))
-
-
-def said(drafter: Suffix, text: Sequence[int], tenant: str = "") -> None:
-    """A whole request."""
-    drafter.close(opened(drafter, text, tenant))
-
-
-def draft(drafter: Suffix, state: SuffixState, rows: int = 8, depth: int = 8, draw: Draw = "coupled") -> DraftTree:
-    (tree,) = drafter.propose([ask(state, rows, depth, draw)])
-    check(tree, VOCAB, rows, depth, needs_laws=draw == "sampled")
-    return tree
 
 
 def told(state: SuffixState, committed: Sequence[int]) -> News[SuffixState]:
@@ -308,95 +285,6 @@ def test_tenants_that_were_away_longest_are_forgotten() -> None:
     assert len(drafter.tenants) == TENANTS
     assert "tenant 1" not in drafter.tenants
     assert "tenant 0" in drafter.tenants
-
-
-# --- files ------------------------------------------------------------------------------------------------------------
-
-
-def test_past_texts_are_kept_in_a_file(tmp_path: Path) -> None:
-    options = Options(file=str(tmp_path / "past"))
-    first = Suffix(options, "words")
-    said(first, [1, 2, 3, 4])
-    said(first, [5, 5], "somebody")
-    second = Suffix(options, "words")
-    assert draft(second, opened(second, [1, 2])).tokens == (3, 4)
-    assert draft(second, opened(second, [1, 2], "another")).tokens == (3, 4)
-    assert draft(second, opened(second, [5])) is EMPTY  # texts of a tenant stay in memory
-    second.clear()
-    assert draft(second, opened(second, [1, 2])).tokens == (3, 4)
-
-
-def test_a_tenants_texts_can_be_saved_and_loaded(tmp_path: Path) -> None:
-    drafter = Suffix(Options(), "words")
-    said(drafter, [1, 2, 3], "a")
-    drafter.save(tmp_path / "a", "a")
-    assert list(drafter.load(tmp_path / "a").kept) == [1, 2, 3, -1]
-
-
-Damage = Callable[[bytes], bytes]
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (lambda data: data[:-1], "is damaged: delete it"),
-        (lambda data: data + b"\0", "is damaged: delete it"),
-        (lambda data: data[:-8] + b"\1" + data[-7:], "is damaged: delete it"),
-        (lambda data: data.replace(b'"sizes": [5]', b'"sizes": [-5]'), "is damaged: delete it"),
-        (lambda data: data.replace(b'"sizes": [5]', b'"sizes": null'), "is damaged: delete it"),
-        (lambda data: data.replace(b"suffix", b"sufflx"), "is no suffix file: give another, or a new name"),
-        (lambda data: b"", "is no suffix file: give another, or a new name"),
-        (lambda data: b"[]", "is no suffix file: give another, or a new name"),
-        (lambda data: b"\xff\0" * 4000, "is no suffix file: give another, or a new name"),
-    ],
-)
-def test_wrong_files_are_refused_and_left_alone(tmp_path: Path, damage: Damage, message: str) -> None:
-    path = tmp_path / "past"
-    drafter = Suffix(Options(file=str(path)), "words")
-    said(drafter, [1, 2, 3, 4])
-    path.write_bytes(damage(path.read_bytes()))
-    wrong = path.read_bytes()
-    with pytest.raises(UsageError) as refused:
-        Suffix(Options(file=str(path)), "words")
-    assert str(refused.value) == f"{path} {message}"
-    assert path.read_bytes() == wrong
-
-
-def test_files_of_another_vocabulary_or_in_no_place_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "past"
-    Suffix(Options(file=str(path)), "words")
-    with pytest.raises(UsageError) as refused:
-        Suffix(Options(file=str(path)), "others")
-    assert str(refused.value) == (f"{path} was made with another model's vocabulary: give each vocabulary its own file")
-    with pytest.raises(UsageError, match="cannot be written .No such file or directory.: choose another place"):
-        Suffix(Options(file=str(tmp_path / "no" / "past")), "words")
-    with pytest.raises(UsageError, match="cannot be read .Is a directory.: give another"):
-        Suffix(Options(file=str(tmp_path)), "words")
-
-
-class Letters:
-    """A vocabulary of single letters."""
-
-    size = 5
-
-    def __init__(self, letters: str) -> None:
-        self.letters = letters
-
-    def encode(self, text: str) -> list[int]:
-        return [self.letters.index(letter) for letter in text]
-
-    def decode(self, ids: Sequence[int]) -> str:
-        return "".join(self.letters[token] for token in ids)
-
-    def token_bytes(self, token: int) -> bytes | None:
-        return self.letters[token].encode() if token < len(self.letters) else None
-
-
-def test_vocabularies_are_told_apart_by_the_bytes_of_their_ids() -> None:
-    names = {files.vocabulary_of(Letters(letters)) for letters in ("abcde", "abced", "abcd", "abc")}
-    assert len(names) == 4
-    assert FAMILY.needs(Options(file="x")).tokenizer
-    assert not FAMILY.needs(Options()).tokenizer
 
 
 @pytest.mark.parametrize(

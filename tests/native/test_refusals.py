@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+import vocabularies
 from damage import MEGABYTE, memory_for
 from foredraft import _native
 from foredraft.core.errors import UsageError, WeightsError
@@ -20,6 +21,7 @@ from foredraft.core.protocols import Query
 from foredraft.models.gguf_header import read_header
 from foredraft.models.native import NativeModel
 from foredraft.models.native_weights import EMBEDDING
+from native_loaders import load_native
 
 
 @pytest.fixture(scope="module")
@@ -223,3 +225,9 @@ def test_layers_that_are_only_claimed_take_no_memory(tmp_path: Path, kind: str, 
     save_file({"model.norm.weight": np.zeros(64, np.float32)}, tmp_path / "model.safetensors")
     with memory_for(64 * MEGABYTE), pytest.raises(WeightsError, match=f"lacks tensors of its {layers} layers"):
         NativeModel.load(tmp_path)
+
+
+def test_another_architecture_names_the_backend_that_may_read_it(tmp_path: Path) -> None:
+    path = vocabularies.write_metadata(tmp_path / "other.gguf", {"phi3.block_count": 1}, "phi3")
+    with pytest.raises(WeightsError, match="phi3.*hf"):
+        load_native(path)
