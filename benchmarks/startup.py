@@ -5,7 +5,9 @@
 The first token: from the start of `foredraft generate` to the first byte of text, for a prompt of some 32 tokens and
 files that have been read before. Memory: the most of RssAnon + RssShmem that a thread sees every millisecond in a
 process of its own, from before the model is loaded until a prompt of 512 tokens was read and 32 tokens were made;
-pages of the mapped file do not count. Beside it what the weights take. The last line is one JSON object.
+pages of the mapped file do not count. Beside it what the weights take, and in turn with the starts how long a process
+waits for as much fresh memory, which it only touches: a virtual machine may have to ask its host for every page. The
+last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -52,6 +54,23 @@ def resident() -> int:
     return sum(int(lines[name].split()[0]) * 1024 for name in ("RssAnon", "RssShmem"))
 
 
+FRESH = """
+import mmap, sys, time
+memory = mmap.mmap(-1, int(sys.argv[1]))
+memory.madvise(mmap.MADV_HUGEPAGE)
+begun = time.perf_counter()
+for at in range(0, len(memory), mmap.PAGESIZE):
+    memory[at] = 1
+print(time.perf_counter() - begun)
+"""
+
+
+def fresh_memory(size: int) -> float:
+    """Seconds in which a new process touches so many bytes of memory for the first time."""
+    said = subprocess.run([sys.executable, "-c", FRESH, str(size)], check=True, capture_output=True, text=True)
+    return float(said.stdout)
+
+
 def memory(model: str) -> dict[str, Any]:
     """Run in a process of its own: the most memory, and what of it are weights."""
     most, done = resident(), threading.Event()
@@ -83,13 +102,17 @@ def main() -> None:
         print(json.dumps(memory(options.model)))
         return
     first_token(options.model)  # files are read once before
-    seconds = [first_token(options.model) for _ in range(options.runs)]
     words = [sys.executable, __file__, "--memory", "--model", options.model]
     used = json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
+    seconds, touching = list[float](), list[float]()
+    for _ in range(options.runs):
+        seconds.append(first_token(options.model))
+        touching.append(fresh_memory(used["most"]))
     found = {
         "model": options.model,
         "first_token_s": statistics.median(seconds),
         "first_token_s_all": [round(one, 3) for one in seconds],
+        "fresh_memory_s_all": [round(one, 3) for one in touching],
         "memory_mb": {name: round(used[name] / 1e6, 1) for name in used},
         "machine": machine(),
         "version": foredraft.__version__,

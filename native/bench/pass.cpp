@@ -99,7 +99,7 @@ class Maker {
     made->final_norm.assign(size_t(c.width), 1.0f);
     made->embedding = made->head = matrix(shape.head, c.vocabulary, c.width);
     foredraft::check(*made);
-    gather(*made);
+    gather(*made, pool_);
     return made;
   }
 

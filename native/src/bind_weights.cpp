@@ -74,7 +74,7 @@ void bind_model(nb::module_& module) {
       PART(query_norm) PART(key_norm) PART(after_attention_norm) PART(after_hidden_norm) PART(query_bias) PART(key_bias)
       PART(value_bias) PART(out_bias) PART(frequencies) PART(window)
 #undef PART
-      .def("pair", &pair, "Lays gate and up out as a pass reads them; for layers that come one by one.");
+      .def("pair", &pair, nb::arg("pool"), "Lays gate and up out as a pass reads them; for layers that come one by one.");
 
   nb::class_<Config>(module, "Config", "Sizes and choices of an architecture.")
       .def(nb::init<>())
@@ -86,14 +86,14 @@ void bind_model(nb::module_& module) {
   nb::class_<Weights>(module, "Weights", "A model's packed tensors.")
       .def("__init__",
            [](Weights* self, const Config& config, std::vector<Layer> layers, Vector norm, Matrix embedding, Matrix head,
-              std::vector<int> says) {
+              Pool& pool, std::vector<int> says) {
              Weights weights{config, std::move(layers), std::move(norm), std::move(embedding), std::move(head), std::move(says)};
              check(weights);  // an object whose __init__ raises is never destroyed: what is refused must not be in it
-             gather(weights);
+             gather(weights, pool);
              new (self) Weights(std::move(weights));
            },
            nb::arg("config"), nb::arg("layers"), nb::arg("norm"), nb::arg("embedding"), nb::arg("head"),
-           nb::arg("says") = std::vector<int>(),
+           nb::arg("pool"), nb::arg("says") = std::vector<int>(),
            "says: the token of each row of a head that leaves tokens out, ascending; their logits are -inf.")
       .def_ro("norm", &Weights::final_norm)
       .def_ro("head", &Weights::head)

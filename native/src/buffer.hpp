@@ -1,4 +1,4 @@
-// Memory in whole cache lines, zeroed, that the operating system may back with large pages.
+// Memory in whole cache lines, zeroed unless said otherwise, that the operating system may back with large pages.
 #pragma once
 
 #include <cstddef>
@@ -18,16 +18,22 @@ namespace foredraft {
 class Buffer {
  public:
   Buffer() = default;
-  explicit Buffer(size_t bytes) : bytes_(bytes) {
-    if (!bytes) return;
+  explicit Buffer(size_t bytes) : Buffer(unset(bytes)) {
+    if (bytes) std::memset(data_, 0, bytes);
+  }
+  // Of any contents. Much memory costs its first touch, which threads that fill it in parts share.
+  static Buffer unset(size_t bytes) {
+    Buffer made;
+    if (!bytes) return made;
     const bool large = bytes >= LARGE;
     const size_t align = large ? LARGE : 64;
-    data_ = static_cast<uint8_t*>(std::aligned_alloc(align, (bytes + align - 1) / align * align));
-    if (!data_) throw std::bad_alloc();
+    made.data_ = static_cast<uint8_t*>(std::aligned_alloc(align, (bytes + align - 1) / align * align));
+    if (!made.data_) throw std::bad_alloc();
+    made.bytes_ = bytes;
 #if defined(__linux__)
-    if (large) madvise(data_, bytes, MADV_HUGEPAGE);
+    if (large) madvise(made.data_, bytes, MADV_HUGEPAGE);
 #endif
-    std::memset(data_, 0, bytes);
+    return made;
   }
   // A part of another, which lives as long as it has parts.
   Buffer(std::shared_ptr<const Buffer> whole, size_t offset, size_t bytes)

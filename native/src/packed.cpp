@@ -268,10 +268,11 @@ std::shared_ptr<Packed> pack(Kind kind, size_t outputs, size_t inputs, const uin
   packed->outputs = outputs;
   packed->inputs = inputs;
   packed->panel_bytes = packed->stride = panel_size(layout, inputs);
-  packed->data = Buffer(packed->nbytes());
+  packed->data = Buffer::unset(packed->nbytes());
   std::atomic<bool> finite{true};
   pool.run([&](Worker& worker) {
     worker.each(packed->panels(), 4, [&](size_t panel) {
+      if ((panel + 1) * PANEL > outputs) std::memset(packed->data.data() + panel * packed->stride, 0, packed->panel_bytes);
       const bool fine = layout.bits ? pack_panel(*packed, panel, stored) : pack_floats(*packed, panel, stored);
       if (!fine) finite = false;
     });

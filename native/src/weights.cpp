@@ -9,6 +9,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "pool.hpp"
+
 namespace foredraft {
 namespace {
 
@@ -67,7 +69,7 @@ bool pairs(const Layer& l) {
 }
 
 // Copies a unit into a buffer from `offset` on.
-void lay(const Unit& unit, const std::shared_ptr<const Buffer>& whole, size_t offset) {
+void lay(const Unit& unit, const std::shared_ptr<const Buffer>& whole, size_t offset, Pool& pool) {
   size_t stride = 0;
   for (const Matrix* m : unit) stride += (*m)->panel_bytes;
   for (Matrix* m : unit) {
@@ -76,8 +78,11 @@ void lay(const Unit& unit, const std::shared_ptr<const Buffer>& whole, size_t of
     to->kind = from.kind, to->outputs = from.outputs, to->inputs = from.inputs;
     to->panel_bytes = from.panel_bytes, to->stride = stride;
     to->data = Buffer(whole, offset, (from.panels() - 1) * stride + from.panel_bytes);
-    for (size_t panel = 0; panel < from.panels(); ++panel)
-      std::memcpy(to->data.data() + panel * stride, from.panel(panel), from.panel_bytes);
+    pool.run([&](Worker& worker) {
+      worker.each(from.panels(), 4, [&](size_t panel) {
+        std::memcpy(to->data.data() + panel * stride, from.panel(panel), from.panel_bytes);
+      });
+    });
     offset += from.panel_bytes;
     *m = std::move(to);
   }
@@ -118,17 +123,17 @@ void check(const Weights& w) {
   for (size_t i = 0; i < w.layers.size(); ++i) layer(w.layers[i], c, i ? 0 : c.entering, "layer " + std::to_string(i) + " ");
 }
 
-void pair(Layer& layer) {
+void pair(Layer& layer, Pool& pool) {
   Unit unit{&layer.gate, &layer.up};
   if (!pairs(layer) || bytes_of(unit) < Buffer::LARGE) return;
-  lay(unit, std::make_shared<const Buffer>(bytes_of(unit)), 0);
+  lay(unit, std::make_shared<const Buffer>(Buffer::unset(bytes_of(unit))), 0, pool);
 }
 
-void gather(Weights& w) {
+void gather(Weights& w, Pool& pool) {
   std::vector<Unit> units, small;
   for (Layer& l : w.layers) {
     for (Matrix* m : {&l.query, &l.key, &l.value, &l.out}) units.push_back({m});
-    pair(l);
+    pair(l, pool);
     if (pairs(l)) units.push_back({&l.gate, &l.up});
     else if (!paired(*l.gate)) units.insert(units.end(), {{&l.gate}, {&l.up}});
     units.push_back({&l.down});
@@ -146,13 +151,13 @@ void gather(Weights& w) {
   std::map<Seen, size_t> places;
   for (const Unit& unit : small)
     if (places.emplace(seen_of(unit), total).second) total += (bytes_of(unit) + 63) / 64 * 64;
-  const auto whole = std::make_shared<const Buffer>(total);
+  const auto whole = std::make_shared<const Buffer>(Buffer::unset(total));
   std::map<Seen, std::vector<Matrix>> copies;  // a matrix that the model uses twice stays one
   for (const Unit& unit : small) {
     const Seen seen = seen_of(unit);
     std::vector<Matrix>& copy = copies[seen];
     if (copy.empty()) {
-      lay(unit, whole, places[seen]);
+      lay(unit, whole, places[seen], pool);
       for (const Matrix* m : unit) copy.push_back(*m);
     }
     for (size_t i = 0; i < unit.size(); ++i) *unit[i] = copy[i];

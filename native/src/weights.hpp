@@ -47,10 +47,10 @@ void check(const Weights& weights);
 
 // Lays gate and up panel by panel in turn, as a pass multiplies with them: one stream of memory is faster than two. Where
 // layers come one by one this holds no more than one of them twice, and gather leaves it as it is.
-void pair(Layer& layer);
+void pair(Layer& layer, Pool& pool);
 
 // Lays out the matrices of a pass in its order. Those that are too small for large pages go into one buffer that is not,
 // one after another: a pass over thousands of small pages waits for their addresses.
-void gather(Weights& weights);
+void gather(Weights& weights, Pool& pool);
 
 }  // namespace foredraft

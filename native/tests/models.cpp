@@ -35,7 +35,7 @@ class Builder {
     weights->embedding = matrix(c.vocabulary, c.width);
     weights->head = which_ == 2 ? weights->embedding : matrix(c.vocabulary, c.width);
     foredraft::check(*weights);
-    gather(*weights);
+    gather(*weights, pool_);
     return weights;
   }
 

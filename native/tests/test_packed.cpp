@@ -145,7 +145,7 @@ void gathering(Pool& pool, Random& random) {
   weights.layers.push_back(layer);
   weights.embedding = weights.head = made(40, 64);
   const size_t bytes = weights.nbytes();
-  gather(weights);
+  gather(weights, pool);
   const Layer& moved = weights.layers[0];
   CHECK(weights.embedding == weights.head && weights.nbytes() == bytes, "ties", weights.nbytes());
   CHECK(moved.query != layer.query && moved.down->data.size() == layer.down->data.size(), "moved");
@@ -162,23 +162,23 @@ void pairing(Pool& pool, Random& random) {
     return pack(Kind::Q8_0, outputs, inputs, stored.data(), stored.size(), pool);
   };
   Layer layer;
-  pair(layer);
+  pair(layer, pool);
   const Matrix gate = layer.gate = made(1600, 1024);
-  pair(layer);
+  pair(layer, pool);
   CHECK(layer.gate == gate, "alone");
   layer.up = made(1584, 1024);
-  pair(layer);
+  pair(layer, pool);
   CHECK(layer.gate == gate, "of another size");
   const Matrix up = layer.up = made(1600, 1024);
-  pair(layer);
+  pair(layer, pool);
   CHECK(layer.gate != gate && layer.gate->panel(1) == layer.up->panel(0) + layer.up->panel_bytes, "in turn");
   CHECK(equal_rows(*layer.up, *up) && equal_rows(*layer.gate, *gate), "what they say");
   CHECK(layer.up->nbytes() == up->nbytes(), "bytes", layer.up->nbytes());
   const Matrix paired = layer.gate;
-  pair(layer);
+  pair(layer, pool);
   CHECK(layer.gate == paired, "once");
   layer.gate = layer.up = up;
-  pair(layer);
+  pair(layer, pool);
   CHECK(layer.gate == up, "one matrix twice");
 }
 

@@ -39,7 +39,7 @@ def test_what_is_refused_is_let_go_of(pool: Any) -> None:
     before = sys.getrefcount(table)
     for _ in range(3):
         with pytest.raises(ValueError, match="a size of the model is impossible"):
-            _native.Weights(config, [], [], table, table)
+            _native.Weights(config, [], [], table, table, pool)
     assert sys.getrefcount(table) == before
 
 
@@ -58,7 +58,7 @@ def tiny(pool: Any, **changes: Any) -> tuple[Any, ...]:
         setattr(layer, part, matrix(outputs, inputs, pool))
     layer.attention_norm = layer.hidden_norm = [1.0] * 64
     table = matrix(16, 64, pool)
-    return config, [layer], [1.0] * 64, table, table
+    return config, [layer], [1.0] * 64, table, table, pool
 
 
 def test_what_fits_is_taken(pool: Any) -> None:

@@ -85,14 +85,14 @@ def weights_of(
     head = pack(rows)
     made = [_layer(pack, sizes, tensors, at) for at in layers]
     norm = tensors["norm.weight"].tolist() if "norm.weight" in tensors else []
-    return _native.Weights(config, made, norm, head, head)
+    return _native.Weights(config, made, norm, head, head, pack.pool)
 
 
 def _layer(pack: Packing, sizes: LayerSizes, tensors: Arrays, at: str) -> Any:
     layer = _native.Layer()
     for name in MATRICES:
         setattr(layer, name, pack(tensors[f"{at}{name}.weight"]))
-    layer.pair()
+    layer.pair(pack.pool)
     for name in VECTORS:
         if f"{at}{name}.weight" in tensors:
             setattr(layer, name, tensors[f"{at}{name}.weight"].tolist())

@@ -48,6 +48,7 @@ class Tensors(Protocol):
     """The tensors of a model by name, packed when asked for. Raise WeightsError for one that is not there."""
 
     name: str  # of the model, for messages
+    pool: Any  # the threads that pack
 
     def __contains__(self, name: str) -> bool: ...
     def matrix(self, name: str, *, rows: Sequence[int] | None = None) -> Any:
@@ -69,7 +70,7 @@ def assemble(shape: Shape, tensors: Tensors, names: Names, reduced: Reduced | No
         layer = _native.Layer()
         for part, name in names.matrices.items():
             setattr(layer, part, tensors.matrix(name.format(number)))
-        layer.pair()
+        layer.pair(tensors.pool)
         for part, name in names.vectors.items():
             if name.format(number) in tensors:
                 setattr(layer, part, tensors.vector(name.format(number)))
@@ -82,7 +83,8 @@ def assemble(shape: Shape, tensors: Tensors, names: Names, reduced: Reduced | No
     own = names.embedding if tied else names.head
     head = embedding if tied and reduced is None else tensors.matrix(own, rows=says)
     with sentences(tensors.name):
-        return _native.Weights(shape.config, layers, tensors.vector(names.norm), embedding, head, list(says or ()))
+        norm = tensors.vector(names.norm)
+        return _native.Weights(shape.config, layers, norm, embedding, head, tensors.pool, list(says or ()))
 
 
 @contextmanager
