@@ -18,8 +18,9 @@ from foredraft.core.rules import Rules
 from foredraft.core.tree import EMPTY, ROOT, DraftTree, check
 from foredraft.draft import specify
 from foredraft.draft.native import TWINS
-from foredraft.draft.recycling import SAID, TENANTS, TRUSTS, Options, Recycling
+from foredraft.draft.recycling import SAID, TRUSTS, Options, Recycling
 from foredraft.draft.successors import CONTEXTS, Row, Successors, tree_of
+from foredraft.draft.tenants import MOST
 from foredraft.engine.sequence import open_sequence
 from foredraft.models.toy import Tables, ToyModel
 from foredraft.testing.drafters import DrafterChecks, MakeDrafter, until
@@ -312,7 +313,7 @@ def test_unshared_tables_teach_nobody() -> None:
 
 def test_tenants_who_ask_for_nothing_are_forgotten() -> None:
     drafter = Recycling(Options())
-    for index in range(TENANTS + 1):
+    for index in range(MOST + 1):
         drafter.close(drafter.open(Request((1, 2), 0, tenant=str(index))))
     assert not drafter.open(Request((1,), 0, tenant="0")).table.base
     assert drafter.open(Request((1,), 0, tenant="1")).table.base

@@ -18,7 +18,8 @@ from foredraft.core.tree import EMPTY, DraftTree
 from foredraft.draft import matches, native
 from foredraft.draft.history import REACH, History
 from foredraft.draft.past import Past, past_of
-from foredraft.draft.suffix import TENANTS, Options, Suffix, SuffixState
+from foredraft.draft.suffix import Options, Suffix, SuffixState
+from foredraft.draft.tenants import FULL, MOST
 from suffixes import VOCAB, draft, opened, said
 
 
@@ -234,7 +235,9 @@ def test_only_committed_tokens_are_learnt_and_copies_do_not_repeat_what_they_sha
     drafter.update([told(parent, [1, 2, 3, 4, 5]), told(copy, [1, 2, 3, 4, 0])])
     drafter.close(parent)
     drafter.close(copy)
-    assert list(drafter.tenants[""].kept) == [1, 2, 3, 4, 5, -1, 3, 4, 0, -1]
+    kept = drafter.tenants.get("")
+    assert kept is not None
+    assert list(kept.kept) == [1, 2, 3, 4, 5, -1, 3, 4, 0, -1]
 
 
 def test_texts_do_not_run_into_each_other() -> None:
@@ -278,13 +281,21 @@ def test_forgetting_leaves_the_places_of_what_is_kept(texts: list[list[int]], co
 
 def test_tenants_that_were_away_longest_are_forgotten() -> None:
     drafter = Suffix(Options())
-    for index in range(TENANTS):
+    for index in range(MOST):
         said(drafter, [1, 2, 3], f"tenant {index}")
     said(drafter, [1, 2, 3], "tenant 0")
     said(drafter, [1, 2, 3], "one more")
-    assert len(drafter.tenants) == TENANTS
+    assert len(drafter.tenants) == MOST
     assert "tenant 1" not in drafter.tenants
     assert "tenant 0" in drafter.tenants
+
+
+def test_tenants_together_keep_no_more_than_some_full_ones() -> None:
+    drafter = Suffix(Options(limit=10))
+    for index in range(FULL + 2):
+        for _ in range(2):
+            said(drafter, [1, 2, 3, 4], f"tenant {index}")
+    assert [f"tenant {index}" in drafter.tenants for index in range(FULL + 2)] == [False] * 2 + [True] * FULL
 
 
 @pytest.mark.parametrize(

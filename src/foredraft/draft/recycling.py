@@ -23,7 +23,8 @@ from foredraft.draft.files import vocabulary_of
 from foredraft.draft.native import TWINS
 from foredraft.draft.shipped import shipped_table
 from foredraft.draft.successor_file import can_be_saved, load, save
-from foredraft.draft.successors import Successors, Trust, least_score, tree_of
+from foredraft.draft.successors import CONTEXTS, Successors, Trust, least_score, tree_of
+from foredraft.draft.tenants import Tenants
 
 # What a probability read after one token, and after two, is worth where these come again: held against what came, with
 # and without a table to begin with, on development prompts of SmolLM2 and Qwen2.5-Coder.
@@ -32,8 +33,6 @@ TRUSTS = (Trust(0.9, 0.6), Trust(1.0, 0.05))
 EMPTY_HANDED = "none"
 # Of a prompt's own successor: the target never scored it.
 SAID = 0.6
-# Tenants remembered; the one that asked for nothing for longest goes first.
-TENANTS = 64
 
 
 @dataclass(frozen=True)
@@ -90,13 +89,13 @@ class Recycling:
         self._start = self._begun(vocabulary) if vocabulary is not None else None
         if options.save and not can_be_saved(Path(options.save)):
             raise UsageError(f"recycling cannot save in {options.save}: name a file in a folder that can be written")
-        self._learnt: dict[str, Successors] = {}
+        self._learnt = Tenants[Successors](len, CONTEXTS)
 
     def open(self, request: Request, parent: Recycled | None = None) -> Recycled:
         if parent is not None:
             return Recycled(parent.table.copy(), request.tenant)
-        known = self._start if request.tenant is None else self._learnt.get(request.tenant, self._start)
-        table = self._table(known)
+        learnt = None if request.tenant is None else self._learnt.get(request.tenant)
+        table = self._table(self._start if learnt is None else learnt)
         if self.options.prompt:
             table.said(request.prompt, SAID)
         return Recycled(table, request.tenant)
@@ -114,22 +113,21 @@ class Recycling:
         learnt, state.table = state.table, self._table(None)
         if not self.options.shared or state.tenant is None or not len(learnt):
             return
-        self._learnt[state.tenant] = learnt.over(self._learnt.pop(state.tenant, None), self._start)
-        if len(self._learnt) > TENANTS:
-            del self._learnt[next(iter(self._learnt))]
+        self._learnt.put(state.tenant, learnt.over(self._learnt.get(state.tenant), self._start))
         if self.options.save and state.tenant == "":
             self.save(self.options.save)
 
     def clear(self, tenant: str | None = None) -> None:
         """Forgets what `tenant`, or every one, has learnt. A file it began with is begun with again."""
-        for name in [*self._learnt] if tenant is None else [tenant]:
-            self._learnt.pop(name, None)
+        self._learnt.forget(tenant)
 
     def save(self, path: str | Path, tenant: str = "") -> None:
         """Writes what the closed requests of `tenant` have learnt, to begin with by `file`. Raises UsageError."""
         if not self._vocabulary:
             raise UsageError("recycling does not know whose tokens it has learnt: name file or save when it is made")
-        save(Path(path), self._learnt.get(tenant, self._table(None)).over(self._start).rows(), self._vocabulary)
+        learnt = self._learnt.get(tenant)
+        whole = (self._table(None) if learnt is None else learnt).over(self._start)
+        save(Path(path), whole.rows(), self._vocabulary)
 
     def _begun(self, vocabulary: Tokens) -> Successors | None:
         """The table that every tenant begins with."""

@@ -25,10 +25,9 @@ from foredraft.draft.family import Family, Provided
 from foredraft.draft.history import History
 from foredraft.draft.native import TWINS
 from foredraft.draft.past import Past, past_of
+from foredraft.draft.tenants import Tenants
 
 KIND = "suffix"
-TENANTS = 64
-"""Whose past texts are kept; of more the one that was away longest is forgotten."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ class Suffix:
         """vocabulary: of what `options.file` holds (`files.vocabulary_of`). Raises UsageError for a wrong file."""
         self.options = options
         self.vocabulary = vocabulary
-        self.tenants: dict[str, Past] = {}
+        self.tenants = Tenants[Past](lambda past: past.end - past.dropped, options.limit)
         self.kept = self.load(Path(options.file)) if options.file else None
 
     def open(self, request: Request, parent: SuffixState | None = None) -> SuffixState:
@@ -104,14 +103,13 @@ class Suffix:
             self.kept.add(text)
             self.save(Path(self.options.file))
         else:
-            self._past(state.tenant).add(text)
+            past = self._past(state.tenant)
+            past.add(text)
+            self.tenants.put(state.tenant, past)  # it has grown
 
     def clear(self, tenant: str | None = None) -> None:
         """Forgets the past texts of a tenant, or of all; what a file holds stays."""
-        if tenant is None:
-            self.tenants.clear()
-        else:
-            self.tenants.pop(tenant, None)
+        self.tenants.forget(tenant)
 
     def save(self, path: Path, tenant: str = "") -> None:
         """Writes the past texts of a tenant to a file. Raises UsageError where it cannot be written."""
@@ -136,10 +134,8 @@ class Suffix:
         return tuple((past, past.end) for past in (*own, *everyones) if past.end)
 
     def _past(self, tenant: str) -> Past:
-        past = self.tenants.pop(tenant, None) or Past(self.options.limit)
-        self.tenants[tenant] = past  # the last one is the one that was here last
-        if len(self.tenants) > TENANTS:
-            del self.tenants[next(iter(self.tenants))]
+        past = self.tenants.get(tenant) or Past(self.options.limit)
+        self.tenants.put(tenant, past)
         return past
 
     def _propose(self, ask: Ask[SuffixState]) -> DraftTree:
