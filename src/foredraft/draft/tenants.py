@@ -1,4 +1,4 @@
-"""What a drafter keeps for each tenant: of those that were here last, and of all together as much as there is room for."""
+"""What a drafter keeps for each tenant: of those that were here last, as much as there is room for together."""
 
 from __future__ import annotations
 
