@@ -169,7 +169,7 @@ def _tokens(steps: Sequence[Step]) -> int:
 def _prompts(options: argparse.Namespace) -> list[str]:
     chosen: dict[str, list[str]] = {}
     for prompt in load_suite(options.suite):
-        chosen.setdefault(prompt.task, []).append(prompt.text)
+        chosen.setdefault(prompt.task, []).append(prompt.turns[0])
     return [text for texts in chosen.values() for text in texts[: options.per_task]]
 
 

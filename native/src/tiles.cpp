@@ -3,12 +3,8 @@
 namespace foredraft {
 namespace {
 
-// Rows of the next tile: up to eight in one, nine to twelve in two, else sixteen.
-int next_tile(size_t places) {
-  for (int size : {1, 2, 4, 8})
-    if (places <= size_t(size)) return size;
-  return places <= 12 ? 8 : TILE;
-}
+// Places of the next tile. None is left empty: arithmetic is what several rows cost.
+int next_tile(size_t places) { return places < 8 ? int(places) : places < TILE ? 8 : TILE; }
 
 // Which of a tile's arrays the types read: a zero point of each sort, and minima.
 struct Forms {
@@ -41,13 +37,12 @@ void Tiles::lay(size_t rows, int64_t inputs, unsigned kinds, bool values, int pl
   const size_t groups = size_t(inputs + GROUP - 1) / GROUP;
   size_t bytes = 0;
   for (size_t row = 0; row < rows;) {
-    const int size = next_tile((rows - row) * size_t(planes)), fit = size / planes;
-    const int count = rows - row < size_t(fit) ? int(rows - row) : fit;
+    const int size = next_tile((rows - row) * size_t(planes)), count = size / planes;
     Placed one{};
     one.tile.rows = size;
     one.first = row;
     one.count = count;
-    one.plane = planes == 2 ? fit : 0;
+    one.plane = planes == 2 ? count : 0;
     for (int i = 0; i < count; ++i) tile_of_[row + size_t(i)] = placed_.size();
     placed_.push_back(one);
     const size_t places = groups * size_t(size);
@@ -72,9 +67,6 @@ void Tiles::lay(size_t rows, int64_t inputs, unsigned kinds, bool values, int pl
         if (forms.zero[z]) one.tile.zero[z] = reinterpret_cast<int32_t*>(take(places * 4));
     }
     if (values) one.tile.values = reinterpret_cast<float*>(take(places * GROUP * 4));
-    // Places that no row fills are computed with, though nobody reads what comes of it: they hold numbers at least.
-    const uint8_t* begin = codes ? reinterpret_cast<uint8_t*>(one.tile.codes) : reinterpret_cast<uint8_t*>(one.tile.values);
-    if (one.count * planes < one.tile.rows) std::memset(const_cast<uint8_t*>(begin), 0, size_t(at - begin));
   }
 }
 
