@@ -69,6 +69,18 @@ def test_other_weights_or_threads_are_measured_anew(loaded: Loaded, tmp_path: Pa
     assert measured(loaded)
 
 
+def test_an_engine_that_was_built_anew_is_measured_anew(
+    loaded: Loaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = tmp_path / "_native.so"
+    monkeypatch.setattr(costs, "_kernels", lambda: [str(engine)])
+    engine.write_bytes(b"slow")
+    assert measured(loaded)
+    assert not measured(loaded)
+    engine.write_bytes(b"faster")
+    assert measured(loaded)
+
+
 def test_the_oldest_entries_are_forgotten(loaded: Loaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(costs, "ENTRIES", 2)
     for threads in (1, 2, 3):

@@ -1,7 +1,7 @@
 """What passes cost here, measured once for a model, machine and number of threads, and remembered beside the models.
 
-A curve holds for the file it was measured on (size and time of change), the engine with its instruction set, the
-threads and the processor. Anything else, or a damaged entry, counts as none; a folder that cannot be written to costs
+A curve holds for the file it was measured on (size and time of change), the engine as it was built with its
+instruction set, the threads and the processor. Anything else, or a damaged entry, counts as none; a folder that cannot be written to costs
 another measurement the next time and nothing else.
 """
 
@@ -11,6 +11,7 @@ import hashlib
 import json
 import platform
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from foredraft.engine.backends import Loaded
 from foredraft.engine.measure import measure
 from foredraft.models.sources import models_folder
 
-# What kernels take at once ends at four and eight rows: the steps behind them are measured, not drawn through.
+# Kernels take eight rows at once, some of them four: the steps behind that are measured, not drawn through.
 ROWS = (1, 2, 3, 4, 5, 6, 8, 9, 12, 16, 32)
 CONTEXT = 128
 PASSES = 5
@@ -48,13 +49,24 @@ def _facts(loaded: Loaded) -> dict[str, Any]:
     files = [path] if path.is_file() else sorted(path.glob("*.safetensors"))
     return {
         "version": __version__,
-        "files": [[str(file.absolute()), file.stat().st_size, file.stat().st_mtime_ns] for file in files],
+        "files": [_identity(file) for file in files],
+        "kernels": [_identity(Path(file)) for file in _kernels()],
         "engine": loaded.engine,
         "details": [list(detail) for detail in loaded.model.about.details],
         "threads": loaded.threads,
         "rows": list(ROWS),
         "machine": [platform.node(), platform.machine(), _processor()],
     }
+
+
+def _identity(file: Path) -> list[str | int]:
+    return [str(file.absolute()), file.stat().st_size, file.stat().st_mtime_ns]
+
+
+def _kernels() -> list[str]:
+    """The native engine's own file, where there is one: built anew, it is another engine of the same version."""
+    found = find_spec("foredraft._native")
+    return [found.origin] if found is not None and found.origin else []
 
 
 def _place(facts: dict[str, Any]) -> Path:
