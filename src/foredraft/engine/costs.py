@@ -1,8 +1,8 @@
 """What passes cost here, measured once for a model, machine and number of threads, and remembered beside the models.
 
 A curve holds for the file it was measured on (size and time of change), the engine as it was built with its
-instruction set, the threads and the processor. Anything else, or a damaged entry, counts as none; a folder that cannot be written to costs
-another measurement the next time and nothing else.
+instruction set, the threads and the processor. Anything else, or a damaged entry, counts as none; a folder that cannot
+be written to costs another measurement the next time and nothing else.
 """
 
 from __future__ import annotations
