@@ -76,8 +76,8 @@ def test_an_empty_file_and_a_missing_one_are_refused(tmp_path: Path) -> None:
         load_suite(str(tmp_path / "none.jsonl"))
     with pytest.raises(UsageError, match="cannot read suite"):
         load_suite(str(tmp_path))
-    (tmp_path / "latin.jsonl").write_bytes(b"\xe9")
-    with pytest.raises(UsageError, match="not UTF-8"):
+    (tmp_path / "latin.jsonl").write_bytes(b"\n\xc3\xa9\n\xe9\n")
+    with pytest.raises(UsageError, match=r"line 3 of .*latin\.jsonl is not UTF-8"):
         load_suite(str(tmp_path / "latin.jsonl"))
     with pytest.raises(UsageError, match="cannot read suite"):
         load_suite("a\0b")

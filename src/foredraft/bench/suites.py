@@ -114,8 +114,9 @@ _FORM = '{"id": text, "task": text, "turns": [text, …]}'
 def _read(name: str) -> str:
     try:
         return Path(name).expanduser().read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise UsageError(f"{name} is not UTF-8 text: convert it first") from None
+    except UnicodeDecodeError as error:
+        line = 1 + error.object.count(b"\n", 0, error.start)
+        raise UsageError(f"line {line} of {name} is not UTF-8 text: convert the file first") from None
     except (OSError, RuntimeError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise UsageError(
