@@ -223,7 +223,7 @@ def test_winning_everywhere_still_names_the_least_gain() -> None:
 def test_loops_intervals_and_missing_prompts_are_told() -> None:
     said = words(CASES)
     assert "1.00x without the 25% of outputs that loop" in said
-    assert re.search(r"More prompts are needed for intervals within 5%: beside these 4, lookup (about|more than) \d+\.", said)
+    assert re.search(r"needed for intervals within 5%: beside these 4, lookup (about|more than) \d+\.", said)
     alone = words(CASES[3:])
     assert "beside these 1, at least one." in alone
     assert "one prompt, so no interval" in alone
