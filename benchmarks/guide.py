@@ -3,7 +3,8 @@
     guide.py [--results FOLDER] [--page FILE.md] [--check]
 
 `tasks`: for every run and task the drafter that was fastest, and `auto` beside it. `drafters`: for every drafter its
-worst and its best task. Figures without the outputs that loop stand beside them. --check changes nothing and fails where the page differs.
+worst and its best task. Figures without the outputs that loop stand beside them. --check changes nothing and fails
+where the page differs.
 """
 
 from __future__ import annotations
@@ -53,10 +54,9 @@ class Run:
         return without_loops(self.cases)
 
     def by_task(self, drafter: str) -> dict[str, tuple[float, str]]:
-        """task -> the speed-up, and as the page writes it: in brackets without the outputs that loop, where it differs."""
+        """task -> the speed-up, and as it is written: in brackets without the outputs that loop, where it differs."""
         whole, fresh = (speedups(Figures(cases, drafter).pairs) for cases in (self.cases, self.fresh))
-        written = {task: (_figure(found), _figure(fresh.get(task))) for task, found in whole.items()}
-        return {task: (whole[task], one if one == other else f"{one} ({other})") for task, (one, other) in written.items()}
+        return {task: (found, _both(found, fresh.get(task))) for task, found in whole.items()}
 
 
 def tasks_table(runs: Sequence[Run]) -> str:
@@ -83,7 +83,7 @@ def _cell(found: dict[str, dict[str, tuple[float, str]]], task: str) -> str:
 def drafters_table(runs: Sequence[Run]) -> str:
     """A row for each drafter and run, best mean first within a run."""
     lines = [
-        _line(["run", "drafter", "mean", "without loops", "worst task", "best task", "tokens a round", "time drafting"]),
+        _line(["run", "drafter", "mean", "without loops", "worst task", "best task", "tokens a round", "drafting"]),
         _line(["---"] * 8),
     ]
     for run in runs:
@@ -112,6 +112,11 @@ def _row(run: Run, drafter: str) -> list[str]:
 
 def _figure(found: float | None) -> str:
     return f"{found:.2f}" if found is not None else "–"
+
+
+def _both(whole: float, fresh: float | None) -> str:
+    one, other = _figure(whole), _figure(fresh)
+    return one if one == other else f"{one} ({other})"
 
 
 def short(drafter: str) -> str:
