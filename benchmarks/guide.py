@@ -3,7 +3,8 @@
     guide.py [--results FOLDER] [--page FILE.md] [--check]
 
 `tasks`: for every run and task the drafter that was fastest, and `auto` beside it. `drafters`: for every drafter its
-worst and its best task. --check changes nothing and fails where the page differs.
+worst and its best task. Figures without the outputs that loop stand beside them. --check changes nothing and fails
+where the page differs.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from tables import filled
 from foredraft.bench.entrants import NONE, PLAIN
 from foredraft.bench.events import read
 from foredraft.bench.record import Case, Json
-from foredraft.bench.report import Figures
+from foredraft.bench.report import Figures, without_loops
 from foredraft.bench.statistics import speedup, speedups
 
 HERE = Path(__file__).parent
@@ -47,8 +48,15 @@ class Run:
     def tasks(self) -> list[str]:
         return list(dict.fromkeys(case.task for case in self.cases))
 
-    def by_task(self, drafter: str) -> dict[str, float]:
-        return speedups(Figures(self.cases, drafter).pairs)
+    @property
+    def fresh(self) -> tuple[Case, ...]:
+        """The cases whose output does not loop."""
+        return without_loops(self.cases)
+
+    def by_task(self, drafter: str) -> dict[str, tuple[float, str]]:
+        """task -> the speed-up, and as it is written: in brackets without the outputs that loop, where it differs."""
+        whole, fresh = (speedups(Figures(cases, drafter).pairs) for cases in (self.cases, self.fresh))
+        return {task: (found, _both(found, fresh.get(task))) for task, found in whole.items()}
 
 
 def tasks_table(runs: Sequence[Run]) -> str:
@@ -64,18 +72,19 @@ def tasks_table(runs: Sequence[Run]) -> str:
     return "\n".join([*lines, ""])
 
 
-def _cell(found: dict[str, dict[str, float]], task: str) -> str:
+def _cell(found: dict[str, dict[str, tuple[float, str]]], task: str) -> str:
     here = {drafter: by_task[task] for drafter, by_task in found.items() if task in by_task}
     best = max(here, key=here.__getitem__)
-    cell = f"`{short(best)}` {here[best]:.2f}" if here[best] > 1 else f"none gains (`{short(best)}` {here[best]:.2f})"
-    return cell if AUTO not in here or best == AUTO else f"{cell}; auto {here[AUTO]:.2f}"
+    speed, figures = here[best]
+    cell = f"`{short(best)}` {figures}" if speed > 1 else f"none gains: `{short(best)}` {figures}"
+    return cell if AUTO not in here or best == AUTO else f"{cell}; auto {here[AUTO][1]}"
 
 
 def drafters_table(runs: Sequence[Run]) -> str:
     """A row for each drafter and run, best mean first within a run."""
     lines = [
-        _line(["run", "drafter", "mean", "worst task", "best task", "tokens a round", "of the time drafting"]),
-        _line(["---"] * 7),
+        _line(["run", "drafter", "mean", "without loops", "worst task", "best task", "tokens a round", "drafting"]),
+        _line(["---"] * 8),
     ]
     for run in runs:
         pairs = {drafter: Figures(run.cases, drafter).pairs for drafter in run.drafters}
@@ -87,16 +96,27 @@ def drafters_table(runs: Sequence[Run]) -> str:
 def _row(run: Run, drafter: str) -> list[str]:
     figures, by_task = Figures(run.cases, drafter), run.by_task(drafter)
     worst, best = min(by_task, key=by_task.__getitem__), max(by_task, key=by_task.__getitem__)
+    fresh = Figures(run.fresh, drafter)
     drafting = sum(trial.opening + trial.stats.seconds.draft for trial in figures.trials)
     return [
         run.name,
         f"`{short(drafter)}`",
         f"{speedup(figures.pairs):.2f}",
-        f"{by_task[worst]:.2f} ({worst.replace('_', ' ')})",
-        f"{by_task[best]:.2f} ({best.replace('_', ' ')})",
+        _figure(speedup(fresh.pairs) if fresh.cases else None),
+        f"{worst.replace('_', ' ')} {by_task[worst][1]}",
+        f"{best.replace('_', ' ')} {by_task[best][1]}",
         f"{figures.stats.mean_acceptance_length:.2f}",
         f"{drafting / sum(trial.seconds for trial in figures.trials):.0%}",
     ]
+
+
+def _figure(found: float | None) -> str:
+    return f"{found:.2f}" if found is not None else "–"
+
+
+def _both(whole: float, fresh: float | None) -> str:
+    one, other = _figure(whole), _figure(fresh)
+    return one if one == other else f"{one} ({other})"
 
 
 def short(drafter: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from foredraft.bench.charts import Dot, dots
 from foredraft.bench.events import read
 from foredraft.bench.figures import PLOTS
 from foredraft.bench.journal import Journal
@@ -64,6 +65,31 @@ def test_names_from_outside_are_text_and_paths_stay_private(tmp_path: Path) -> N
     assert "<b>small" not in text
     assert "/somewhere/private/toy.gguf" not in text
     assert "own.jsonl" in text
+
+
+def test_names_can_neither_turn_the_words_beside_them_nor_hide_what_they_are(tmp_path: Path) -> None:
+    turning = "a\u202eb\u2066c\x00\x07d"
+    one = case(turning, turning)
+    one["trials"] = {"plain": one["trials"]["plain"], turning: one["trials"]["lookup"]}
+    Journal(tmp_path, SETUP | {"drafters": [turning]}).add(one)
+    text = page([read(tmp_path)])
+    assert not set(text) & set("\u202e\u2066\x00\x07")
+    assert text.count("a\ufffdb\ufffdc\ufffd\ufffdd") > 5
+
+
+def test_one_unsure_figure_does_not_flatten_the_picture_of_the_others() -> None:
+    groups = {"all": {"sure": Dot(1.5, (1.4, 1.6)), "unsure": Dot(1.2, (0.01, 400.0))}}
+    drawn = dots("t", groups, {"sure": 0, "unsure": 1}, "times")
+    sure, unsure = (float(x) for x in re.findall(r"translate\(([\d.]+) ", drawn))
+    assert sure - unsure > 20
+    assert "0.01 to 400.00" in drawn
+    assert max(float(x) for x in re.findall(r'x2="([\d.]+)"', drawn)) < 720
+    assert drawn.count("goes-on") == 1
+
+
+def test_the_name_of_a_task_is_as_long_as_its_picture_has_room_for() -> None:
+    drawn = dots("t", {"w" * 400: {"d": Dot(1.0)}}, {"d": 0}, "times")
+    assert max(map(len, re.findall(r"<text[^>]*>([^<]*)<", drawn))) <= 60
 
 
 def test_every_picture_has_title_description_and_table(tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from foredraft.bench.events import read
+from foredraft.bench.journal import Journal
 from foredraft.bench.page import page
-from recorded import recorded
+from recorded import SETUP, case, recorded
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -79,3 +80,14 @@ def test_a_table_opens_by_keyboard_and_without_script(browser: Any, address: str
     summary.focus()
     shown.keyboard.press("Enter")
     assert shown.locator("details table").first.is_visible()
+
+
+def test_a_long_name_leaves_the_figures_beside_it_in_sight(browser: Any, tmp_path: Any) -> None:
+    one, name = case("a1", "a"), "auto+block:" + "x" * 400
+    one["trials"] = {"plain": one["trials"]["plain"], name: one["trials"]["lookup"]}
+    Journal(tmp_path, SETUP | {"drafters": [name]}).add(one)
+    path = tmp_path / "report.html"
+    path.write_text(page([read(tmp_path)]), encoding="utf-8")
+    shown, _ = opened(browser, path.as_uri(), viewport={"width": 1200, "height": 800})
+    for table in shown.locator("main > section > .wide").all():
+        assert table.evaluate("one => one.scrollWidth <= one.clientWidth")

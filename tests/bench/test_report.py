@@ -223,7 +223,7 @@ def test_winning_everywhere_still_names_the_least_gain() -> None:
 def test_loops_intervals_and_missing_prompts_are_told() -> None:
     said = words(CASES)
     assert "1.00x without the 25% of outputs that loop" in said
-    assert re.search(r"More prompts are needed for intervals within 5%: beside these 4, lookup about \d+\.", said)
+    assert re.search(r"needed for intervals within 5%: beside these 4, lookup (about|more than) \d+\.", said)
     alone = words(CASES[3:])
     assert "beside these 1, at least one." in alone
     assert "one prompt, so no interval" in alone
@@ -231,6 +231,11 @@ def test_loops_intervals_and_missing_prompts_are_told() -> None:
     even = [case(f"e{n}", "e", plain(TEXT, 4.0), drafted(TEXT, 4.0 + 0.05 * n, right=1, wrong=1)) for n in (-1, 0, 1)]
     assert "may be no difference at all" in words(even)
     assert "More prompts" not in words(even)
+
+
+def test_nobody_is_sent_for_a_million_prompts() -> None:
+    far = [case(f"f{n}", "f", plain(TEXT, 4.0), drafted(TEXT, 0.1 + 9 * n, right=1, wrong=1)) for n in range(2)]
+    assert re.search(r"beside these 2, lookup more than 10000\.", words(far))
 
 
 def test_faults_and_differences_are_told() -> None:

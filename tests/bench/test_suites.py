@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -76,11 +77,19 @@ def test_an_empty_file_and_a_missing_one_are_refused(tmp_path: Path) -> None:
         load_suite(str(tmp_path / "none.jsonl"))
     with pytest.raises(UsageError, match="cannot read suite"):
         load_suite(str(tmp_path))
-    (tmp_path / "latin.jsonl").write_bytes(b"\xe9")
-    with pytest.raises(UsageError, match="not UTF-8"):
+    (tmp_path / "latin.jsonl").write_bytes(b"\n\xc3\xa9\n\xe9\n")
+    with pytest.raises(UsageError, match=r"line 3 of .*latin\.jsonl is not UTF-8"):
         load_suite(str(tmp_path / "latin.jsonl"))
     with pytest.raises(UsageError, match="cannot read suite"):
         load_suite("a\0b")
+
+
+@pytest.mark.parametrize("entry", [{"id": "\ud800"}, {"task": "\udfff"}, {"turns": ["whole", "\ud83d"]}])
+def test_half_a_character_is_refused_by_line(entry: dict[str, Any]) -> None:
+    """JSON may spell it, but no file, terminal or server takes it."""
+    good = {"id": "a", "task": "t", "turns": ["hi"]}
+    with pytest.raises(UsageError, match="line 2 of x has half a character"):
+        parse_suite(f"{json.dumps(good)}\n{json.dumps(good | {'id': 'b'} | entry)}\n", "x")
 
 
 def test_spec_bench_lines_do_as_they_are() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,17 @@ def case(task: str, seconds: Mapping[str, float]) -> Case:
     return Case(task, task, task, 3, 0.1, (), trials)
 
 
+def looping(one: Case) -> Case:
+    """The same if it said eight words over and over."""
+
+    def loop(found: Trial) -> Trial:
+        steps = (replace(step, position=at, tokens=(at % 8,)) for at, step in enumerate(found.steps * 3))
+        times = (replace(step, seconds=Times(step.seconds.draft / 3, step.seconds.verify / 3)) for step in steps)
+        return replace(found, steps=tuple(times))
+
+    return replace(one, trials={arm: loop(found) for arm, found in one.trials.items()})
+
+
 RUN = Run(
     "folder",
     SETUP,
@@ -42,13 +54,22 @@ RUN = Run(
 def test_the_fastest_of_each_task_and_auto_beside_it() -> None:
     lines = tasks_table([RUN]).splitlines()
     assert lines[0] == "| run | qa | math reasoning |"
-    assert lines[2] == "| `folder`, T = 0 | none gains (`auto` 0.91) | `lookup` 2.00; auto 1.25 |"
+    assert lines[2] == "| `folder`, T = 0 | none gains: `auto` 0.91 | `lookup` 2.00; auto 1.25 |"
 
 
 def test_every_drafter_with_its_worst_and_best_task() -> None:
     lines = drafters_table([RUN]).splitlines()
-    assert lines[2] == "| `folder`, T = 0 | `lookup` | 1.26 | 0.80 (qa) | 2.00 (math reasoning) | 1.00 | 25% |"
+    assert lines[2] == "| `folder`, T = 0 | `lookup` | 1.26 | 1.26 | qa 0.80 | math reasoning 2.00 | 1.00 | 25% |"
     assert lines[3].startswith("| `folder`, T = 0 | `auto` | 1.07 |")
+
+
+def test_outputs_that_loop_are_left_out_beside_it() -> None:
+    """Among three prompts of qa the one that loops is ten times as fast; all of rag loop."""
+    fast = [looping(case(task, {"lookup": 0.1})) for task in ("qa", "rag")]
+    run = Run("folder", SETUP, (*(case("qa", {"lookup": 0.5}) for _ in range(2)), *fast))
+    assert tasks_table([run]).splitlines()[2] == "| `folder`, T = 0 | `lookup` 2.73 (2.00) | `lookup` 10.00 (–) |"
+    row = drafters_table([run]).splitlines()[2]
+    assert row == "| `folder`, T = 0 | `lookup` | 5.22 | 2.00 | qa 2.73 (2.00) | rag 10.00 (–) | 1.00 | 25% |"
 
 
 def simulated(slower: float) -> list[Case]:

@@ -214,3 +214,16 @@ def test_an_interrupted_run_keeps_what_it_has_even_beside_a_stalled_server(suite
     assert "run the same command again to go on from" in errors
     assert "Traceback" not in errors
     assert [json.loads(line)["case"] for line in cases.read_text().splitlines()] == ["a"]
+
+
+def test_who_goes_on_is_told_what_was_answered_and_how_many_tries_failed(
+    suite: Path, capsys: Capture, tmp_path: Path
+) -> None:
+    out = str(tmp_path / "out")
+    with serving(Told(status)) as url:
+        assert run(words(url, suite, "--out", out)) == 1
+        assert "2 of 2" in capsys.readouterr().out
+        assert run(words(url, suite, "--out", out)) == 1
+    told = capsys.readouterr()
+    assert "4 of 4" in told.out
+    assert "0 of 3 requests were answered before" in told.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,23 @@ def test_the_page_lies_in_the_first_folder_or_where_it_is_told(tmp_path: Path, c
 def test_wrong_use_is_one_sentence(tmp_path: Path, capsys: Capture) -> None:
     assert run(["report", str(tmp_path)]) == 2
     assert "cannot read a benchmark" in capsys.readouterr().err
-    assert run(["report", str(recorded(tmp_path / "one")), "--out", str(tmp_path / "no" / "page.html")]) == 1
+    where = tmp_path / "no" / "page.html"
+    assert run(["report", str(recorded(tmp_path / "one")), "--out", str(where)]) == 2
     said = capsys.readouterr().err
-    assert said.startswith("foredraft: cannot write")
+    assert said.startswith(f"foredraft: {where} cannot be written")
     assert len(said.splitlines()) == 1
+
+
+def test_a_full_disk_leaves_the_page_that_was_there(tmp_path: Path, capsys: Capture) -> None:
+    run_folder, page = recorded(tmp_path / "one"), tmp_path / "page.html"
+    page.write_text("an older page", encoding="utf-8")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        assert run(["report", str(run_folder), "--out", str(page)]) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    said = capsys.readouterr().err
+    assert said.startswith(f"foredraft: cannot write {page}: ")
+    assert page.read_text(encoding="utf-8") == "an older page"
+    assert {path.name for path in tmp_path.iterdir()} == {"one", "page.html"}

@@ -13,10 +13,8 @@ import pytest
 pytest.importorskip("torch")
 
 from foredraft.cli import run
-from foredraft.cli.trace import Job, put_in_place
+from foredraft.cli.place import put_in_place, write
 from foredraft.core.errors import ForedraftError, UsageError
-from foredraft.core.params import SamplingParams
-from foredraft.engine.options import Speculation
 from tiny import write_model
 
 Capture = pytest.CaptureFixture[str]
@@ -110,10 +108,9 @@ def test_a_failure_leaves_what_was_there(tiny: Path, tmp_path: Path, capsys: Cap
 
 
 def test_a_full_disk_is_one_sentence() -> None:
-    job = Job("m", "auto", None, Speculation("none"), "match", False, SamplingParams(), True, "page.html")
     why = r"cannot write page\.html: No space left on device; make room"
     with Path("/dev/full").open("wb", buffering=0) as full, pytest.raises(ForedraftError, match=why):
-        job._write(full, b"a page")
+        write(full, b"a page", "page.html")
 
 
 def test_a_link_is_followed_and_permissions_are_the_usual(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from foredraft.bench.svg import (
     element,
     line,
     mark,
+    markup,
     number,
     picture,
     polyline,
@@ -25,7 +26,8 @@ from foredraft.bench.svg import (
 WIDTH = 720.0
 LEFT, RIGHT, TOP, BOTTOM = 56.0, 16.0, 14.0, 44.0
 ROW = 19.0
-LONGEST = 30  # characters of a label
+LONGEST, WIDE = 30, 60  # characters of a label, and of one that stands over others
+FURTHEST = 1.5  # times the highest value: intervals that go on leave the picture, or they would flatten it
 
 
 @dataclass(frozen=True)
@@ -49,21 +51,22 @@ class Series:
 def short(name: str) -> str:
     """A drafter's name for a label: folders left out, and the middle where it is long."""
     parts = [part.rpartition("/")[2] if "/" in part else part for part in _parts(name)]
-    found = "".join(parts)
-    return found if len(found) <= LONGEST else f"{found[: LONGEST // 2]}…{found[-(LONGEST // 2 - 1) :]}"
+    return _clipped("".join(parts), LONGEST)
 
 
 def dots(title: str, groups: Mapping[str, Mapping[str, Dot]], places: Mapping[str, int], unit: str) -> str:
     """A row for each name within each group, its value with whiskers, and a line at 1."""
-    values = [end for rows in groups.values() for dot in rows.values() for end in (dot.interval or ()) + (dot.value,)]
+    drawn_dots = [dot for rows in groups.values() for dot in rows.values()]
+    values = [end for dot in drawn_dots for end in (dot.interval or ()) + (dot.value,)]
+    most = FURTHEST * max([1.0, *(dot.value for dot in drawn_dots)])
     left = 20.0 + 7.0 * max((len(short(name)) for rows in groups.values() for name in rows), default=1)
     height = TOP + sum(ROW * (1 + len(rows)) + 6 for rows in groups.values()) + BOTTOM
-    across = spanning([*values, 1.0], left, WIDTH - 60)
+    across = spanning([*(min(value, most) for value in values), 1.0], left, WIDTH - 60)
     drawn = [_across(across, TOP, height - BOTTOM, unit), _at_one(across, height)]
     y = TOP
     for group, rows in groups.items():
         y += ROW
-        drawn.append(text(group.replace("_", " "), 4, y - 5, class_="group"))
+        drawn.append(text(_clipped(group.replace("_", " "), WIDE), 4, y - 5, class_="group"))
         for name, dot in rows.items():
             y += ROW
             drawn.append(_dot_row(name, dot, places[name], across, left, y - 6))
@@ -162,13 +165,26 @@ def _dot_row(name: str, dot: Dot, place: int, across: Scale, left: float, y: flo
     if dot.interval is not None:
         low, high = dot.interval
         told += f", {low:.2f} to {high:.2f}"
-        drawn.append(line(across(low), y, across(high), y, class_=f"whisker {colour(place)}"))
-        drawn += [
-            line(across(end), y - 4, across(end), y + 4, class_=f"whisker {colour(place)}") for end in (low, high)
-        ]
+        drawn.append(_whisker(across(low), min(across(high), across.end), y, across(high) > across.end, place))
     drawn.append(mark(place, across(dot.value), y, told))
     drawn.append(text(f"{dot.value:.2f}x", WIDTH - 8, y + 4, text_anchor="end"))
     return "".join(drawn)
+
+
+def _whisker(start: float, end: float, y: float, goes_on: bool, place: int) -> str:
+    """From end to end of an interval; an arrow where it goes on beyond the picture."""
+    kind = f"whisker {colour(place)}"
+    close = (
+        polyline([(end - 6, y - 4), (end, y), (end - 6, y + 4)], class_=f"{kind} goes-on")
+        if goes_on
+        else line(end, y - 4, end, y + 4, class_=kind)
+    )
+    return line(start, y, end, y, class_=kind) + line(start, y - 4, start, y + 4, class_=kind) + close
+
+
+def _clipped(words: str, longest: int) -> str:
+    """The middle left out where they are longer."""
+    return words if len(words) <= longest else f"{words[: longest // 2]}…{words[-(longest // 2 - 1) :]}"
 
 
 def _across(scale: Scale, top: float, bottom: float, label: str) -> str:
@@ -198,14 +214,10 @@ def _at_one(across: Scale, height: float) -> str:
 
 def _part(part: int, across: Scale, y: float, at: float, amount: float, title: str) -> str:
     start, end = across(at), across(at + amount)
-    return element("g", *_rectangles(part, start, y, end - start, 20.0), element("title", _escaped(title)))
+    return element("g", *_rectangles(part, start, y, end - start, 20.0), element("title", markup(title)))
 
 
 def _rectangles(part: int, x: float, y: float, width: float, height: float) -> list[str]:
     """Colour, and a hatching over it."""
     where = {"x": x, "y": y, "width": max(0.0, width), "height": height}
     return [element("rect", class_=f"bar {colour(part)}", **where), element("rect", fill=f"url(#hatch{part})", **where)]
-
-
-def _escaped(words: str) -> str:
-    return words.replace("&", "&amp;").replace("<", "&lt;")

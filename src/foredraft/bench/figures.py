@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from statistics import median
 
 from foredraft.bench.charts import Dot, Series, bars, curves, dots, hatched, marked, points
@@ -12,6 +11,7 @@ from foredraft.bench.entrants import PLAIN
 from foredraft.bench.events import Events
 from foredraft.bench.record import Json
 from foredraft.bench.report import PARTS
+from foredraft.bench.svg import markup
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,10 @@ def by_task(run: Events, result: Json) -> Plot | None:
     if len(tasks) > 1:
         groups = {ALL_TASKS: {one["drafter"]: _dot(one) for one in result["runs"]}} | groups
     title = "Speed-up by task and drafter"
-    told = "How many times as fast as plain decoding, with 95% intervals; left of the line at 1 it loses."
+    told = (
+        "How many times as fast as plain decoding, with 95% intervals, an arrow where one goes on; left of the line at "
+        "1 it loses."
+    )
     rows = [
         [f"{task}: {name}", f"{dot.value:.2f}x", _interval(dot)]
         for task, own in groups.items()
@@ -114,7 +117,7 @@ def by_part(run: Events, result: Json) -> Plot | None:
         "Mean milliseconds of a round by what they went into: drafting, the pass that checks, choosing tokens, the "
         "rest. A round of a drafter brings several tokens, so a longer one may still be faster."
     )
-    items = "".join(f"<li>{hatched(place)}{escape(part)}</li>" for place, part in enumerate(PARTS))
+    items = "".join(f"<li>{hatched(place)}{markup(part)}</li>" for place, part in enumerate(PARTS))
     legend = f'<ul class="legend">{items}</ul>'
     return Plot(title, told, legend, bars(title, split, "ms"), ("arm", *PARTS, "together"), rows)
 
@@ -157,7 +160,7 @@ def _places(result: Json) -> dict[str, int]:
 
 
 def _legend(places: Mapping[str, int]) -> str:
-    items = "".join(f"<li>{marked(place)}{escape(name)}</li>" for name, place in places.items())
+    items = "".join(f"<li>{marked(place)}{markup(name)}</li>" for name, place in places.items())
     return f'<ul class="legend">{items}</ul>'
 
 

@@ -7,7 +7,6 @@ escaped, and the page's own policy forbids it to run or load anything.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from importlib.resources import files
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from foredraft.bench.figures import PLOTS, Plot
 from foredraft.bench.losing import Loss, losses
 from foredraft.bench.record import Json
 from foredraft.bench.report import report
+from foredraft.bench.svg import markup
 from foredraft.bench.words import summary
 from foredraft.core.errors import UsageError
 
@@ -33,7 +33,7 @@ def page(runs: Sequence[Events]) -> str:
     results = [report(run.setup, run.cases, run.drafters) for run in runs]
     title = "foredraft: a benchmark" if len(runs) == 1 else f"foredraft: {len(runs)} benchmarks"
     style = (files("foredraft.bench") / "page.css").read_text(encoding="utf-8")
-    parts = [f"<h1>{escape(title)}</h1>"]
+    parts = [f"<h1>{markup(title)}</h1>"]
     if len(runs) > 1:
         parts.append(_overview(runs, results))
     parts += [_run(place, run, result) for place, (run, result) in enumerate(zip(runs, results, strict=True))]
@@ -41,14 +41,14 @@ def page(runs: Sequence[Events]) -> str:
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
-        f"<title>{escape(title)}</title>\n<style>\n{style}</style>\n</head>\n"
+        f"<title>{markup(title)}</title>\n<style>\n{style}</style>\n</head>\n"
         f"<body>\n{hatches()}\n<main>\n" + "\n".join(parts) + "\n</main>\n</body>\n</html>\n"
     )
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table of texts; it scrolls by itself where it is wider than the page."""
-    head = "".join(f'<th scope="col">{escape(column)}</th>' for column in columns)
+    head = "".join(f'<th scope="col">{markup(column)}</th>' for column in columns)
     lines = ["".join(_cell(cell, place) for place, cell in enumerate(row)) for row in rows]
     body = "".join(f"<tr>{line}</tr>\n" for line in lines)
     found = f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>"
@@ -56,8 +56,8 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _cell(words: str, place: int) -> str:
-    told = escape(words)
-    return f'<th scope="row">{told}</th>' if place == 0 else f"<td>{told}</td>"
+    cell = markup(words)
+    return f'<th scope="row">{cell}</th>' if place == 0 else f"<td>{cell}</td>"
 
 
 def _overview(runs: Sequence[Events], results: Sequence[Json]) -> str:
@@ -66,20 +66,20 @@ def _overview(runs: Sequence[Events], results: Sequence[Json]) -> str:
         for run, result in zip(runs, results, strict=True)
         for one in result["runs"]
     ]
-    links = "".join(f'<li><a href="#run{place}">{escape(_name(run))}</a></li>' for place, run in enumerate(runs))
+    links = "".join(f'<li><a href="#run{place}">{markup(_name(run))}</a></li>' for place, run in enumerate(runs))
     columns = ("run and drafter", "model", "suite", "speed-up", "95% interval", "without loops", "tokens/s")
     return f'<nav aria-label="runs"><ul class="legend">{links}</ul></nav>\n{table(columns, rows)}'
 
 
 def _run(place: int, run: Events, result: Json) -> str:
-    said = "\n".join(f"<p>{escape(line)}</p>" for line in summary(result))
+    said = "\n".join(f"<p>{markup(line)}</p>" for line in summary(result))
     columns = ("drafter", "speed-up", "95% interval", "without loops", "tokens/s", "tokens a pass", "accepted")
     rows = [[one["drafter"], *_speed(one), *_acceptance(one)] for one in result["runs"]]
     plots = [plot(run, result) for plot in PLOTS]
     drawn = "\n".join(_figure(one) for one in plots if one is not None)
     unfinished = "" if (run.folder / "result.json").exists() else "<p><strong>This run is not finished.</strong></p>\n"
     return (
-        f'<section id="run{place}">\n<h2>{escape(_name(run))}</h2>\n{_facts(run, result)}\n{unfinished}'
+        f'<section id="run{place}">\n<h2>{markup(_name(run))}</h2>\n{_facts(run, result)}\n{unfinished}'
         f"{said}\n{table(columns, rows)}\n{_felt(result)}\n{drawn}\n{_losing(run)}\n</section>"
     )
 
@@ -99,7 +99,7 @@ def _facts(run: Events, result: Json) -> str:
         f"version {result['version']}, commit {str(setup.get('commit') or 'unknown')[:12]}, weights "
         f"{str(setup.get('model_sha256', 'unknown'))[:12]}",
     ]
-    return '<p class="facts">' + "<br>\n".join(map(escape, facts)) + "</p>"
+    return '<p class="facts">' + "<br>\n".join(map(markup, facts)) + "</p>"
 
 
 def _felt(result: Json) -> str:
@@ -134,9 +134,9 @@ def _felt(result: Json) -> str:
 
 
 def _figure(plot: Plot) -> str:
-    title = escape(plot.title)
+    title = markup(plot.title)
     return (
-        f"<figure>\n<h3>{title}</h3>\n<figcaption><p>{escape(plot.told)}</p></figcaption>\n{plot.legend}\n"
+        f"<figure>\n<h3>{title}</h3>\n<figcaption><p>{markup(plot.told)}</p></figcaption>\n{plot.legend}\n"
         f'<div class="plot" tabindex="0" role="region" aria-label="{title}">{plot.picture}</div>\n'
         f"<details><summary>The same as a table</summary>\n{table(plot.columns, plot.rows)}\n</details>\n</figure>"
     )
@@ -152,7 +152,7 @@ def _losing(run: Events) -> str:
         f"{len(found)} of {whole} texts took longer than plain decoding, worst first. Pass cost: in plain ones.{more}"
     )
     columns = ("prompt", "task", "drafter", "speed-up", "why", "tokens a pass", "pass cost", "drafting", "accepted")
-    return f"<h3>Where it loses</h3>\n<p>{escape(told)}</p>\n{table(columns, [_loss(one) for one in found[:LISTED]])}"
+    return f"<h3>Where it loses</h3>\n<p>{markup(told)}</p>\n{table(columns, [_loss(one) for one in found[:LISTED]])}"
 
 
 def _loss(one: Loss) -> list[str]:

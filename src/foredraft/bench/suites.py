@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import astuple
@@ -108,14 +109,16 @@ def hash_of(prompts: Iterable[Prompt]) -> str:
     return hashlib.sha256(json.dumps([astuple(prompt) for prompt in prompts]).encode()).hexdigest()
 
 
+_HALF = re.compile("[\ud800-\udfff]")
 _FORM = '{"id": text, "task": text, "turns": [text, …]}'
 
 
 def _read(name: str) -> str:
     try:
         return Path(name).expanduser().read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise UsageError(f"{name} is not UTF-8 text: convert it first") from None
+    except UnicodeDecodeError as error:
+        line = 1 + error.object.count(b"\n", 0, error.start)
+        raise UsageError(f"line {line} of {name} is not UTF-8 text: convert the file first") from None
     except (OSError, RuntimeError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise UsageError(
@@ -131,6 +134,8 @@ def _parse(line: str, where: str) -> Prompt:
     if not isinstance(entry, dict):
         raise UsageError(f"{where} is not an object: write it as {_FORM}")
     entry = _of_spec_bench(entry)
+    if _HALF.search(json.dumps(entry, ensure_ascii=False)):
+        raise UsageError(f"{where} has half a character, spelt \\ud800 to \\udfff: write it whole")
     for key in ("id", "task"):
         if not isinstance(entry.get(key), str) or not entry[key].strip():
             raise UsageError(f"{where} has no {key}: write it as {_FORM}")

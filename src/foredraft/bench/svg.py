@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import html
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -21,18 +22,24 @@ SHAPES = (
     "M-6,0 L-3,-5.2 H3 L6,0 L3,5.2 H-3 Z",  # hexagon
     "M0,-6.5 L1.8,-1.8 L6.5,0 L1.8,1.8 L0,6.5 L-1.8,1.8 L-6.5,0 L-1.8,-1.8 Z",  # star
 )
+_UNSEEN = re.compile("[\ud800-\udfff\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 DASHES = ("none", "6 3", "2 2", "8 3 2 3", "1 3", "10 4", "4 2 1 2 1 2", "12 2")
+
+
+def markup(words: str) -> str:
+    """Words from outside as markup. What would turn those beside them around, or cannot be seen, is � instead."""
+    return html.escape(_UNSEEN.sub("\ufffd", words))
 
 
 def element(name: str, *children: str, **attributes: object) -> str:
     """An element. children: markup. A trailing underscore of an attribute's name is dropped, others are hyphens."""
-    words = [f'{key.rstrip("_").replace("_", "-")}="{html.escape(_spelt(value))}"' for key, value in attributes.items()]
+    words = [f'{key.rstrip("_").replace("_", "-")}="{markup(_spelt(value))}"' for key, value in attributes.items()]
     return f"<{' '.join([name, *words])}>{''.join(children)}</{name}>"
 
 
 def text(words: str, x: float, y: float, **attributes: object) -> str:
     """A line of text."""
-    return element("text", html.escape(words), x=x, y=y, **attributes)
+    return element("text", markup(words), x=x, y=y, **attributes)
 
 
 def line(x1: float, y1: float, x2: float, y2: float, **attributes: object) -> str:
@@ -50,7 +57,7 @@ def mark(series: int, x: float, y: float, title: str) -> str:
     """The mark of a series, with what it says when pointed at. Beyond the shapes, the same ones hollow."""
     hollow = " hollow" if series // len(SHAPES) % 2 else ""
     path = element("path", d=SHAPES[series % len(SHAPES)], transform=f"translate({_spelt(x)} {_spelt(y)})")
-    return element("g", path, element("title", html.escape(title)), class_=f"mark {colour(series)}{hollow}")
+    return element("g", path, element("title", markup(title)), class_=f"mark {colour(series)}{hollow}")
 
 
 def colour(series: int) -> str:
@@ -65,7 +72,7 @@ def dash(series: int) -> str:
 
 def picture(width: float, height: float, title: str, description: str, *children: str) -> str:
     """A whole picture; those who do not see it are read its title and description."""
-    head = (element("title", html.escape(title)), element("desc", html.escape(description)))
+    head = (element("title", markup(title)), element("desc", markup(description)))
     box = f"0 0 {_spelt(width)} {_spelt(height)}"
     return element("svg", *head, *children, viewBox=box, role="img", aria_label=f"{title}. {description}")
 

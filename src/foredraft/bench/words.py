@@ -10,6 +10,7 @@ from foredraft.bench.report import PRECISE
 from foredraft.bench.sweep import ADVICE, NEAR
 from foredraft.draft.family import LENGTH
 
+COUNTED = 10_000  # more prompts than that are not told one by one
 SPARSE = 0.95  # a drafter with drafts in fewer of its rounds is not what the formula has in mind
 
 
@@ -31,12 +32,16 @@ def _more(result: Json) -> list[str]:
     wide = [run for run in result["runs"] if run["more_prompts"] != 0]
     if not wide:
         return []
-    wanted = [f"{run['drafter']} about {run['more_prompts']}" for run in wide if run["more_prompts"] is not None] or [
-        "at least one"
-    ]
+    counts = {run["drafter"]: run["more_prompts"] for run in wide if run["more_prompts"] is not None}
+    wanted = [f"{drafter} {_many(count)}" for drafter, count in counts.items()] or ["at least one"]
     return [
         f"More prompts are needed for intervals within {PRECISE:.0%}: beside these {result['prompts']}, {_and(wanted)}."
     ]
+
+
+def _many(count: int) -> str:
+    """So few prompts say nothing of a number that nobody would measure."""
+    return f"about {count}" if count <= COUNTED else f"more than {COUNTED}"
 
 
 def promises_identity(result: Json) -> bool:

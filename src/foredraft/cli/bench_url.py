@@ -90,7 +90,8 @@ class Job:
         cases, origin = len(wanted), time.perf_counter()
         done = {key: line for key, line in lines.items() if isinstance(line, Answer) and line.case in wanted}
         if done:
-            print(f"{len(done)} of {cases * len(levels)} requests were made before", file=sys.stderr)
+            answered = sum(one.failure is None for one in done.values())
+            print(f"{answered} of {cases * len(levels)} requests were answered before", file=sys.stderr)
         keep = folder.add if folder is not None else lambda found: None
         try:
             with counting("requests") as each:
@@ -233,7 +234,7 @@ def _row(run: Json) -> list[str]:
         _number(run["tokens_per_burst"], 2),
         _number(run["mean_acceptance_length"], 2),
         f"{rate:.0%}" if rate is not None else "–",
-        f"{failed} of {run['requests']}" if failed else "–",
+        f"{failed} of {run['completed'] + failed}" if failed else "–",
     ]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from foredraft.bench.events import read
 from foredraft.bench.page import page
-from foredraft.core.errors import ForedraftError
+from foredraft.cli.place import put_in_place, write
 
 NAME = "report.html"
 
@@ -16,9 +16,6 @@ def write_report(folders: Sequence[str], out: str | None) -> None:
     """Writes the page of one or several runs, into the first folder when not told where, and says where it is."""
     runs = [read(folder) for folder in folders]
     path = Path(out).expanduser() if out is not None else runs[0].folder / NAME
-    content = page(runs)
-    try:
-        path.write_text(content, encoding="utf-8")
-    except OSError as error:
-        raise ForedraftError(f"cannot write {path}: {error.strerror or error}; give --out another file") from None
+    with put_in_place(path) as file:
+        write(file, page(runs).encode(), str(path))
     print(path)

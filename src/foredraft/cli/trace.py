@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from secrets import randbits, token_hex
+from secrets import randbits
 from typing import BinaryIO
 
 from foredraft.bench.machine import isa_of, machine
 from foredraft.cli.asked import check, ids_of, opened
 from foredraft.cli.generate import prompt_of
+from foredraft.cli.place import put_in_place, write
 from foredraft.cli.show import LOSSY
-from foredraft.core.errors import ForedraftError, UsageError
 from foredraft.core.events import Step
 from foredraft.core.params import SamplingParams
 from foredraft.engine.compare import Comparison
@@ -58,17 +55,9 @@ class Job:
         params = self.params if seed is not None else replace(self.params, seed=randbits(32))
         record, found = trace(llm, ids, params, text, self._facts(llm, params), _show)
         print(flush=True)
-        return found, self._write(out, page(record).encode(errors="replace"))
-
-    def _write(self, out: BinaryIO, content: bytes) -> int:
-        """Bytes written. Raises ForedraftError where there is no room for them."""
-        try:
-            out.write(content)
-            out.flush()
-        except OSError as error:
-            why, remedy = error.strerror or error, "make room, or choose another place for --out"
-            raise ForedraftError(f"cannot write {self.out}: {why}; {remedy}") from None
-        return len(content)
+        content = page(record).encode(errors="replace")
+        write(out, content, self.out)
+        return found, len(content)
 
     def _facts(self, llm: LLM, params: SamplingParams) -> dict[str, str]:
         """What the page says of the machine and of how the text was made."""
@@ -98,25 +87,3 @@ class Job:
 
 def _show(step: Step) -> None:
     print(step.text, end="", flush=True)
-
-
-@contextmanager
-def put_in_place(path: Path) -> Iterator[BinaryIO]:
-    """A file to write that becomes `path` when the body ends, and is gone when the body fails.
-
-    Raises UsageError at once where nothing can be written there, or something stands there that is no file of text.
-    """
-    target = path.resolve()
-    if target.exists() and not (target.is_file() and os.access(target, os.W_OK)):
-        raise UsageError(f"{path} is no file that can be written over: choose another name for --out")
-    part = target.with_name(f".{target.name[:40]}-{token_hex(8)}.part")
-    try:
-        file = part.open("xb")
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written ({error.strerror}): choose another place for --out") from None
-    try:
-        with file:
-            yield file
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)

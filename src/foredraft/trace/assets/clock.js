@@ -105,11 +105,13 @@ function percent(p) {
   const found = p * 100;
   if (found >= 99.95) return "100";
   if (found >= 9.95) return found.toFixed(0);
-  return found >= 0.05 ? found.toFixed(1) : "0";
+  if (found >= 0.05) return found.toFixed(1);
+  return found > 0 ? "<0.1" : "0";
 }
 
-/** A token on one line: blanks and line ends as signs. */
+/** A token on one line: blanks and line ends as signs, but not between the bytes of what cannot be shown. */
 function visible(label) {
+  if (/^«[0-9A-F ]*»$/.test(label)) return label;
   return label.replace(/ /g, "␣").replace(/\r/g, "␍").replace(/\n/g, "⏎").replace(/\t/g, "⇥");
 }
 

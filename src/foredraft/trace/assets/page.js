@@ -210,6 +210,7 @@ function wire(view) {
   for (const [id, act] of Object.entries(clicks)) byId(id).addEventListener("click", act);
   byId("seek").addEventListener("input", (event) => goTo(view, Number(event.target.value)));
   byId("jump").addEventListener("change", (event) => goTo(view, Math.min(trace.rounds.length, Number(event.target.value) || 0)));
+  byId("jump").addEventListener("keydown", (event) => { if (event.key === "Enter") event.target.blur(); }); // keys are the page's again
   byId("speed").addEventListener("change", (event) => { view.slower = Number(event.target.value); });
   byId("letters").checked = matchMedia("(forced-colors: active), (prefers-contrast: more)").matches;
   document.body.classList.toggle("lettered", byId("letters").checked);
@@ -263,8 +264,8 @@ function wireTokens(view) {
 function onKey(view, event) {
   if (event.ctrlKey || event.altKey || event.metaKey || !byId("keys").checked) return;
   const target = event.target;
-  if (target.closest("select, input:not([type=checkbox])")) return;
-  if (event.key === " " && target.closest("button, summary, input")) return;
+  if (target.closest("select, input[type=number]")) return;
+  if (event.key === " " && target.closest("button, summary, input[type=checkbox]")) return;
   const acts = {
     " ": () => play(view),
     "ArrowRight": () => step(view, 1),

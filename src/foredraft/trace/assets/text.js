@@ -41,30 +41,30 @@ function drawTokens(trace, box) {
     mark(one, token.sources);
     one.style.setProperty("--hard", hardness(token.bits).toFixed(2));
     if (!token.piece) one.dataset.silent = visible(token.label);
-    return one;
+    return apart(one);
   });
   box.append(...made);
   return made;
 }
 
+/** Keeps a piece that turns letters around from turning those beside it. */
+function apart(one) {
+  if (/[\u202a-\u202e\u2066-\u2069]/.test(one.textContent)) one.classList.add("apart");
+  return one;
+}
+
 function drawPlain(trace, box) {
-  const made = trace.plainPieces.map((piece) => element("span", { textContent: piece }));
+  const made = trace.plainPieces.map((piece) => apart(element("span", { textContent: piece })));
   box.append(...made);
   return made;
 }
 
-/** Shows the first `count` of `spans`, `before` being shown already, and scrolls `box` to the newest. */
+/** Shows the first `count` of `spans`, `before` being shown already, the newest at the foot of `box`. */
 function show(box, spans, before, count) {
   for (let at = before; at < count; at += 1) spans[at].classList.add("on");
   for (let at = count; at < before; at += 1) spans[at].classList.remove("on");
   const newest = spans[count - 1];
-  if (!newest) {
-    box.scrollTop = 0;
-    return;
-  }
-  const bottom = newest.offsetTop + newest.offsetHeight;
-  if (bottom > box.scrollTop + box.clientHeight - 8) box.scrollTop = bottom - box.clientHeight + 8;
-  else if (newest.offsetTop < box.scrollTop) box.scrollTop = newest.offsetTop - 8;
+  box.scrollTop = newest ? newest.offsetTop + newest.offsetHeight - box.clientHeight + 8 : 0;
 }
 
 /** Who drafted how much: one entry a source, then the target, then the scale of shades. */
