@@ -74,7 +74,13 @@ void bind_model(nb::module_& module) {
       PART(query_norm) PART(key_norm) PART(after_attention_norm) PART(after_hidden_norm) PART(query_bias) PART(key_bias)
       PART(value_bias) PART(out_bias) PART(frequencies) PART(window)
 #undef PART
-      .def("pair", &pair, nb::arg("pool"), "Lays gate and up out as a pass reads them; for layers that come one by one.");
+      .def(
+          "pair",
+          [](Layer& layer, Pool& pool) {
+            const Away away;
+            pair(layer, pool);
+          },
+          nb::arg("pool"), "Lays gate and up out as a pass reads them; for layers that come one by one.");
 
   nb::class_<Config>(module, "Config", "Sizes and choices of an architecture.")
       .def(nb::init<>())
@@ -89,7 +95,10 @@ void bind_model(nb::module_& module) {
               Pool& pool, std::vector<int> says) {
              Weights weights{config, std::move(layers), std::move(norm), std::move(embedding), std::move(head), std::move(says)};
              check(weights);  // an object whose __init__ raises is never destroyed: what is refused must not be in it
-             gather(weights, pool);
+             {
+               const Away away;
+               gather(weights, pool);
+             }
              new (self) Weights(std::move(weights));
            },
            nb::arg("config"), nb::arg("layers"), nb::arg("norm"), nb::arg("embedding"), nb::arg("head"),

@@ -12,9 +12,9 @@ constexpr int BLOCK = 64;   // positions that attention folds at a time, beginni
 constexpr int SUB = 16;     // keys in one vector
 constexpr int QUERIES = 6;  // queries that share a read of keys from the registers
 
-// One to eight or 16 rows of activations as products read them, group by group: [group][rows][32] codes, [group][rows] the rest.
-// zero[z] holds -zero * (sum of the codes) for the zero points 8, 16, 128, and 32 for each half of a group. Arrays that
-// no type of weights at hand reads are null.
+// One to eight or 16 rows of activations as products read them, group by group: [group][rows][32] codes, [group][rows]
+// the rest. zero[z] holds -zero * (sum of the codes) for the zero points 8, 16, 128, and 32 for each half of a group.
+// Arrays that no type of weights at hand reads are null.
 struct Tile {
   int rows;  // 1 to 8, or 16
   int8_t* codes;  // none where only floats multiply

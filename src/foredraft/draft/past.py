@@ -29,6 +29,11 @@ class Past:
         return self.dropped + len(self.history)
 
     @property
+    def size(self) -> int:
+        """Of the texts kept, in tokens."""
+        return len(self.history) - self.first
+
+    @property
     def kept(self) -> array[int]:
         """The tokens of all texts kept, END after each."""
         return self.history.tokens[self.first :]
@@ -39,7 +44,7 @@ class Past:
             return
         self.history.extend([*text, END])
         self.sizes.append(len(text) + 1)
-        while len(self.history) - self.first > self.limit:
+        while self.size > self.limit:
             self.first += self.sizes.popleft()
         if self.first > self.limit:  # half of the history is no longer searched: the rest is entered anew
             kept = self.kept

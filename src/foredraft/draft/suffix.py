@@ -76,7 +76,7 @@ class Suffix:
         """vocabulary: of what `options.file` holds (`files.vocabulary_of`). Raises UsageError for a wrong file."""
         self.options = options
         self.vocabulary = vocabulary
-        self.tenants = Tenants[Past](lambda past: past.end - past.dropped, options.limit)
+        self.tenants = Tenants[Past](lambda past: past.size, options.limit)
         self.kept = self.load(Path(options.file)) if options.file else None
 
     def open(self, request: Request, parent: SuffixState | None = None) -> SuffixState:

@@ -66,7 +66,7 @@ def _identity(file: Path) -> list[str | int]:
 def _kernels() -> list[str]:
     """The native engine's own file, where there is one: built anew, it is another engine of the same version."""
     found = find_spec("foredraft._native")
-    return [found.origin] if found is not None and found.origin else []
+    return [found.origin] if found is not None and found.origin and Path(found.origin).is_file() else []
 
 
 def _place(facts: dict[str, Any]) -> Path:
