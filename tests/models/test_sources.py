@@ -14,6 +14,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -170,6 +171,22 @@ def test_old_leftovers_without_a_lock_go_too(tmp_path: Path) -> None:
     os.utime(old, (long_ago, long_ago))
     known_file(TINY, tmp_path, [writes(CONTENT)])
     assert contents(tmp_path) == INSTALLED | {new.name}
+
+
+def test_what_is_about_to_be_locked_is_not_swept_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another download begins between the making of the lock's file and its locking."""
+    lock, swept = fetch.fcntl.flock, list[bool]()
+
+    def late(file: Any, how: int) -> None:
+        if file.mode == "w":
+            fetch._sweep(tmp_path, TINY.name)
+            swept.append(not list(tmp_path.glob(f".{TINY.name}-*.part")))
+        lock(file, how)
+
+    monkeypatch.setattr(fetch.fcntl, "flock", late)
+    with fetch._scratch(tmp_path, TINY.name) as scratch:
+        assert swept == [False]
+        assert not fetch._abandoned(scratch)
 
 
 def test_two_at_once_both_get_the_whole_file(tmp_path: Path) -> None:

@@ -120,10 +120,12 @@ def _scratch(folder: Path, name: str) -> Iterator[Path]:
     """A folder to work in, locked while this process lives, and removed however the work ends."""
     scratch = Path(tempfile.mkdtemp(prefix=f".{name}-", suffix=".part", dir=folder))
     try:
-        with (scratch / LOCK).open("w") as lock:
+        unlocked = scratch / f"{LOCK}-to-be"  # under its own name somebody who sweeps would lock it first
+        with unlocked.open("w") as lock:
             if fcntl is not None:
                 with suppress(OSError):  # a file system without locks
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            unlocked.rename(scratch / LOCK)
             yield scratch
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
