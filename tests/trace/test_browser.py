@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,72 +9,13 @@ import pytest
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install -e '.[dev]'")
 
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
-import traces
 from foredraft.trace.page import page
 from foredraft.trace.record import Json
+from page_reader import TOKENS, Reader, in_a_browser
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: apt-get install chromium")
-
-TOKENS = 60
-
-
-@pytest.fixture(scope="module")
-def record() -> Json:
-    return traces.traced(tokens=TOKENS)
-
-
-@pytest.fixture(scope="module")
-def file(record: Json, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("page") / "page.html"
-    path.write_bytes(page(record).encode())
-    return path
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with sync_playwright() as driver:
-        launched = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield launched
-        launched.close()
-
-
-class Reader:
-    """A page open in the browser, and everything it asked for or complained about."""
-
-    def __init__(self, browser: Any, file: Path, **how: Any) -> None:
-        self.context = browser.new_context(**({"viewport": {"width": 1280, "height": 800}} | how))
-        self.page = self.context.new_page()
-        self.requests: list[str] = []
-        self.complaints: list[str] = []
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.on("console", lambda message: self.complaints.append(message.text))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("dialog", lambda dialog: self.complaints.append(dialog.message))
-        self.page.goto(file.as_uri())
-        self.keys = self.page.keyboard
-
-    def shown(self, box: str) -> str:
-        return str(
-            self.page.evaluate(
-                "id => [...document.querySelectorAll(`#${id} .on`)].map(one => one.textContent).join('')", box
-            )
-        )
-
-    def text(self, selector: str) -> str:
-        return str(self.page.locator(selector).inner_text())
-
-
-@pytest.fixture
-def reader(browser: Any, file: Path) -> Iterator[Reader]:
-    opened = Reader(browser, file)
-    yield opened
-    opened.context.close()
-    assert opened.complaints == []
-    # data: is the empty icon that the page brings along.
-    assert [url for url in opened.requests if not url.startswith("data:")] == [file.as_uri()]
+pytestmark = in_a_browser
 
 
 def test_it_plays_to_the_end_and_shows_the_text(reader: Reader, record: Json) -> None:
@@ -236,63 +175,6 @@ def test_controls_and_pictures_have_names(reader: Reader, record: Json) -> None:
             assert named, (role, one.evaluate("one => one.outerHTML.slice(0, 80)"))
     label = reader.page.locator("#nodes .box").nth(1).get_attribute("aria-label")
     assert all(word in label for word in ("depth 1", f"drafted by {record['sources'][0]}", "target", "claimed"))
-
-
-def saying(record: Json, *said: str, label: str = "") -> Json:
-    """The record as if its first tokens said so, and were all shown as `label` where that is given."""
-    texts, tokens = [*record["texts"], *said, label], [dict(token) for token in record["tokens"]]
-    for at, token in enumerate(tokens[: len(said)]):
-        token["piece"] = len(record["texts"]) + at
-        token["label"] = len(texts) - 1 if label else token["label"]
-    return record | {"texts": texts, "tokens": tokens}
-
-
-def test_words_that_turn_letters_around_leave_the_others_where_they_are(
-    browser: Any, record: Json, tmp_path: Path
-) -> None:
-    turning = "\u202eabc\u2066"  # and what is left open would swallow the end of an isolate
-    turned = saying(record, turning, "def", "ghi") | {"sources": [turning], "facts": {turning: turning}}
-    (tmp_path / "page.html").write_bytes(page(turned).encode())
-    reader = Reader(browser, tmp_path / "page.html")
-    reader.keys.press("End")
-    lefts = reader.page.evaluate("[0, 1, 2].map(at => byId(`token-${at}`).getBoundingClientRect().left)")
-    assert lefts == sorted(lefts)
-    after = reader.page.evaluate(
-        "['#legend li', '#facts div'].map(where => { const [name, told] = [...document.querySelector(where).childNodes]"
-        ".slice(-2), range = document.createRange(); range.selectNode(told); "
-        "return range.getBoundingClientRect().left - name.getBoundingClientRect().left; })"
-    )
-    assert all(between > 0 for between in after)
-    reader.context.close()
-
-
-def test_bytes_of_half_a_character_stay_together_among_hebrew(browser: Any, record: Json, tmp_path: Path) -> None:
-    """A sign before the token stands for it; were it not on its own, its digits would be sorted among the letters."""
-    (tmp_path / "page.html").write_bytes(page(saying(record, "שלום", "", "שלום", label="«E2 80»")).encode())
-    reader = Reader(browser, tmp_path / "page.html")
-    reader.keys.press("End")
-    alone, shown = reader.page.evaluate(
-        "[getComputedStyle(byId('token-1'), '::before').unicodeBidi, byId('token-1').dataset.silent]"
-    )
-    assert (alone, shown) == ("isolate", "«E2 80»")
-    reader.context.close()
-
-
-def test_what_was_said_is_never_called_impossible(reader: Reader) -> None:
-    told = reader.page.evaluate("[1, 0.5, 0.0123, 0.0003, 0].map(percent)")
-    assert told == ["100", "50", "1.2", "<0.1", "0"]
-
-
-def test_stepping_back_shows_what_stood_before(browser: Any, file: Path) -> None:
-    reader = Reader(browser, file, viewport={"width": 375, "height": 640})
-    reader.keys.press("End")
-    for _ in range(25):
-        reader.keys.press("ArrowLeft")
-        around = reader.page.locator("#tokens").bounding_box()
-        newest = reader.page.locator("#tokens .on").last.bounding_box()
-        scrolled = reader.page.evaluate("byId('tokens').scrollTop")
-        assert scrolled == 0 or newest["y"] > around["y"] + around["height"] / 2
-    reader.context.close()
 
 
 @pytest.mark.parametrize("box", ["tokens", "plain"])
