@@ -28,9 +28,9 @@ from records import commit
 
 from foredraft import load
 from foredraft.bench.suites import load_suite
-from foredraft.core.protocols import Query
+from foredraft.core.protocols import Query, Request
 from foredraft.core.tree import ROOT
-from foredraft.draft.recycling import SAID, Options, Recycling
+from foredraft.draft.recycling import Options, Recycling
 from foredraft.engine.llm import LLM
 from foredraft.models.tokens import PlainTokens
 
@@ -101,9 +101,7 @@ def offered(start: Any, one: Answer, found: dict[int, list[float]]) -> None:
 
 def figures(drafter: Recycling, answers: Sequence[Answer], sizes: Sequence[int]) -> dict[str, Any]:
     def start(one: Answer) -> Any:
-        table = drafter._table(drafter._start)
-        table.said(one.prompt, SAID)
-        return table
+        return drafter.open(Request(one.prompt, 0, tenant=None)).table
 
     lengths = {}
     for nodes in sizes:

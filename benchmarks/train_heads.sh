@@ -2,9 +2,9 @@
 # Trained heads: texts, training, packing. A GPU with 80 GB; some fifteen minutes for the heads that come with foredraft,
 # and four minutes a method for all methods on SmolLM2.
 # Usage: benchmarks/train_heads.sh PROMPTS.jsonl BENCHMARK.jsonl OUT [shipped | methods | distill]
-# shipped: the heads and tables that come with foredraft, the default. methods: every method on SmolLM2, from the same texts, in the
-# same time, with the same vocabulary, batches and rate. distill: small models of four sizes, and every divergence on one
-# of them. Runs that were cut short go on.
+# shipped: the heads and tables that come with foredraft, the default. methods: every method on SmolLM2, from the same
+# texts, in the same time, with the same vocabulary, batches and rate. distill: small models of four sizes, and every
+# divergence on one of them. Runs that were cut short go on.
 set -euo pipefail
 here=$(dirname "$0")
 prompts=$1 against=$2 out=$3 what=${4:-shipped}

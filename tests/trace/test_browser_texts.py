@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from foredraft.trace.page import page
 from foredraft.trace.record import Json
 from page_reader import Reader, in_a_browser
