@@ -194,8 +194,17 @@ def test_what_a_source_is_taken_to_bring_is_held_against_what_came() -> None:
         policy.update(
             state, Step(0, (9,), 0, plan.tree, rows=1 + len(plan.tree), seconds=seconds, spent=spent, wall=wall)
         )
-    assert state.gains_of("dear").net(0) < 0
+    assert state.gains_of("dear").net(0, state.rate) < 0
     assert asked < 10
+
+
+def test_a_lucky_round_does_not_make_every_second_look_dear() -> None:
+    policy = Adaptive(FLAT)
+    state = policy.open(REQUEST)
+    plain = state.rate
+    step = Step(0, (0,) * 9, 8, DraftTree.chain([0] * 8, "chains"), rows=9, seconds=Times(verify=1.2))
+    state.learn_rate(replace(step, wall=1.2))
+    assert plain < state.rate < 2 * plain
 
 
 def test_a_source_that_costs_even_at_rest_is_let_go_where_it_does_not_pay() -> None:

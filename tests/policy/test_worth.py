@@ -7,20 +7,21 @@ import pytest
 from foredraft.policy.worth import PATIENCE, TRIALS, TRYING, WAIT, Brought, Gains, Worth
 
 PLAIN = 1.0
+RATE = 1.0
 
 
 def wanted(worth: Worth, strength: float = 0.0) -> bool:
-    return worth.wanted(worth.gains, strength, PLAIN)
+    return worth.wanted(worth.gains, strength, RATE, PLAIN)
 
 
 def net_of(net: float) -> Brought:
-    """Just what was expected came, at a price of 1."""
+    """Just what was expected came, in a second, in which a token comes otherwise."""
     return Brought(net + 1.0, net + 1.0, 1.0)
 
 
 def earn(worth: Worth, net: float, strength: float = 0.0, times: int = 1) -> None:
     for _ in range(times):
-        worth.earned(worth.gains, strength, net_of(net))
+        worth.earned(worth.gains, strength, net_of(net), RATE)
 
 
 def rounds_until_asked(worth: Worth, strength: float = 0.0) -> int:
@@ -86,7 +87,7 @@ def test_beside_strong_others_it_is_not_tried_where_it_is_in_vain_beside_weak_on
     earn(good, 0.5, times=TRIALS)
     assert not wanted(worth, 1.0)
     assert wanted(good, 1.0)
-    assert 0 < good.gains.net(2) < good.gains.net(1) < good.gains.net(0)
+    assert 0 < good.gains.net(2, RATE) < good.gains.net(1, RATE) < good.gains.net(0, RATE)
 
 
 def test_a_request_starts_from_what_its_tenant_has_seen_and_soon_knows_better() -> None:
@@ -94,11 +95,11 @@ def test_a_request_starts_from_what_its_tenant_has_seen_and_soon_knows_better() 
     for _ in range(100):
         tenant.add(0, net_of(-0.2))
     own = Gains(tenant)
-    assert own.net(0) == pytest.approx(-0.2, rel=0.2)
+    assert own.net(0, RATE) == pytest.approx(-0.2, rel=0.2)
     own.add(0, net_of(1.0))
-    assert own.net(0) > 0
-    assert tenant.net(0) < 0
-    assert Gains(tenant).net(0) < 0
+    assert own.net(0, RATE) > 0
+    assert tenant.net(0, RATE) < 0
+    assert Gains(tenant).net(0, RATE) < 0
 
 
 def test_seconds_of_a_round_and_of_a_step() -> None:
@@ -121,16 +122,25 @@ def test_what_it_takes_anyway_is_not_the_price_of_asking() -> None:
 def test_one_that_does_not_pay_catches_up_to_be_tried_as_rarely_as_that_is_dear() -> None:
     worth = Worth(seconds=0.1)
     earn(worth, -0.1, times=TRIALS)
-    assert not any(worth.wanted(worth.gains, 0.0, PLAIN, joining=2.0) for _ in range(int(2.0 / TRYING)))
-    assert worth.wanted(worth.gains, 0.0, PLAIN, joining=2.0)
+    assert not any(worth.wanted(worth.gains, 0.0, RATE, PLAIN, joining=2.0) for _ in range(int(2.0 / TRYING)))
+    assert worth.wanted(worth.gains, 0.0, RATE, PLAIN, joining=2.0)
+
+
+def test_a_source_that_looked_dear_while_every_second_did_is_not_dear_for_ever() -> None:
+    """A text begins with luck, its rate is twice what it will be: what was asked then is judged at the rate of now."""
+    worth = Worth(seconds=0.5)
+    for _ in range(10):
+        worth.earned(worth.gains, 0.0, Brought(0.8, 0.8, 0.5), rate=2.0)
+    assert not worth.wanted(worth.gains, 0.0, 2.0, PLAIN)
+    assert worth.wanted(worth.gains, 0.0, 1.0, PLAIN)
 
 
 def test_a_burden_takes_time_at_rest_and_does_not_make_up_for_it() -> None:
     worth = Worth()
     for _ in range(20):
-        worth.rested(0.05, rate=1.0)
-    assert worth.burden(0.02)
-    assert not worth.burden(0.1)
+        worth.rested(0.05)
+    assert worth.burden(0.02, RATE)
+    assert not worth.burden(0.1, RATE)
     for _ in range(20):
-        worth.earned(worth.gains, 0.0, net_of(0.5), rate=1.0)
-    assert not worth.burden(0.02)
+        worth.earned(worth.gains, 0.0, net_of(0.5), RATE)
+    assert not worth.burden(0.02, RATE)

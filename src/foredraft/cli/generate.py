@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from foredraft.cli.asked import check, ids_of, opened
-from foredraft.cli.show import LOSSY, explanation, stats_json, status_line
+from foredraft.cli.show import LOSSY, explanation, judged, stats_json, status_line
 from foredraft.cli.structured import read_text
 from foredraft.core.errors import RuleError, UsageError
 from foredraft.core.events import Step
@@ -58,25 +58,25 @@ class Job:
         sequence.close()
         if interrupted and not self.json:
             print(sequence.stop.held, end="")
-        self._finish(completion, None)
+        self._finish(llm, completion, None)
         if completion.finish_reason == "error":
             raise RuleError(str(completion.stop_reason))
         return INTERRUPTED if interrupted else 0
 
     def _compare(self, llm: LLM, ids: tuple[int, ...]) -> int:
         found = compare(llm, ids, self.params, self._show)
-        self._finish(found.speculative.completion, found)
+        self._finish(llm, found.speculative.completion, found)
         return 0 if found.identical else 1
 
     def _show(self, step: Step) -> None:
         if not self.json:
             print(step.text, end="", flush=True)
 
-    def _finish(self, completion: Completion, found: Comparison | None) -> None:
+    def _finish(self, llm: LLM, completion: Completion, found: Comparison | None) -> None:
         if not self.json:
             print(flush=True)
         if self.explain:
-            print(explanation(completion), file=sys.stderr)
+            print("\n".join([explanation(completion), *judged(llm, completion)]), file=sys.stderr)
         if self.json:
             print(jsonlib.dumps(_as_json(completion, self.speculation.drafter, found), ensure_ascii=False))
             return

@@ -7,8 +7,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from foredraft.engine.llm import LLM
 from foredraft.engine.outputs import Completion
 from foredraft.engine.stats import Stats, by_source_json, forecast_json
+from foredraft.policy.adaptive import Adaptive
+from foredraft.policy.why import reasons
 
 LOSSY = "LOSSY: the verifier may have changed what the model says"
 
@@ -60,6 +63,13 @@ def outlook(forecast: Mapping[str, float] | None) -> list[str]:
         f"came of a round: {_round(forecast, '')} (of {forecast['rounds']} rounds)",
         f"difference: {tokens:+.2f} tokens, {slower:+.2f} ms drafting and the pass, {beyond:+.2f} ms sampling etc.",
     ]
+
+
+def judged(llm: LLM, completion: Completion) -> list[str]:
+    """Why each source was asked, or was not; nothing of a policy that asks without judging."""
+    if not isinstance(llm.policy, Adaptive):
+        return []
+    return [f"{source} {why}" for source, why in reasons(llm.policy, llm.tenant, completion.tok_s).items()]
 
 
 def _round(forecast: Mapping[str, float], prefix: str) -> str:

@@ -37,6 +37,8 @@ ENOUGH = 6
 BORDER = 0.5
 # The claims of sources are held against what came true in the first rounds, and in every so manieth after.
 FIRST_ROUNDS, EVERY = 16, 4
+# Plain rounds that a text's rate begins with: a few of luck must not make every second look dear.
+PLAIN = 8.0
 # Tokens behind from which on a source has to catch up first, and tokens that a text is expected to have.
 BEHIND, TEXT = 16, 64
 # What a source may draft before it is known what that takes and brings: a draft model would fill any depth.
@@ -67,7 +69,7 @@ class Adaptive:
         if len(self.tenants) > TENANTS:
             del self.tenants[next(iter(self.tenants))]
         acceptance, drawn = Acceptance(OWN_MEMORY, tenant.acceptance), request.draw == "sampled"
-        return Pace(acceptance, tenant.worths, tokens=1.0, seconds=self.curve(1), drawn=drawn)
+        return Pace(acceptance, tenant.worths, tokens=PLAIN, seconds=PLAIN * self.curve(1), drawn=drawn)
 
     def budget(self, state: Pace, source: str, so_far: DraftTree, load: Load) -> Budget:
         worth, state.sequences = state.worth(source), load.sequences
@@ -79,14 +81,14 @@ class Adaptive:
             state.asked[source] = 0.0
             least = worth.claimed(min(1.0, BORDER * state.second * self.curve.slope))
             return Budget(MOST, DEPTH, least) if worth.rounds else FIRST
-        if worth.burden(FREE * self.curve(1)) and state.tried.get(source, 0) >= ENOUGH:
+        if worth.burden(FREE * self.curve(1), state.rate) and state.tried.get(source, 0) >= ENOUGH:
             return LEAVE
         before, gains = self._best(state, so_far), state.gains_of(source)
         strength = before.choice.tokens - 1.0
         plain = self.curve(load.sequences) / load.sequences
-        if not worth.wanted(gains, strength, plain, joining):
+        if not worth.wanted(gains, strength, state.rate, plain, joining):
             return NEVER
-        pays = not joining or _pays_to_join(state, worth.gain(gains, strength), strength, joining, load)
+        pays = not joining or _pays_to_join(state, worth.gain(gains, strength, state.rate), strength, joining, load)
         if not pays and not worth.due(joining, plain):
             return NEVER
         state.tried[source] = state.tried.get(source, 0) + 1
@@ -203,7 +205,7 @@ class Adaptive:
         read = step.rows != 1 + len(step.tree)  # the pass took in the prompt, and so may those have that learn from it
         for source in () if read else spent.keys() - state.asked.keys():
             worth = state.worth(source)
-            worth.rested(self._usual(worth, spent[source]), state.second)
+            worth.rested(self._usual(worth, spent[source]), state.sequences)
         for source, strength in state.asked.items():
             worth, seconds = state.worth(source), spent.get(source, 0.0)
             own = state.depths_of(source)
@@ -213,7 +215,8 @@ class Adaptive:
                 self._learn_reading(source, state.joining[source], seconds - worth.seconds)
                 state.met.add(source)
                 if not own:  # in vain: that counts, or one that fails to catch up would be asked for ever
-                    worth.earned(state.gains_of(source), strength, Brought(0.0, 0.0, state.second * worth.seconds))
+                    brought = Brought(0.0, 0.0, state.sequences * worth.seconds)
+                    worth.earned(state.gains_of(source), strength, brought, state.rate, state.sequences)
                 continue
             if source not in state.met and seconds >= FREE * self.curve(1):
                 state.met.add(source)  # it may have read the whole prompt: no measure of the rounds to come
@@ -228,10 +231,9 @@ class Adaptive:
                 brought = Brought(
                     after.choice.tokens - before.choice.tokens,
                     after.came(step.tokens) - before.came(step.tokens),
-                    state.rate * (after.choice.seconds - before.choice.seconds)
-                    + state.second * (seconds + self.curve.handling),
+                    after.choice.seconds - before.choice.seconds + state.sequences * (seconds + self.curve.handling),
                 )
-                worth.earned(state.gains_of(source), strength, brought, state.second)
+                worth.earned(state.gains_of(source), strength, brought, state.rate, state.sequences)
             if tree.drawn and own:
                 for depth in range(1, min(len(own), step.accepted + 1) + 1):
                     worth.acceptance.add(depth <= step.accepted, ACCEPTANCE_MEMORY)

@@ -1,7 +1,8 @@
 """Whether asking a source pays: the tokens its drafts add, beside what others drafted, less the time it takes.
 
 A source is held to pay once it was shown to. What asking brought is averaged on two levels, as acceptance is: what a
-tenant's requests have shown, and on top of it this request; and apart by how strong the others were. Where little was
+tenant's requests have shown, and on top of it this request; and apart by how strong the others were. Tokens and seconds
+are kept apart, for what a second is worth changes: a text that begins with luck makes every second look dear. Where little was
 seen it is thought to add half of what it does beside weaker ones: it is tried first where it would add the most, and
 where that is in vain nowhere else. Trying takes a small share of the time, all requests of a tenant together.
 """
@@ -39,17 +40,17 @@ TRYING = 0.005
 HOPE = 0.5
 # Rounds that the balance reaches back, and rounds until it counts.
 ACCOUNT_MEMORY = 40.0
-TOLD = 6
+TOLD = 20
 
 
 @dataclass(frozen=True)
 class Brought:
-    """What asking a source brought in a round, in tokens: those that were expected of its nodes, as many as came of
-    them, and the price, what its seconds and those of the rows bring otherwise."""
+    """What asking a source brought in a round: tokens that were expected of its nodes, as many as came of them, and the
+    seconds that this took, its own and those of the rows."""
 
     expected: float
     came: float
-    price: float
+    seconds: float
 
 
 @dataclass(slots=True)
@@ -57,18 +58,18 @@ class Mean:
     """Of what asking brought. asked: times."""
 
     expected: float = 0.0
-    price: float = 0.0
+    seconds: float = 0.0
     asked: int = 0
 
     def add(self, brought: Brought) -> None:
         self.asked += 1
         weight = 1.0 / min(self.asked, MEMORY)
         self.expected += (brought.expected - self.expected) * weight
-        self.price += (brought.price - self.price) * weight
+        self.seconds += (brought.seconds - self.seconds) * weight
 
-    def estimate(self, prior: float, truth: float) -> float:
+    def estimate(self, prior: float, truth: float, rate: float) -> float:
         seen = min(self.asked, MEMORY)
-        return (seen * (truth * self.expected - self.price) + PRIOR * prior) / (seen + PRIOR)
+        return (seen * (truth * self.expected - rate * self.seconds) + PRIOR * prior) / (seen + PRIOR)
 
 
 @dataclass
@@ -95,12 +96,12 @@ class Gains:
         before = self.below.truth if self.below is not None else 1.0
         return (self.came + DOUBT * before) / (self.expected + DOUBT)
 
-    def net(self, place: int) -> float:
-        """Of a round in which it is asked, others being of this class of strength."""
+    def net(self, place: int, rate: float) -> float:
+        """Of a round in which it is asked, others being of this class of strength. rate: tokens a second otherwise."""
         truth, more, net = self.truth, 0.0, 0.0
         for reached in range(place + 1):
-            below = self.below.net(reached) if self.below is not None else 0.0
-            net = self.means[reached].estimate(below + more, truth)
+            below = self.below.net(reached, rate) if self.below is not None else 0.0
+            net = self.means[reached].estimate(below + more, truth, rate)
             more = (net - below) * (SPILL if net > below else 1.0)
         return net
 
@@ -118,7 +119,7 @@ class Worth:
     """One source. seconds: of a round in which it is asked, beyond `rest`, those of one in which it is not (a drafter
     learns from every round). step: of one more level of its tree.
 
-    balance: tokens a round beyond what its seconds, all of them, bring otherwise; told: of how many rounds it tells.
+    brought, taken: tokens and seconds of a round, all of its own; told: of how many rounds they tell.
     modesty: log of its chances as they come true / log of those it claims; below 1 for one that claims too little.
     idle, patience: rounds since it was asked where it does not pay, and how many that should be.
     """
@@ -130,7 +131,8 @@ class Worth:
     modesty: float = 1.0
     rounds: int = 0
     acceptance: Tally = field(default_factory=Tally)
-    balance: float = 0.0
+    brought: float = 0.0
+    taken: float = 0.0
     told: int = 0
     gains: Gains = field(default_factory=Gains)
     idle: int = 0
@@ -141,17 +143,17 @@ class Worth:
         """Whether it was not asked often enough to be judged."""
         return self.gains.asked < TRIALS
 
-    def wanted(self, gains: Gains, strength: float, plain: float, joining: float = 0.0) -> bool:
+    def wanted(self, gains: Gains, strength: float, rate: float, plain: float, joining: float = 0.0) -> bool:
         """Whether to ask, given the tokens expected of what others drafted; now and then to find out.
 
-        gains: this request's. plain: seconds of a pass of one row, which tell how often finding out is cheap. joining:
+        gains: this request's. rate: tokens that a second brings otherwise. plain: seconds of a pass of one row, which tell how often finding out is cheap. joining:
         seconds in which it would have to catch up with the text first.
         """
         place = place_of(strength)
         self.idle += 1
         if self.new:
             return place == 0 or self.idle > WAIT
-        if gains.net(place) > 0:
+        if gains.net(place, rate) > 0:
             return True
         patience = min(self.patience, self.seconds / (TRYING * plain))
         return self.idle > patience and self.due(joining, plain)
@@ -160,9 +162,9 @@ class Worth:
         """Whether it was left alone for so long that `seconds` spent on it now are a small share of the time."""
         return self.idle > seconds / (TRYING * plain)
 
-    def gain(self, gains: Gains, strength: float) -> float:
+    def gain(self, gains: Gains, strength: float, rate: float) -> float:
         """Tokens a round that it adds, beyond what its seconds bring otherwise; a hope where little was seen."""
-        expected = gains.net(place_of(strength))
+        expected = gains.net(place_of(strength), rate)
         return max(HOPE, expected) if self.new else expected
 
     def claimed(self, chance: float) -> float:
@@ -176,13 +178,13 @@ class Worth:
             ratio = min(max(calibrated / claimed, LEAST_MODESTY), 1.0 / LEAST_MODESTY)
             self.modesty += (ratio - self.modesty) / MEMORY
 
-    def burden(self, least: float) -> bool:
+    def burden(self, least: float, rate: float) -> bool:
         """Whether it takes `least` seconds of rounds in which it is not asked, and does not make up for them."""
-        return self.rest >= least and self.told >= TOLD and self.balance < 0
+        return self.rest >= least and self.told >= TOLD and self.brought < rate * self.taken
 
-    def rested(self, seconds: float, rate: float = 0.0) -> None:
-        """What a round took in which it was not asked, where `rate` tokens come in a second."""
-        self._account(-rate * seconds)
+    def rested(self, seconds: float, sequences: int = 1) -> None:
+        """What a round took in which it was not asked, while so many sequences waited."""
+        self._account(0.0, sequences * seconds)
         self.rests += 1
         self.rest += (seconds - self.rest) / min(self.rests, MEMORY)
 
@@ -197,17 +199,19 @@ class Worth:
             self.step += (step - self.step) * (weight if self.step else 1.0)
         return asked
 
-    def earned(self, gains: Gains, strength: float, brought: Brought, rate: float = 0.0) -> None:
-        """What a round in which it was asked brought, others being so strong; its price is that of being asked."""
-        self._account(brought.came - brought.price - rate * self.rest)
+    def earned(self, gains: Gains, strength: float, brought: Brought, rate: float, sequences: int = 1) -> None:
+        """What a round in which it was asked brought, others being so strong; its seconds are those of being asked."""
+        self._account(brought.came, brought.seconds + sequences * self.rest)
         place = place_of(strength)
         gains.add(place, brought)
-        self.patience = PATIENCE if gains.net(place) > 0 else 2 * self.patience
+        self.patience = PATIENCE if gains.net(place, rate) > 0 else 2 * self.patience
         self.idle = 0
 
-    def _account(self, net: float) -> None:
+    def _account(self, tokens: float, seconds: float) -> None:
         self.told += 1
-        self.balance += (net - self.balance) / min(self.told, ACCOUNT_MEMORY)
+        weight = 1.0 / min(self.told, ACCOUNT_MEMORY)
+        self.brought += (tokens - self.brought) * weight
+        self.taken += (seconds - self.taken) * weight
 
 
 def place_of(strength: float) -> int:
