@@ -1,6 +1,7 @@
 #!/bin/bash
-# Trained heads: texts, training, packing. A GPU with 80 GB; some twenty minutes for the heads that come with foredraft,
-# and a minute a method for all methods on SmolLM2.
+# Trained heads: texts, training, packing. A GPU with 80 GB; on an H200 some ten minutes for a head, and one to five a
+# method for all methods on SmolLM2, by how many run beside each other. The 1.5B's head that is kept was made from other
+# prompts (docs/training.md).
 # Usage: benchmarks/train_heads.sh PROMPTS.jsonl BENCHMARK.jsonl OUT [shipped | methods | distill]
 # shipped: the heads and tables that come with foredraft, the default. methods: every method on SmolLM2, from the same
 # batches of the same texts, with the same vocabulary and rate. distill: small models of four sizes, and every
@@ -14,8 +15,8 @@ mkdir -p "$out"
 
 make_texts() { # name, invented prompts, texts at once; made once, for a run goes on only with the texts that it began with
   [ ! -e "$out/$1.made" ] || return 0
-  { grep -v gsm8k-train "$prompts"; grep gsm8k-train "$prompts" | sed -n 1,2000p; } > "$out/prompts.jsonl" # most of them are
-  foredraft train data -m "$1" --device "$device" --out "$out/$1.jsonl" --prompts "$out/prompts.jsonl" --against "$against" \
+  { grep -v gsm8k-train "$prompts" || true; grep gsm8k-train "$prompts" | sed -n 1,2000p; } > "$out/$1.prompts.jsonl"
+  foredraft train data -m "$1" --device "$device" --out "$out/$1.jsonl" --prompts "$out/$1.prompts.jsonl" --against "$against" \
     --invent "$2" --openings "$here/prompts/openings.txt" --max-invented 384 --temperatures 0,0.7 --max-tokens 160 --max-prompt 640 --batch "$3" --minutes 2.2
   touch "$out/$1.made"
 }

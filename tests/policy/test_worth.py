@@ -137,8 +137,10 @@ def test_a_source_that_looked_dear_while_every_second_did_is_not_dear_for_ever()
 
 def test_a_burden_takes_time_at_rest_and_does_not_make_up_for_it() -> None:
     worth = Worth()
-    for _ in range(20):
+    for _ in range(19):
         worth.rested(0.05)
+    assert not worth.burden(0.02, RATE)  # too early to tell
+    worth.rested(0.05)
     assert worth.burden(0.02, RATE)
     assert not worth.burden(0.1, RATE)
     for _ in range(20):

@@ -31,7 +31,8 @@ DEPTH = 24
 FREE = 0.01
 UNTRIED = 0.7  # acceptance of a chain before anything was seen
 TENANTS = 256  # whose lessons are kept, those that asked last
-# A source that does not pay and takes FREE even when it is not asked is let go, once so many rounds have shown both.
+# A source that does not pay and takes FREE even when it is not asked is let go, once it was asked so often in a text
+# and `worth.TOLD` rounds have told.
 ENOUGH = 6
 # Nodes likelier than this share of what a row is worth at its cheapest are drafted: chances are estimates.
 BORDER = 0.5

@@ -1,39 +1,49 @@
-"""Why the adaptive policy asks a source, or leaves it alone: a sentence each, from what it has learnt (`policy/worth.py`)."""
+"""Why the adaptive policy asks a source, or leaves it alone: a sentence each, from what it has learnt.
+
+It tells what a tenant's requests have taught (`policy/worth.py`), at the speed of the last text. A request that goes on
+has seen more of itself, and decides by that.
+"""
 
 from __future__ import annotations
 
-from foredraft.policy.adaptive import FREE, Adaptive
+from foredraft.policy.adaptive import ENOUGH, FREE, Adaptive
 from foredraft.policy.worth import STRENGTHS, TRIALS, Gains, Worth
+
+EVERY = range(len(STRENGTHS) + 1)
 
 
 def reasons(policy: Adaptive, tenant: str | None, rate: float) -> dict[str, str]:
-    """Source -> why it is asked or not, as the requests of a tenant have taught; in the order they were met. rate: tokens
-    a second of the last one."""
+    """Source -> why it is asked or not, in the order they were met; nothing where no text had a speed.
+
+    rate: tokens a second of the last text.
+    """
     known = policy.tenants.get(tenant)
-    worths = known.worths if known is not None else {}
+    worths = known.worths if known is not None and rate > 0 else {}
     return {name: reason(worth, policy.curve(1), rate) for name, worth in worths.items()}
 
 
 def reason(worth: Worth, plain: float, rate: float) -> str:
     """Of one source. plain: seconds of a pass of one row. rate: tokens that a second brings otherwise."""
     if not worth.rounds:
-        return "not asked, for nothing was seen of it yet"
+        return "not measured yet"
     takes = f"it takes {_ms(worth.seconds)} of a round"
-    if worth.burden(FREE * plain, rate):
-        return f"let go: {_ms(worth.rest)} of every round go into it even where it is not asked, and it brings less"
     if worth.seconds < FREE * plain:
         return f"always asked: {takes}, less than {FREE:.0%} of a plain pass"
+    if worth.burden(FREE * plain, rate):
+        return (
+            f"let go in a text once it was asked {ENOUGH} times: {_ms(worth.rest)} of every round go into it even "
+            "where it is not asked, and it brings less"
+        )
     if worth.new:
-        return f"being tried: {takes}, and has drafted {worth.gains.asked} of the {TRIALS} times after which it is judged"
+        asked = worth.gains.asked
+        return f"being tried: {takes}, and was asked {asked} of the {TRIALS} times after which it is judged"
     takes += f" and {_balance(worth.gains, rate)}"
-    seen = [place for place, mean in enumerate(worth.gains.means) if mean.asked]
-    paying = [place for place in seen if worth.gains.net(place, rate) > 0]
+    paying = [place for place in EVERY if worth.gains.net(place, rate) > 0]
     if not paying:
-        return f"left alone, but for a try every {worth.patience} rounds or more: where asked, {takes}"
-    if paying == seen:
+        return f"left alone, but for a try every {worth.pause(plain):.0f} rounds: where asked, {takes}"
+    if len(paying) == len(EVERY):
         return f"asked for what it adds: {takes}"
-    where = " or ".join(map(_others, paying))
-    return f"asked only where the drafts of others are expected to bring {where} tokens: {takes}"
+    return f"asked only where the drafts of others are expected to bring {_others(paying)} tokens: {takes}"
 
 
 def _balance(gains: Gains, rate: float) -> str:
@@ -43,10 +53,17 @@ def _balance(gains: Gains, rate: float) -> str:
     return f"adds {added:.2f} tokens, where its time and its rows bring {price:.2f} otherwise"
 
 
-def _others(place: int) -> str:
+def _others(places: list[int]) -> str:
+    """Classes of what others drafted; the weakest ones are one."""
+    if places == list(range(len(places))):
+        return f"at most {STRENGTHS[places[-1]]:g}"
+    return " or ".join(_class(place) for place in places)
+
+
+def _class(place: int) -> str:
     if place == len(STRENGTHS):
         return f"more than {STRENGTHS[-1]:g}"
-    return f"{STRENGTHS[place - 1]:g} to {STRENGTHS[place]:g}" if place else f"at most {STRENGTHS[0]:g}"
+    return f"{STRENGTHS[place - 1] if place else 0:g} to {STRENGTHS[place]:g}"
 
 
 def _ms(seconds: float) -> str:

@@ -2,9 +2,9 @@
 
 A source is held to pay once it was shown to. What asking brought is averaged on two levels, as acceptance is: what a
 tenant's requests have shown, and on top of it this request; and apart by how strong the others were. Tokens and seconds
-are kept apart, for what a second is worth changes: a text that begins with luck makes every second look dear. Where little was
-seen it is thought to add half of what it does beside weaker ones: it is tried first where it would add the most, and
-where that is in vain nowhere else. Trying takes a small share of the time, all requests of a tenant together.
+are kept apart, for what a second is worth changes: a text that begins with luck makes every second look dear. Where
+little was seen it is thought to add half of what it does beside weaker ones: it is tried first where it would add the
+most, and where that is in vain nowhere else. Trying takes a small share of the time, all requests of a tenant together.
 """
 
 from __future__ import annotations
@@ -146,8 +146,8 @@ class Worth:
     def wanted(self, gains: Gains, strength: float, rate: float, plain: float, joining: float = 0.0) -> bool:
         """Whether to ask, given the tokens expected of what others drafted; now and then to find out.
 
-        gains: this request's. rate: tokens that a second brings otherwise. plain: seconds of a pass of one row, which tell how often finding out is cheap. joining:
-        seconds in which it would have to catch up with the text first.
+        gains: this request's. rate: tokens that a second brings otherwise. plain: seconds of a pass of one row, which
+        tell how often finding out is cheap. joining: seconds in which it would have to catch up with the text first.
         """
         place = place_of(strength)
         self.idle += 1
@@ -155,8 +155,11 @@ class Worth:
             return place == 0 or self.idle > WAIT
         if gains.net(place, rate) > 0:
             return True
-        patience = min(self.patience, self.seconds / (TRYING * plain))
-        return self.idle > patience and self.due(joining, plain)
+        return self.idle > self.pause(plain) and self.due(joining, plain)
+
+    def pause(self, plain: float) -> float:
+        """Rounds for which one that does not pay is left alone."""
+        return min(self.patience, self.seconds / (TRYING * plain))
 
     def due(self, seconds: float, plain: float) -> bool:
         """Whether it was left alone for so long that `seconds` spent on it now are a small share of the time."""
