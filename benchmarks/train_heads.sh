@@ -15,7 +15,7 @@ mkdir -p "$out"
 
 make_texts() { # name, invented prompts, texts at once; made once, for a run goes on only with the texts that it began with
   [ ! -e "$out/$1.made" ] || return 0
-  { grep -v gsm8k-train "$prompts" || true; grep gsm8k-train "$prompts" | sed -n 1,2000p; } > "$out/$1.prompts.jsonl"
+  { grep -v gsm8k-train "$prompts" || true; { grep gsm8k-train "$prompts" || true; } | sed -n 1,2000p; } > "$out/$1.prompts.jsonl"
   foredraft train data -m "$1" --device "$device" --out "$out/$1.jsonl" --prompts "$out/$1.prompts.jsonl" --against "$against" \
     --invent "$2" --openings "$here/prompts/openings.txt" --max-invented 384 --temperatures 0,0.7 --max-tokens 160 --max-prompt 640 --batch "$3" --minutes 2.2
   touch "$out/$1.made"

@@ -112,6 +112,8 @@ def test_compare_prints_both_speeds_and_identity(tiny: Path, capsys: Capture) ->
     assert "mean acceptance length" in captured.out
     assert "time: draft" in captured.err
     assert re.search(r"from \w+: \d+ of \d+ accepted, .*% of the time", captured.err)
+    judged = r"(not measured yet|being tried|always asked|asked for|asked only|left alone|let go)"
+    assert all(re.search(rf"^{source} {judged}", captured.err, re.MULTILINE) for source in ("suffix", "recycling"))
     assert re.search(
         r"expected of a round: \d+\.\d\d tokens in .* ms, .* tok/s\ncame of a round: .*\ndifference: [+-]", captured.err
     )

@@ -193,6 +193,7 @@ class Trainer:
 
     @contextmanager
     def _autocast(self) -> Iterator[None]:
+        """On a GPU in half precision, and anywhere without an attention that plans for shapes."""
         kind = self.device.type
         with torch.autocast(kind, torch.bfloat16, enabled=kind == "cuda"), sdpa_kernel(list(ATTENTION)):
             yield
