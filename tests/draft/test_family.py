@@ -101,8 +101,8 @@ def test_drafters_are_joined_once_each_and_not_with_none() -> None:
     assert [spec.family.name for spec in line_up("forced+auto").specs] == [
         "forced",
         "prediction",
-        "suffix",
         "recycling",
+        "suffix",
     ]
     own = line_up("auto+suffix:depth=8")  # of what auto stands for, what is named is taken as it is named
     assert [spec.text for spec in own.specs] == ["forced", "prediction", "recycling", "suffix:depth=8"]

@@ -172,12 +172,14 @@ class Stop(Protocol):
 class Budget:
     """How much to draft at most: nodes, and the length of a path.
 
-    min_gain: less likely nodes are not worth their row; advice, and only to drafters that choose without chance. stop:
+    min_gain: less likely nodes are not worth their row. min_step: a level that brings fewer tokens is not worth the
+    time of a drafter that goes level by level. Both are advice, and only to drafters that choose without chance. stop:
     when to stop before, for drafters that go token by token. leave: the source is let go for the rest of the text."""
 
     rows: int
     depth: int
     min_gain: float = 0.0
+    min_step: float = 0.0
     stop: Stop | None = None
     leave: bool = False
 

@@ -45,7 +45,7 @@ AUTO = "auto"
 NONE = "none"
 TRAINED = "block"
 """What `auto` asks beside, last, where a trained head is known for the target."""
-FREE = ("forced", "prediction", "suffix", "recycling")
+FREE = ("forced", "prediction", "recycling", "suffix")
 """What `auto` stands for, asked in this order: those that need nothing and cost next to nothing."""
 
 

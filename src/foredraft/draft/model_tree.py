@@ -202,7 +202,7 @@ class Growth:
             within = set(self._best(self.ask.budget.rows))
             nodes = sorted(heapq.nsmallest(self.shape.dynamic, within.intersection(nodes), key=self._rank))
         gain = sum(math.exp(self.score[node]) for node in nodes)
-        return nodes if self.ask.draw == "sampled" or gain >= self.ask.budget.min_gain else []
+        return nodes if self.ask.draw == "sampled" or gain >= self.ask.budget.min_step else []
 
     def _rank(self, node: int) -> tuple[float, int]:
         return -self.score[node], node

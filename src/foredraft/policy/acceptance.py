@@ -23,7 +23,9 @@ Trait = tuple[Bin, float]
 # Where a drafter's own estimate of P(node | parent) is cut into classes.
 EDGES = (0.03, 0.08, 0.15, 0.25, 0.4, 0.55, 0.7, 0.85, 0.95)
 DEPTHS = 4  # deeper nodes are of one class
-PRIOR = 8.0  # trials that the estimate below counts for
+# What the estimate before counts for: so many hits, in as many trials as it expects them in, and no more of these than
+# that. Counted in trials alone it would be forgotten soonest where little is claimed and one hit in ten is chance.
+PRIOR, MOST_PRIOR = 8.0, 200.0
 # What is believed of a claim before any was tested: this power of it. A drafter that looks up what followed before
 # claims too much, for a draft begins where the last one was wrong (development prompts, SmolLM2 and Qwen2.5-Coder).
 BOAST = {"suffix": 1.5}
@@ -46,7 +48,8 @@ class Tally:
 
     def estimate(self, prior: float) -> float:
         """P(hit), starting from `prior`."""
-        return (self.hits + PRIOR * prior) / (self.trials + PRIOR)
+        before = PRIOR / prior if prior * MOST_PRIOR > PRIOR else MOST_PRIOR
+        return (self.hits + before * prior) / (self.trials + before)
 
 
 @dataclass

@@ -80,8 +80,7 @@ class Adaptive:
         self._settle(state, so_far)
         if self._free(worth) and not joining:
             state.asked[source] = 0.0
-            least = worth.claimed(min(1.0, BORDER * state.second * self.curve.slope))
-            return Budget(MOST, DEPTH, least) if worth.rounds else FIRST
+            return Budget(MOST, DEPTH, self._least(state, worth)) if worth.rounds else FIRST
         if worth.burden(FREE * self.curve(1), state.rate) and state.tried.get(source, 0) >= ENOUGH:
             return LEAVE
         before, gains = self._best(state, so_far), state.gains_of(source)
@@ -95,15 +94,15 @@ class Adaptive:
         state.tried[source] = state.tried.get(source, 0) + 1
         state.asked[source] = strength
         state.open = source, before
-        least = worth.claimed(min(1.0, state.second * worth.step))
+        least = self._least(state, worth)
         if not worth.rounds or (worth.new and not state.drawn):
             return FIRST
         if not state.drawn:
-            return Budget(MOST, DEPTH, least)
+            return Budget(MOST, DEPTH, least, worth.claimed(min(1.0, state.second * worth.step)))
         acceptance = worth.acceptance.estimate(UNTRIED)
         step, seconds = worth.step * state.sequences, self._seconds(state.sequences)
         length = max(1, chain_length(acceptance, step, seconds, state.rate, DEPTH))
-        return Budget(length, length, least)
+        return Budget(length, length)
 
     def shape(self, states: Sequence[Pace], trees: Sequence[DraftTree], load: Load) -> list[Plan]:
         for state, tree in zip(states, trees, strict=True):
@@ -149,6 +148,10 @@ class Adaptive:
                 if state.sequences == 1:
                     self.curve.add(step.rows, step.seconds.verify)
         state.look, state.asked, state.open, state.added, state.joining = Look(), {}, None, {}, {}
+
+    def _least(self, state: Pace, worth: Worth) -> float:
+        """What a source claims of the least likely node that can be worth a row where rows are cheapest."""
+        return worth.claimed(min(1.0, BORDER * state.second * self.curve.slope))
 
     def _free(self, worth: Worth) -> bool:
         return worth.seconds < FREE * self.curve(1)
@@ -216,7 +219,7 @@ class Adaptive:
                 self._learn_reading(source, state.joining[source], seconds - worth.seconds)
                 state.met.add(source)
                 if not own:  # in vain: that counts, or one that fails to catch up would be asked for ever
-                    brought = Brought(0.0, 0.0, state.sequences * worth.seconds)
+                    brought = Brought(0.0, 0.0, state.sequences * seconds)
                     worth.earned(state.gains_of(source), strength, brought, state.rate, state.sequences)
                 continue
             if source not in state.met and seconds >= FREE * self.curve(1):

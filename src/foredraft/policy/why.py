@@ -40,7 +40,8 @@ def reason(worth: Worth, plain: float, rate: float) -> str:
     takes += f" and {_balance(worth.gains, rate)}"
     paying = [place for place in EVERY if worth.gains.net(place, rate) > 0]
     if not paying:
-        return f"left alone, but for a try every {worth.pause(plain):.0f} rounds: where asked, {takes}"
+        pause = max(1.0, worth.pause(worth.gains.net(0, rate)))
+        return f"left alone, but for a try every {pause:.0f} rounds: where asked, {takes}"
     if len(paying) == len(EVERY):
         return f"asked for what it adds: {takes}"
     return f"asked only where the drafts of others are expected to bring {_others(paying)} tokens: {takes}"

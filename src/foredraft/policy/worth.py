@@ -2,9 +2,10 @@
 
 A source is held to pay once it was shown to. What asking brought is averaged on two levels, as acceptance is: what a
 tenant's requests have shown, and on top of it this request; and apart by how strong the others were. Tokens and seconds
-are kept apart, for what a second is worth changes: a text that begins with luck makes every second look dear. Where
-little was seen it is thought to add half of what it does beside weaker ones: it is tried first where it would add the
-most, and where that is in vain nowhere else. Trying takes a small share of the time, all requests of a tenant together.
+are kept apart, for what a second is worth changes: a text that begins with luck makes every second look dear. A new one
+is hoped to add something, and where little was seen it is thought to add somewhat less than beside weaker ones: it is
+tried first where it would add the most. One that does not pay is tried again the sooner the less that loses, so that
+trying takes a small share of the tokens.
 """
 
 from __future__ import annotations
@@ -24,23 +25,24 @@ LEAST_MODESTY = 0.1
 STRENGTHS = (0.3, 0.8, 1.6, 3.2)
 # Times a new source is asked before it is judged; rounds it waits for one in which the others have found nothing.
 TRIALS = 5
-WAIT = 8
+WAIT = 4
 # Times asked that what is known before counts for.
 PRIOR = 3.0
 # Tokens expected that have to be seen for what came of them to weigh as much as the belief in them, and rounds of them.
-DOUBT = 4.0
+# What comes of a draft scatters more than what claims are worth differs from text to text.
+DOUBT = 8.0
 TRUTH_MEMORY = 100.0
-# Of what a source adds beyond what was known before, so much is thought to hold beside the next stronger others.
-SPILL = 0.5
-# Rounds until a source that does not pay is tried again: doubled each time, and as many as make trying take this share
-# of the time at most.
+# Tokens a round that a source is hoped to add before anything was seen, and never thought to fall below.
+HOPE, LEAST = 0.5, 0.01
+# Of what it adds so much is thought to be added beside the next stronger others.
+SPILL = 0.7
+# Rounds until a source that does not pay is tried again: doubled each time, and as many as make trying lose this share
+# of a token a round at most.
 PATIENCE = 4
 TRYING = 0.005
-# Tokens a round that a source is hoped to add before anything was seen.
-HOPE = 0.5
 # Rounds that the balance reaches back, and rounds until it counts.
 ACCOUNT_MEMORY = 40.0
-TOLD = 20
+TOLD = 40
 
 
 @dataclass(frozen=True)
@@ -67,9 +69,9 @@ class Mean:
         self.expected += (brought.expected - self.expected) * weight
         self.seconds += (brought.seconds - self.seconds) * weight
 
-    def estimate(self, prior: float, truth: float, rate: float) -> float:
-        seen = min(self.asked, MEMORY)
-        return (seen * (truth * self.expected - rate * self.seconds) + PRIOR * prior) / (seen + PRIOR)
+    def estimate(self, seen: float, prior: float) -> float:
+        """The mean of what was `seen`, starting from `prior`."""
+        return (self.asked * seen + PRIOR * prior) / (self.asked + PRIOR)
 
 
 @dataclass
@@ -78,7 +80,7 @@ class Gains:
 
     What is expected of its nodes hardly scatters and rests on claims; what comes of them is chance and true. So means
     are those of the expected, and the share of it that came, over all strengths together, corrects them.
-    below: where the estimates start from; without it, from nothing added. expected, came: tokens.
+    below: where the estimates start from; without it, from HOPE. expected, came: tokens.
     """
 
     below: Gains | None = None
@@ -91,19 +93,34 @@ class Gains:
         return sum(mean.asked for mean in self.means)
 
     @property
+    def usual(self) -> float:
+        """Seconds of asking, whatever the others have drafted."""
+        return sum(mean.asked * mean.seconds for mean in self.means) / max(1, self.asked)
+
+    @property
     def truth(self) -> float:
         """What came, as a share of what was expected."""
         before = self.below.truth if self.below is not None else 1.0
         return (self.came + DOUBT * before) / (self.expected + DOUBT)
 
+    def tokens(self, place: int) -> list[float]:
+        """That it adds to a round in which it is asked, by how strong the others are, up to this class of strength."""
+        below, truth, better = self.below.tokens(place) if self.below is not None else None, self.truth, 1.0
+        found: list[float] = []
+        for reached, mean in enumerate(self.means[: place + 1]):
+            before = below[reached] if below is not None else HOPE * SPILL**reached
+            found.append(max(LEAST, mean.estimate(truth * mean.expected, better * before)))
+            better = found[-1] / before
+        return found
+
+    def seconds(self, place: int) -> float:
+        """That asking takes, its own and those of its rows."""
+        mean = self.means[place]
+        return mean.estimate(mean.seconds, self.below.seconds(place) if self.below is not None else self.usual)
+
     def net(self, place: int, rate: float) -> float:
-        """Of a round in which it is asked, others being of this class of strength. rate: tokens a second otherwise."""
-        truth, more, net = self.truth, 0.0, 0.0
-        for reached in range(place + 1):
-            below = self.below.net(reached, rate) if self.below is not None else 0.0
-            net = self.means[reached].estimate(below + more, truth, rate)
-            more = (net - below) * (SPILL if net > below else 1.0)
-        return net
+        """Tokens that asking adds, less those that its seconds bring otherwise at `rate` tokens a second."""
+        return self.tokens(place)[-1] - rate * self.seconds(place)
 
     def add(self, place: int, brought: Brought) -> None:
         keep = 1.0 - 1.0 / TRUTH_MEMORY
@@ -151,24 +168,24 @@ class Worth:
         """
         place = place_of(strength)
         self.idle += 1
-        if self.new:
-            return place == 0 or self.idle > WAIT
-        if gains.net(place, rate) > 0:
+        net = gains.net(place, rate)
+        if self.new and (place == 0 or self.idle > WAIT):
             return True
-        return self.idle > self.pause(plain) and self.due(joining, plain)
+        if not self.gains.asked:
+            return False
+        return net > 0 or (self.idle > self.pause(net) and self.due(joining, plain))
 
-    def pause(self, plain: float) -> float:
-        """Rounds for which one that does not pay is left alone."""
-        return min(self.patience, self.seconds / (TRYING * plain))
+    def pause(self, net: float) -> float:
+        """Rounds for which one that loses so many tokens where it is asked is left alone."""
+        return min(self.patience, -net / TRYING)
 
     def due(self, seconds: float, plain: float) -> bool:
         """Whether it was left alone for so long that `seconds` spent on it now are a small share of the time."""
         return self.idle > seconds / (TRYING * plain)
 
     def gain(self, gains: Gains, strength: float, rate: float) -> float:
-        """Tokens a round that it adds, beyond what its seconds bring otherwise; a hope where little was seen."""
-        expected = gains.net(place_of(strength), rate)
-        return max(HOPE, expected) if self.new else expected
+        """Tokens a round that it adds, beyond what its seconds bring otherwise."""
+        return gains.net(place_of(strength), rate)
 
     def claimed(self, chance: float) -> float:
         """What it claims of a path that has this chance."""
