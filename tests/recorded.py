@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -69,3 +70,30 @@ def recorded(folder: Path) -> Path:
     for one in (case("a1", "a"), case("a2", "a", 2.2), case("b1", "b_c", 1.2), case(NASTY, "b_c", 2.6)):
         journal.add(one)
     return folder
+
+
+VOID = {"meta", "br"}
+
+
+class Balanced(HTMLParser):
+    """Checks that every element ends where it should."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def parsed(text: str) -> Balanced:
+    found = Balanced()
+    found.feed(text)
+    assert found.open == []
+    return found

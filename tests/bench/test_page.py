@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -16,33 +15,7 @@ from foredraft.bench.losing import losses
 from foredraft.bench.page import page
 from foredraft.bench.report import report
 from foredraft.core.errors import UsageError
-from recorded import NASTY, SETUP, case, recorded
-
-VOID = {"meta", "br"}
-
-
-class Balanced(HTMLParser):
-    """Checks that every element ends where it should."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.seen: list[tuple[str, dict[str, str | None]]] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.seen.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-
-def parsed(text: str) -> Balanced:
-    found = Balanced()
-    found.feed(text)
-    assert found.open == []
-    return found
+from recorded import NASTY, SETUP, case, parsed, recorded
 
 
 def test_the_page_is_whole_and_needs_nothing_but_itself(tmp_path: Path) -> None:

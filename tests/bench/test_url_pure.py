@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foredraft.bench.prompts import Prompt
 from foredraft.bench.url_counters import Counters, of_answer, of_metrics, total
 from foredraft.bench.url_events import BadStream, Events
 from foredraft.bench.url_reading import Endless, Reading, ServerError
@@ -178,17 +177,24 @@ def test_pieces_at_once_are_one_burst() -> None:
     assert bursts(answer("a", 0.0, arrivals)) == [1.0, 2.0, 3.0]
 
 
-SETUP = {"model": "toy", "engine": "url", "suite": "s", "machine": {}, "version": "0", "max_tokens": 4}
+SETUP = {
+    "model": "toy",
+    "engine": "url",
+    "suite": "s",
+    "concurrency": [1],
+    "machine": {},
+    "version": "0",
+    "max_tokens": 4,
+}
 
 
 def test_failures_count_but_have_no_share_in_speeds() -> None:
-    prompts = [Prompt(name, "a", ("x",)) for name in "abcd"]
     lines = [
         answer("a", 0.0, tokens=4),
         answer("b", 2.0, tokens=6, earlier=(Failure("refused", "no"),)),
         answer("c", 4.0, failure=Failure("cut", "short"), tokens=100),
     ]
-    [run] = report(SETUP, lines, prompts, [1])["runs"]
+    [run] = report(SETUP, lines, 4, 4)["runs"]
     assert (run["requests"], run["completed"], run["not_asked"]) == (3, 2, 1)
     assert run["failures"] == {"refused": 1, "cut": 1}
     assert (run["tokens"], run["seconds"], run["tok_s"], run["user_tok_s"]) == (10, 4.0, 2.5, 2.5)
@@ -200,21 +206,19 @@ def test_failures_count_but_have_no_share_in_speeds() -> None:
 
 
 def test_levels_are_compared_with_the_first() -> None:
-    prompts = [Prompt(name, "a", ("x",)) for name in "ab"]
     lines = [answer("a", 0.0), answer("b", 2.0)]
     lines += [answer("a", 4.0, concurrency=2), answer("b", 4.0, concurrency=2, text="other")]
-    one, two = report(SETUP, lines, prompts, [1, 2])["runs"]
+    one, two = report(SETUP | {"concurrency": [1, 2]}, lines, 2, 2)["runs"]
     assert (one["identical"], two["identical"], two["different_prompts"]) == (None, False, 1)
     assert (two["tok_s"], two["user_tok_s"]) == (2.0, 1.0)
 
 
 def test_loops_are_shown_apart() -> None:
-    prompts = [Prompt(name, "a", ("x",)) for name in "ab"]
-    [run] = report(SETUP, [answer("a", 0.0, text="one two " * 20), answer("b", 2.0)], prompts, [1])["runs"]
+    [run] = report(SETUP, [answer("a", 0.0, text="one two " * 20), answer("b", 2.0)], 2, 2)["runs"]
     assert run["looping_share"] == 0.5
     assert run["without_looping"]["tokens"] == 2
 
 
 def test_nothing_answered_is_a_result_too() -> None:
-    [run] = report(SETUP, [answer("a", 0.0, (), failure=Failure("cut", ""))], [Prompt("a", "a", ("x",))], [1])["runs"]
+    [run] = report(SETUP, [answer("a", 0.0, (), failure=Failure("cut", ""))], 1, 1)["runs"]
     assert (run["tok_s"], run["first_ms"], run["gap_ms"], run["looping_share"], run["by_task"]) == (None,) * 4 + ({},)

@@ -61,20 +61,21 @@ def read(folder: str | Path) -> Events:
     Raises UsageError for a folder that holds no comparison of drafters, and for a damaged line by its number.
     """
     folder = Path(folder).expanduser()
+    setup = setup_of(folder)
+    if "drafters" not in setup:
+        raise UsageError(f"{folder} holds no comparison of drafters: give a folder that `foredraft bench --out` wrote")
+    cases = [case for path in case_files(folder) for case in parsed(path, whole_lines(path), case_of)]
+    return Events(folder, setup, tuple(cases), read_costs(folder))
+
+
+def setup_of(folder: Path) -> Json:
+    """What the run of a folder compares. Raises UsageError for a folder that holds none, or a damaged one."""
     try:
-        setup = dict(json.loads((folder / RUN).read_text(encoding="utf-8")))
-        if "drafters" not in setup:
-            raise UsageError(
-                f"{folder} holds no comparison of drafters: give a folder that `foredraft bench --out` wrote"
-            )
-        cases = [case for path in case_files(folder) for case in parsed(path, whole_lines(path), case_of)]
-        return Events(folder, setup, tuple(cases), read_costs(folder))
+        return dict(json.loads((folder / RUN).read_text(encoding="utf-8")))
     except OSError as error:
         why = f"{error.strerror or error}; give a folder that `foredraft bench --out` wrote"
         raise UsageError(f"cannot read a benchmark from {folder}: {why}") from None
-    except (ValueError, TypeError) as error:
-        if isinstance(error, UsageError):
-            raise
+    except (ValueError, TypeError):
         raise UsageError(f"{folder / RUN} is damaged: measure into a new folder") from None
 
 
@@ -92,8 +93,11 @@ def case_file(folder: Path, number: int) -> Path:
 
 
 def whole_lines(path: Path) -> list[str]:
-    """The lines of a file; what an interrupted write left of a last one is passed over."""
-    content = path.read_bytes()
+    """The lines of a file; what an interrupted write left of a last one is passed over. Raises UsageError."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror or error}") from None
     return content[: content.rfind(b"\n") + 1].decode("utf-8", "replace").split("\n")[:-1]
 
 

@@ -6,18 +6,21 @@ escaped, and the page's own policy forbids it to run or load anything.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 
 from foredraft.bench.charts import hatches
 from foredraft.bench.entrants import NONE
 from foredraft.bench.events import Events
-from foredraft.bench.figures import PLOTS, Plot
+from foredraft.bench.figures import PLOTS
 from foredraft.bench.losing import Loss, losses
+from foredraft.bench.parts import figure, table
 from foredraft.bench.record import Json
 from foredraft.bench.report import report
 from foredraft.bench.svg import markup
+from foredraft.bench.url_page import served
+from foredraft.bench.url_record import Served
 from foredraft.bench.words import summary
 from foredraft.core.errors import UsageError
 
@@ -25,18 +28,23 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 LISTED = 200  # losing texts of a run; the others are counted
 
 
-def page(runs: Sequence[Events]) -> str:
+def page(runs: Sequence[Events | Served]) -> str:
     """The HTML of one or several runs. Raises UsageError for a run that has no case yet."""
     for run in runs:
-        if not run.cases:
+        if not (run.cases if isinstance(run, Events) else run.lines):
             raise UsageError(f"{run.folder} has no case yet: measure at least one prompt")
-    results = [report(run.setup, run.cases, run.drafters) for run in runs]
     title = "foredraft: a benchmark" if len(runs) == 1 else f"foredraft: {len(runs)} benchmarks"
     style = (files("foredraft.bench") / "page.css").read_text(encoding="utf-8")
+    results = {
+        place: report(run.setup, run.cases, run.drafters) for place, run in enumerate(runs) if isinstance(run, Events)
+    }
     parts = [f"<h1>{markup(title)}</h1>"]
     if len(runs) > 1:
         parts.append(_overview(runs, results))
-    parts += [_run(place, run, result) for place, (run, result) in enumerate(zip(runs, results, strict=True))]
+    parts += [
+        _run(place, run, results[place]) if isinstance(run, Events) else served(f"run{place}", _name(run), run)
+        for place, run in enumerate(runs)
+    ]
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -46,29 +54,17 @@ def page(runs: Sequence[Events]) -> str:
     )
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table of texts; it scrolls by itself where it is wider than the page."""
-    head = "".join(f'<th scope="col">{markup(column)}</th>' for column in columns)
-    lines = ["".join(_cell(cell, place) for place, cell in enumerate(row)) for row in rows]
-    body = "".join(f"<tr>{line}</tr>\n" for line in lines)
-    found = f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>"
-    return f'<div class="wide" tabindex="0" role="region" aria-label="table">{found}</div>'
-
-
-def _cell(words: str, place: int) -> str:
-    cell = markup(words)
-    return f'<th scope="row">{cell}</th>' if place == 0 else f"<td>{cell}</td>"
-
-
-def _overview(runs: Sequence[Events], results: Sequence[Json]) -> str:
+def _overview(runs: Sequence[Events | Served], results: Mapping[int, Json]) -> str:
+    """Links to all runs, and what those that compare drafters came to."""
     rows = [
-        [f"{_name(run)}: {one['drafter']}", _file(result["model"]), _file(result["suite"]), *_speed(one)]
-        for run, result in zip(runs, results, strict=True)
+        [f"{_name(runs[place])}: {one['drafter']}", _file(result["model"]), _file(result["suite"]), *_speed(one)]
+        for place, result in results.items()
         for one in result["runs"]
     ]
     links = "".join(f'<li><a href="#run{place}">{markup(_name(run))}</a></li>' for place, run in enumerate(runs))
     columns = ("run and drafter", "model", "suite", "speed-up", "95% interval", "without loops", "tokens/s")
-    return f'<nav aria-label="runs"><ul class="legend">{links}</ul></nav>\n{table(columns, rows)}'
+    compared = table(columns, rows) if rows else ""
+    return f'<nav aria-label="runs"><ul class="legend">{links}</ul></nav>\n{compared}'
 
 
 def _run(place: int, run: Events, result: Json) -> str:
@@ -76,7 +72,7 @@ def _run(place: int, run: Events, result: Json) -> str:
     columns = ("drafter", "speed-up", "95% interval", "without loops", "tokens/s", "tokens a pass", "accepted")
     rows = [[one["drafter"], *_speed(one), *_acceptance(one)] for one in result["runs"]]
     plots = [plot(run, result) for plot in PLOTS]
-    drawn = "\n".join(_figure(one) for one in plots if one is not None)
+    drawn = "\n".join(figure(one) for one in plots if one is not None)
     unfinished = "" if (run.folder / "result.json").exists() else "<p><strong>This run is not finished.</strong></p>\n"
     return (
         f'<section id="run{place}">\n<h2>{markup(_name(run))}</h2>\n{_facts(run, result)}\n{unfinished}'
@@ -133,15 +129,6 @@ def _felt(result: Json) -> str:
     return f"<h3>What a reader feels</h3>\n<p>{told}</p>\n{table(columns, rows)}"
 
 
-def _figure(plot: Plot) -> str:
-    title = markup(plot.title)
-    return (
-        f"<figure>\n<h3>{title}</h3>\n<figcaption><p>{markup(plot.told)}</p></figcaption>\n{plot.legend}\n"
-        f'<div class="plot" tabindex="0" role="region" aria-label="{title}">{plot.picture}</div>\n'
-        f"<details><summary>The same as a table</summary>\n{table(plot.columns, plot.rows)}\n</details>\n</figure>"
-    )
-
-
 def _losing(run: Events) -> str:
     found = losses(run.cases, run.drafters)
     if not found:
@@ -188,7 +175,7 @@ def _megabytes(size: int | None) -> str:
     return f"{size / 1e6:.0f}" if size is not None else "–"
 
 
-def _name(run: Events) -> str:
+def _name(run: Events | Served) -> str:
     return run.folder.resolve().name
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Literal, get_args
 
+from foredraft.bench.events import case_files, parsed, setup_of, whole_lines
 from foredraft.bench.journal import Records
 from foredraft.bench.record import Json
 from foredraft.bench.url_counters import Counters
@@ -98,16 +100,40 @@ class Answers(Records[Answer | Counted]):
     """The folder of one server's answers."""
 
     def parse(self, found: Json) -> Answer | Counted:
-        fields = {key: value for key, value in found.items() if key != "id"}
-        if "case" not in fields:
-            return Counted(**fields | {"counters": _counters(fields["counters"])})
-        fields["arrivals"] = tuple(map(float, fields["arrivals"]))
-        fields["earlier"] = tuple(map(_failure, fields.get("earlier", ())))
-        if "failure" in fields:
-            fields["failure"] = _failure(fields["failure"])
-        if "counters" in fields:
-            fields["counters"] = _counters(fields["counters"])
-        return Answer(**fields)
+        return line_of(found)
+
+
+@dataclass(frozen=True)
+class Served:
+    """A run against a server as its folder has it. setup: all that a figure depends on. lines: of a request that was
+    made again, the last."""
+
+    folder: Path
+    setup: Json
+    lines: tuple[Answer | Counted, ...]
+
+
+def read(folder: str | Path) -> Served:
+    """The run of a folder, finished or not. Raises UsageError for one that cannot be read, and for a damaged line, by
+    its number."""
+    folder = Path(folder).expanduser()
+    setup = setup_of(folder)
+    found = [line for path in case_files(folder) for line in parsed(path, whole_lines(path), line_of)]
+    return Served(folder, setup, tuple({line.id: line for line in found}.values()))
+
+
+def line_of(found: Json) -> Answer | Counted:
+    """What a line of the folder says. Raises ValueError, KeyError, TypeError or AttributeError for a damaged one."""
+    fields = {key: value for key, value in found.items() if key != "id"}
+    if "case" not in fields:
+        return Counted(**fields | {"counters": _counters(fields["counters"])})
+    fields["arrivals"] = tuple(map(float, fields["arrivals"]))
+    fields["earlier"] = tuple(map(_failure, fields.get("earlier", ())))
+    if "failure" in fields:
+        fields["failure"] = _failure(fields["failure"])
+    if "counters" in fields:
+        fields["counters"] = _counters(fields["counters"])
+    return Answer(**fields)
 
 
 def id_of(concurrency: int, case: str) -> str:

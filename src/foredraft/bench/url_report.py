@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from foredraft.bench.prompts import Prompt
 from foredraft.bench.record import Json
 from foredraft.bench.statistics import loops
 from foredraft.bench.url_counters import Counters, total
@@ -72,14 +71,13 @@ def bursts(answer: Answer) -> list[float]:
     return found
 
 
-def report(
-    setup: Json, lines: Sequence[Answer | Counted], prompts: Sequence[Prompt], concurrencies: Sequence[int]
-) -> Json:
-    """The result as JSON, in the shape of a local benchmark's as far as it applies."""
+def report(setup: Json, lines: Sequence[Answer | Counted], prompts: int, cases: int) -> Json:
+    """The result as JSON, in the shape of a local benchmark's as far as it applies. prompts, cases: to be asked, with
+    each of the concurrencies of `setup`; a prompt has a case for each of its turns."""
+    concurrencies: Sequence[int] = setup["concurrency"]
     answers = [line for line in lines if isinstance(line, Answer)]
     levels = {level: Figures(tuple(one for one in answers if one.concurrency == level)) for level in concurrencies}
     first = levels[concurrencies[0]]
-    cases = sum(len(prompt.turns) for prompt in prompts)
     runs = []
     for level, figures in levels.items():
         counted = [line for line in lines if isinstance(line, Counted) and line.concurrency == level]
@@ -88,7 +86,7 @@ def report(
         "model": setup["model"],
         "engine": setup["engine"],
         "suite": setup["suite"],
-        "prompts": len(prompts),
+        "prompts": prompts,
         "runs": runs,
         "machine": setup["machine"],
         "version": setup["version"],

@@ -17,8 +17,9 @@ from foredraft.bench.record import Json
 from foredraft.bench.suites import hash_of, limited, load_suite
 from foredraft.bench.url import Asking, Level, agree
 from foredraft.bench.url_client import Server
-from foredraft.bench.url_record import KINDS, Answer, Answers, Counted
+from foredraft.bench.url_record import Answer, Answers, Counted
 from foredraft.bench.url_report import report
+from foredraft.bench.url_words import COLUMNS, number, row, words
 from foredraft.cli.progress import counting
 from foredraft.core.errors import UsageError
 from foredraft.core.params import SamplingParams
@@ -60,7 +61,8 @@ class Job:
             folder = Answers(self.out, setup) if self.out is not None else None
             lines = self._measure(server, asking, prompts, levels, folder)
         # No figure of an answer depends on the timeout, and who goes on may wait longer than before.
-        result = report(setup, lines, prompts, levels) | {"timeout": self.timeout}
+        cases = sum(len(prompt.turns) for prompt in prompts)
+        result = report(setup, lines, len(prompts), cases) | {"timeout": self.timeout}
         result["arguments"] = without_secrets(self.arguments, self.url, server.root)
         if folder is not None:
             folder.finish(result)
@@ -168,20 +170,7 @@ def show(result: Json) -> None:
     console.print(f"{result['model']} at {result['url']}, {result['api']}", markup=False)
     what = f"suite {result['suite']}, {result['prompts']} prompts ({result['cases']} requests)"
     console.print(f"{what}, at most {result['max_tokens']} tokens, temperature {result['temperature']:g}", markup=False)
-    columns = (
-        "at a time",
-        "tok/s",
-        "each",
-        "first ms",
-        "p95",
-        "gap ms",
-        "p95",
-        "at once",
-        "length",
-        "accepted",
-        "failed",
-    )
-    _print(console, columns, [_row(run) for run in result["runs"]])
+    _print(console, COLUMNS, [row(run) for run in result["runs"]])
     tasks = list(result["runs"][0]["by_task"])
     rows = [[str(run["concurrency"]), *(_task(run, task) for task in tasks)] for run in result["runs"]]
     if tasks:
@@ -190,61 +179,9 @@ def show(result: Json) -> None:
         console.print(line, markup=False)
 
 
-def words(result: Json) -> list[str]:
-    """What the table does not say."""
-    found = []
-    runs = result["runs"]
-    if any(run["tokens_counted_by"] == "pieces" and run["completed"] for run in runs):
-        found.append("The server does not count its tokens: every piece of text is taken for one.")
-    sources = {run["speculation_from"] for run in runs}
-    if sources == {None}:
-        found.append("The server says nothing of speculation.")
-    elif "metrics" in sources:
-        found.append("Length and acceptance are from the server's counters, which count other users' requests too.")
-    for run in runs:
-        level = f"With {run['concurrency']} at a time"
-        if run["failures"]:
-            kinds = ", ".join(f"{count} {KINDS[kind]}" for kind, count in run["failures"].items())
-            found.append(f"{level} {sum(run['failures'].values())} failed: {kinds}. The first: {run['first_failure']}.")
-        if "stalled" in run["failures"]:
-            found.append(f"With --timeout above {result['timeout']:g} s they are waited for longer.")
-        if run["not_asked"]:
-            found.append(f"{level} {run['not_asked']} were not asked, after failures: the same command goes on.")
-        if run["different_prompts"] and result["temperature"] == 0:
-            first = runs[0]["concurrency"]
-            found.append(f"{level} {run['different_prompts']} answers differ from those with {first}.")
-        if run["looping_share"]:
-            found.append(f"{level} {run['looping_share']:.0%} of the answers loop; without them {_fresh(run)}.")
-    return found
-
-
-def _fresh(run: Json) -> str:
-    without = run["without_looping"]
-    return f"{without['user_tok_s']:.1f} tok/s each" if without else "there are none"
-
-
-def _row(run: Json) -> list[str]:
-    rate, failed = run["draft_acceptance_rate"], sum(run["failures"].values())
-    return [
-        str(run["concurrency"]),
-        _number(run["tok_s"]),
-        _number(run["user_tok_s"]),
-        *(_number(run["first_ms"] and run["first_ms"][which]) for which in ("median", "p95")),
-        *(_number(run["gap_ms"] and run["gap_ms"][which]) for which in ("median", "p95")),
-        _number(run["tokens_per_burst"], 2),
-        _number(run["mean_acceptance_length"], 2),
-        f"{rate:.0%}" if rate is not None else "–",
-        f"{failed} of {run['completed'] + failed}" if failed else "–",
-    ]
-
-
 def _task(run: Json, task: str) -> str:
     own = run["by_task"].get(task)
-    return _number(own["user_tok_s"]) if own else "–"
-
-
-def _number(value: float | None, digits: int = 1) -> str:
-    return f"{value:.{digits}f}" if value is not None else "–"
+    return number(own["user_tok_s"]) if own else "–"
 
 
 def _print(console: Any, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -254,6 +191,6 @@ def _print(console: Any, columns: Sequence[str], rows: Sequence[Sequence[str]]) 
     table = Table()
     for index, column in enumerate(columns):
         table.add_column(Text(column), justify="right" if index else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*map(Text, row))
+    for cells in rows:
+        table.add_row(*map(Text, cells))
     console.print(table)

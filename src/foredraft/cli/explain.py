@@ -222,14 +222,22 @@ def _theory_text(found: Explanation) -> list[str]:
     return lines
 
 
+def _slower(run: Json, speedup: float) -> str:
+    """What is to be said of a speed-up below 1: nothing worse than noise where its interval reaches 1."""
+    if speedup >= 1:
+        return ""
+    interval = run["speedup_ci"]
+    noise = interval is not None and interval[1] >= 1
+    return ", which these texts do not tell from plain decoding" if noise else ": SLOWER than plain decoding"
+
+
 def _limits_text(found: Explanation) -> list[str]:
     limits, trying, run = found.limits, found.trying, found.run
-    slower = ": SLOWER than plain decoding" if limits.speedup < 1 else ""
     many = f"{trying.prompts} prompt{'s' if trying.prompts > 1 else ''} of suite {trying.suite}"
     lines = [
         f"WHAT LIMITS {trying.drafter} HERE",
         f"{many}, at most {trying.max_tokens} tokens each: plain {found.plain_tok_s:.1f} tok/s, with drafts "
-        f"{run['tok_s']:.1f} tok/s, {limits.speedup:.2f} times{slower}.",
+        f"{run['tok_s']:.1f} tok/s, {limits.speedup:.2f} times{_slower(run, limits.speedup)}.",
     ]
     if not limits.drafted:
         return [*lines, "Nothing was drafted: these texts gave it nothing to go by, or the policy held it not to pay."]

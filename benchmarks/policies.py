@@ -1,0 +1,275 @@
+"""What a policy makes of drafts that were recorded: decisions without the noise of a machine, in seconds of a core.
+
+    policies.py record [-m smollm2] --sources recycling,suffix,block --suite FILE.jsonl [--limit-per-task 8]
+                       [--max-tokens 128] --out RECORD.json
+    policies.py replay RECORD.json --sources recycling,suffix,block [--policy adaptive] [--set worth.DOUBT=4 …]
+                       [--noise 0.1] [--out FILE.json]
+
+record: the model answers first turns at temperature 0, one token a round, and each source is asked at every place for a
+wide tree, of which nothing is scored. So what it drafts depends on the text alone (`recycling` is not taught by rows of
+rejected drafts, for there are none). Then it is measured what sources take, asked for four nodes and not asked, and what
+there is beside them in a round; a source that goes level by level takes as long here for any number of them.
+replay: the text is said again in rounds. Each source drafts as much of its recorded tree as its budget lets it, passes
+take what the measured curve says, and all times are jittered by `noise` (a log-normal's sigma, from a fixed seed). Every
+text has a tenant of its own. Prints one JSON object: speed-up against rounds without drafts as a mean of texts, by task
+too, the slowest of twenty, tokens a round, and in which share of rounds each source was asked.
+--set: another value for a constant of a module of `foredraft.policy`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import math
+import random
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from records import commit
+
+from foredraft import SamplingParams, load
+from foredraft.bench.suites import load_suite
+from foredraft.core.events import Step, Times
+from foredraft.core.protocols import AnyPolicy, Budget, Costs, Load, Plan, Request
+from foredraft.core.tree import EMPTY, ROOT, DraftTree, join
+from foredraft.engine.costs import costs_of
+from foredraft.engine.llm import LLM
+from foredraft.policy import make_policy
+from foredraft.policy.adaptive import Adaptive
+from foredraft.policy.constant import Constant
+
+WIDE = Budget(24, 8)
+MEASURED = 4  # nodes asked for where a source is timed
+TIMED = 6  # texts for that
+ONE, REQUEST = Load(1), Request((1,), 0)
+
+Node = tuple[list[int], list[int], list[float]]
+"""Tokens, parents and scores of a recorded tree."""
+
+
+@dataclass
+class Watching:
+    """Asks for `budget`, keeps the trees in order, and has nothing scored."""
+
+    budget_: Budget
+    trees: list[DraftTree] = field(default_factory=list)
+
+    def open(self, request: Request) -> Watching:
+        return self
+
+    def budget(self, state: Watching, source: str, so_far: DraftTree, load: Load) -> Budget:
+        return self.budget_
+
+    def shape(self, states: Sequence[Watching], trees: Sequence[DraftTree], load: Load) -> list[Plan]:
+        self.trees.extend(trees)
+        return [Plan(EMPTY) for _ in trees]
+
+    def update(self, state: Watching, step: Step) -> None:
+        """Nothing to learn."""
+
+
+@dataclass(frozen=True)
+class Text:
+    """trees: by source, of every place of the text."""
+
+    task: str
+    tokens: list[int]
+    trees: dict[str, list[Node]]
+
+
+@dataclass(frozen=True)
+class Record:
+    """Seconds: of a pass by rows, of sources asked and not, of judging one source's draft, of the rest of a round."""
+
+    model: str
+    texts: list[Text]
+    rows: list[int]
+    seconds: list[float]
+    asked: dict[str, float]
+    rest: dict[str, float]
+    judging: float
+    drawing: float
+
+
+def said(llm: LLM, policy: AnyPolicy, text: str, most: int) -> tuple[list[int], list[Step]]:
+    llm.policy = policy
+    prompt = llm.encode_chat([{"role": "user", "content": text}])
+    (found,) = llm.generate(prompt, SamplingParams(temperature=0, max_tokens=most)).outputs
+    return list(found.token_ids), [step for step in found.steps if step.tokens]
+
+
+def recorded(model: str, sources: Sequence[str], prompts: Sequence[Any], most: int) -> Record:
+    texts = [Text(prompt.task, [], {}) for prompt in prompts]
+    asked, rest = dict[str, float](), dict[str, float]()
+    for source in sources:
+        with load(model, source) as llm:
+            name = source.split(":")[0]
+            for text, prompt in zip(texts, prompts, strict=True):
+                watching = Watching(WIDE)
+                tokens, _ = said(llm, watching, prompt.turns[0], most)
+                text.tokens[:] = tokens
+                text.trees[name] = [(list(t.tokens), list(t.parents), list(t.score)) for t in watching.trees]
+            few = prompts[:: max(1, len(prompts) // TIMED)]
+            asked[name] = _median(llm, Constant(MEASURED), few, most, _spent)
+            rest[name] = _median(llm, Watching(Budget(0, 0)), few, most, _spent)
+    with load(model, "+".join(sources)) as llm:
+        costs = costs_of(llm.loaded)
+        drawing = _median(llm, llm.policy, few, most, lambda step: step.seconds.sample + step.seconds.other)
+        judging = _median(llm, llm.policy, few, most, _beside)
+    return Record(model, texts, list(costs.rows), list(costs.seconds), asked, rest, judging, drawing)
+
+
+def _median(llm: LLM, policy: AnyPolicy, prompts: Sequence[Any], most: int, of: Callable[[Step], float]) -> float:
+    steps = [step for prompt in prompts for step in said(llm, policy, prompt.turns[0], most)[1][2:]]
+    return statistics.median(map(of, steps))
+
+
+def _spent(step: Step) -> float:
+    return sum(seconds for _, seconds in step.spent)
+
+
+def _beside(step: Step) -> float:
+    """Of drafting, by source that was asked, what was no source's."""
+    return (step.seconds.draft - _spent(step)) / (1 + len(step.spent))
+
+
+@dataclass
+class Played:
+    """What became of a text. seconds: of all rounds; rounds: how many; asked: by source."""
+
+    seconds: float = 0.0
+    tokens: int = 0
+    rounds: int = 0
+    asked: Counter[str] = field(default_factory=Counter)
+
+
+def play(record: Record, text: Text, sources: Sequence[str], policy: AnyPolicy, jitter: Callable[[], float]) -> Played:
+    """The text said again. The first token comes with the prompt."""
+    curve, state, gone, played = _curve(record), policy.open(REQUEST), set[str](), Played()
+    at, end = 1, len(text.tokens)
+    while at < end:
+        tree, spent, count = EMPTY, dict[str, float](), 0
+        for source in (source for source in sources if source not in gone):
+            budget, spent[source] = policy.budget(state, source, tree, ONE), record.rest[source]
+            if budget.leave:
+                gone.add(source)
+            elif budget.rows:
+                count += 1
+                played.asked[source] += 1
+                spent[source] = record.asked[source] * jitter()
+                found = drafted(text.trees[source][at], source, budget, end - at - 1)
+                tree = join([tree, found]) if len(tree) else found
+        (plan,) = policy.shape([state], [tree], ONE)
+        emitted, rows = right(plan.tree, text.tokens[at:]), 1 + len(plan.tree)
+        drafting = sum(spent.values())
+        judging = record.judging * (1 + count)
+        times = Times(draft=drafting + judging, verify=curve(rows) * jitter(), sample=record.drawing)
+        step = Step(at, tuple(emitted), len(emitted) - 1, plan.tree, rows=rows, seconds=times, wall=times.total)
+        policy.update(state, replace(step, spent=tuple(spent.items()), expected=plan.expected))
+        played.seconds += times.total
+        played.rounds += 1
+        played.tokens += len(emitted)
+        at += len(emitted)
+    return played
+
+
+def drafted(node: Node, source: str, budget: Budget, room: int) -> DraftTree:
+    """Of a recorded tree what would have been drafted for less."""
+    tokens, parents, score = node
+    least = math.log(budget.min_gain) if budget.min_gain > 0 else -math.inf
+    likeliest = sorted((n for n in range(len(tokens)) if score[n] >= least), key=lambda n: (-score[n], n))
+    within, depths, kept = set(likeliest[: budget.rows]), {ROOT: 0}, list[int]()
+    for place, parent in enumerate(parents):
+        if place in within and depths.get(parent, WIDE.depth) < min(budget.depth, room):
+            depths[place] = depths[parent] + 1
+            kept.append(place)
+    return DraftTree.of(tokens, parents, source, score=score).select(kept)
+
+
+def right(tree: DraftTree, tokens: Sequence[int]) -> list[int]:
+    """The tokens that the round emits: those drafted in a row, and one more."""
+    emitted, node = list[int](), ROOT
+    for token in tokens:
+        emitted.append(token)
+        following = tree.child(node, token)
+        if following is None:
+            break
+        node = following
+    return emitted
+
+
+def _curve(record: Record) -> Callable[[int], float]:
+    return Adaptive(Costs(tuple(record.rows), tuple(record.seconds))).curve
+
+
+def replayed(record: Record, sources: Sequence[str], policy: str, noise: float) -> dict[str, Any]:
+    draw, costs = random.Random(0), Costs(tuple(record.rows), tuple(record.seconds))
+    plain = record.seconds[0] + record.judging + record.drawing
+    gains, total = defaultdict[str, list[float]](list), Played()
+    for text in record.texts:
+        if len(text.tokens) < 2:
+            continue
+        fresh = make_policy(policy, lambda: costs)
+        played = play(record, text, sources, fresh, lambda: math.exp(draw.gauss(0, noise)))
+        gains[text.task].append(math.log(played.tokens * plain / played.seconds))
+        total.tokens, total.rounds = total.tokens + played.tokens, total.rounds + played.rounds
+        total.asked += played.asked
+    every = sorted(gain for task in gains.values() for gain in task)
+    return {
+        "mean": round(math.exp(statistics.fmean(every)), 3),
+        "p5": round(math.exp(every[len(every) // 20]), 2),
+        "tokens_a_round": round(total.tokens / total.rounds, 2),
+        "tasks": {task: round(math.exp(statistics.fmean(found)), 2) for task, found in gains.items()},
+        "asked": {source: round(total.asked[source] / total.rounds, 2) for source in sources},
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="What a policy makes of drafts that were recorded.")
+    doing = parser.add_subparsers(dest="what", required=True)
+    record = doing.add_parser("record")
+    record.add_argument("-m", "--model", default="smollm2")
+    record.add_argument("--suite", default="builtin")
+    record.add_argument("--limit-per-task", type=int, default=8)
+    record.add_argument("--max-tokens", type=int, default=128)
+    replay = doing.add_parser("replay")
+    replay.add_argument("record", type=Path)
+    replay.add_argument("--policy", default="adaptive")
+    replay.add_argument("--set", action="append", default=[], metavar="MODULE.NAME=VALUE")
+    replay.add_argument("--noise", type=float, default=0.1)
+    for each in (record, replay):
+        each.add_argument("--sources", required=True)
+        each.add_argument("--out", type=Path, required=each is record)
+    options = parser.parse_args()
+    sources = options.sources.split(",")
+    if options.what == "record":
+        met, prompts = Counter[str](), []
+        for prompt in load_suite(options.suite):
+            met[prompt.task] += 1
+            if met[prompt.task] <= options.limit_per_task:
+                prompts.append(prompt)
+        found = asdict(recorded(options.model, sources, prompts, options.max_tokens))
+        options.out.write_text(json.dumps(found), encoding="utf-8")
+        return
+    for setting in options.set:
+        name, value = setting.split("=")
+        module, constant = name.rsplit(".", 1)
+        setattr(importlib.import_module(f"foredraft.policy.{module}"), constant, float(value))
+    fields = json.loads(options.record.read_text(encoding="utf-8"))
+    texts = [Text(**text) for text in fields.pop("texts")]
+    played = replayed(Record(texts=texts, **fields), sources, options.policy, options.noise)
+    told = {"model": fields["model"], "texts": len(texts), "sources": options.sources, "policy": options.policy}
+    whole = {**told, "set": options.set, "noise": options.noise, **played, "commit": commit()}
+    print(json.dumps(whole))
+    if options.out is not None:
+        with options.out.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(whole) + "\n")
+
+
+if __name__ == "__main__":
+    main()
