@@ -5,14 +5,15 @@
     policies.py replay RECORD.json --sources recycling,suffix,block [--policy adaptive] [--set worth.DOUBT=4 …]
                        [--noise 0.1] [--out FILE.json]
 
-record: the model answers first turns at temperature 0, one token a round, and each source is asked at every place for a
-wide tree, of which nothing is scored. So what it drafts depends on the text alone (`recycling` is not taught by rows of
-rejected drafts, for there are none). Then it is measured what sources take, asked for four nodes and not asked, and what
-there is beside them in a round; a source that goes level by level takes as long here for any number of them.
+record: the model answers first turns at temperature 0, one token a round, and each source is asked at every place for
+a wide tree, of which nothing is scored. So what it drafts depends on the text alone (`recycling` is not taught by rows
+of rejected drafts, for there are none). Then it is measured what sources take, asked for four nodes and not asked, and
+what there is beside them in a round; a source that goes level by level takes as long here for any number of them.
 replay: the text is said again in rounds. Each source drafts as much of its recorded tree as its budget lets it, passes
-take what the measured curve says, and all times are jittered by `noise` (a log-normal's sigma, from a fixed seed). Every
-text has a tenant of its own. Prints one JSON object: speed-up against rounds without drafts as a mean of texts, by task
-too, the slowest of twenty, tokens a round, and in which share of rounds each source was asked.
+take what the measured curve says; passes and sources that are asked are jittered by `noise` (a log-normal's sigma, from
+a fixed seed). Every text has a tenant of its own, in both. Prints one JSON object: speed-up against rounds without
+drafts as a mean of texts, by task too, the slowest of twenty, tokens a round, and in which share of rounds each source
+was asked.
 --set: another value for a constant of a module of `foredraft.policy`.
 """
 
@@ -24,6 +25,7 @@ import json
 import math
 import random
 import statistics
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -33,6 +35,7 @@ from typing import Any
 from records import commit
 
 from foredraft import SamplingParams, load
+from foredraft.bench.prompts import Prompt
 from foredraft.bench.suites import load_suite
 from foredraft.core.events import Step, Times
 from foredraft.core.protocols import AnyPolicy, Budget, Costs, Load, Plan, Request
@@ -96,14 +99,16 @@ class Record:
     drawing: float
 
 
-def said(llm: LLM, policy: AnyPolicy, text: str, most: int) -> tuple[list[int], list[Step]]:
-    llm.policy = policy
-    prompt = llm.encode_chat([{"role": "user", "content": text}])
-    (found,) = llm.generate(prompt, SamplingParams(temperature=0, max_tokens=most)).outputs
+def said(llm: LLM, policy: AnyPolicy, prompt: Prompt, most: int) -> tuple[list[int], list[Step]]:
+    own = llm.for_tenant(prompt.id)  # drafters learn from other texts of a tenant
+    own.policy = policy
+    ids = own.encode_chat([{"role": "user", "content": prompt.turns[0]}])
+    (found,) = own.generate(ids, SamplingParams(temperature=0, max_tokens=most)).outputs
     return list(found.token_ids), [step for step in found.steps if step.tokens]
 
 
-def recorded(model: str, sources: Sequence[str], prompts: Sequence[Any], most: int) -> Record:
+def recorded(model: str, sources: Sequence[str], prompts: Sequence[Prompt], most: int) -> Record:
+    few = prompts[:: max(1, len(prompts) // TIMED)][:TIMED]
     texts = [Text(prompt.task, [], {}) for prompt in prompts]
     asked, rest = dict[str, float](), dict[str, float]()
     for source in sources:
@@ -111,31 +116,27 @@ def recorded(model: str, sources: Sequence[str], prompts: Sequence[Any], most: i
             name = source.split(":")[0]
             for text, prompt in zip(texts, prompts, strict=True):
                 watching = Watching(WIDE)
-                tokens, _ = said(llm, watching, prompt.turns[0], most)
+                tokens, _ = said(llm, watching, prompt, most)
+                if text.tokens and text.tokens != tokens:
+                    raise SystemExit(f"{prompt.id} was answered otherwise beside another source")
                 text.tokens[:] = tokens
                 text.trees[name] = [(list(t.tokens), list(t.parents), list(t.score)) for t in watching.trees]
-            few = prompts[:: max(1, len(prompts) // TIMED)]
             asked[name] = _median(llm, Constant(MEASURED), few, most, _spent)
             rest[name] = _median(llm, Watching(Budget(0, 0)), few, most, _spent)
     with load(model, "+".join(sources)) as llm:
         costs = costs_of(llm.loaded)
         drawing = _median(llm, llm.policy, few, most, lambda step: step.seconds.sample + step.seconds.other)
-        judging = _median(llm, llm.policy, few, most, _beside)
+        judging = llm.policy.curve.handling
     return Record(model, texts, list(costs.rows), list(costs.seconds), asked, rest, judging, drawing)
 
 
-def _median(llm: LLM, policy: AnyPolicy, prompts: Sequence[Any], most: int, of: Callable[[Step], float]) -> float:
-    steps = [step for prompt in prompts for step in said(llm, policy, prompt.turns[0], most)[1][2:]]
+def _median(llm: LLM, policy: AnyPolicy, prompts: Sequence[Prompt], most: int, of: Callable[[Step], float]) -> float:
+    steps = [step for prompt in prompts for step in said(llm, policy, prompt, most)[1][2:]]
     return statistics.median(map(of, steps))
 
 
 def _spent(step: Step) -> float:
     return sum(seconds for _, seconds in step.spent)
-
-
-def _beside(step: Step) -> float:
-    """Of drafting, by source that was asked, what was no source's."""
-    return (step.seconds.draft - _spent(step)) / (1 + len(step.spent))
 
 
 @dataclass
@@ -153,16 +154,19 @@ def play(record: Record, text: Text, sources: Sequence[str], policy: AnyPolicy, 
     curve, state, gone, played = _curve(record), policy.open(REQUEST), set[str](), Played()
     at, end = 1, len(text.tokens)
     while at < end:
-        tree, spent, count = EMPTY, dict[str, float](), 0
+        tree, spent, count, room = EMPTY, dict[str, float](), 0, end - at - 1
         for source in (source for source in sources if source not in gone):
-            budget, spent[source] = policy.budget(state, source, tree, ONE), record.rest[source]
+            spent[source] = record.rest[source]
+            if not room:  # as in `core/round.py`: the last token leaves none for a draft, and nobody is asked
+                continue
+            budget = policy.budget(state, source, tree, ONE)
             if budget.leave:
                 gone.add(source)
             elif budget.rows:
                 count += 1
                 played.asked[source] += 1
                 spent[source] = record.asked[source] * jitter()
-                found = drafted(text.trees[source][at], source, budget, end - at - 1)
+                found = drafted(text.trees[source][at], source, budget, room)
                 tree = join([tree, found]) if len(tree) else found
         (plan,) = policy.shape([state], [tree], ONE)
         emitted, rows = right(plan.tree, text.tokens[at:]), 1 + len(plan.tree)
@@ -179,7 +183,7 @@ def play(record: Record, text: Text, sources: Sequence[str], policy: AnyPolicy, 
 
 
 def drafted(node: Node, source: str, budget: Budget, room: int) -> DraftTree:
-    """Of a recorded tree what would have been drafted for less."""
+    """Of a recorded tree what would have been drafted for less; what a level must bring is not asked."""
     tokens, parents, score = node
     least = math.log(budget.min_gain) if budget.min_gain > 0 else -math.inf
     likeliest = sorted((n for n in range(len(tokens)) if score[n] >= least), key=lambda n: (-score[n], n))
@@ -209,7 +213,7 @@ def _curve(record: Record) -> Callable[[int], float]:
 
 def replayed(record: Record, sources: Sequence[str], policy: str, noise: float) -> dict[str, Any]:
     draw, costs = random.Random(0), Costs(tuple(record.rows), tuple(record.seconds))
-    plain = record.seconds[0] + record.judging + record.drawing
+    plain = _curve(record)(1) + record.judging + record.drawing
     gains, total = defaultdict[str, list[float]](list), Played()
     for text in record.texts:
         if len(text.tokens) < 2:
@@ -227,6 +231,15 @@ def replayed(record: Record, sources: Sequence[str], policy: str, noise: float) 
         "tasks": {task: round(math.exp(statistics.fmean(found)), 2) for task, found in gains.items()},
         "asked": {source: round(total.asked[source] / total.rounds, 2) for source in sources},
     }
+
+
+def set_constant(name: str, value: str) -> None:
+    """Of a module of `foredraft.policy`, and wherever else it was imported by its name."""
+    module, constant = name.rsplit(".", 1)
+    old = getattr(importlib.import_module(f"foredraft.policy.{module}"), constant)
+    for other in [found for path, found in sys.modules.items() if path.startswith("foredraft.policy.")]:
+        if constant in vars(other):
+            setattr(other, constant, type(old)(value))
 
 
 def main() -> None:
@@ -257,9 +270,7 @@ def main() -> None:
         options.out.write_text(json.dumps(found), encoding="utf-8")
         return
     for setting in options.set:
-        name, value = setting.split("=")
-        module, constant = name.rsplit(".", 1)
-        setattr(importlib.import_module(f"foredraft.policy.{module}"), constant, float(value))
+        set_constant(*setting.split("="))
     fields = json.loads(options.record.read_text(encoding="utf-8"))
     texts = [Text(**text) for text in fields.pop("texts")]
     played = replayed(Record(texts=texts, **fields), sources, options.policy, options.noise)

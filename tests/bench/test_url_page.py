@@ -41,7 +41,9 @@ def served(folder: Path) -> Path:
                 Answer(level, f"{task}{place}", f"{task}{place}", task, 0, begun, 2.0, arrivals, "x", 4).as_json()
             )
         answers.add(Counted(level, 0, Counters(10, 30, 12)).as_json())
-    answers.add(Answer(2, "b", "b", "b", 0, 0.0, 1.0, (), "", failure=Failure("cut", "short")).as_json())
+    for level in (1, 2):
+        secret = Failure("cut", "/home/somebody/private.gguf")
+        answers.add(Answer(level, "b", "b", "b", 0, 0.0, 1.0, (), "", failure=secret).as_json())
     return folder
 
 
@@ -51,7 +53,7 @@ def test_figures_are_those_of_the_answers(tmp_path: Path) -> None:
     assert (one["tok_s"], two["tok_s"]) == (2.0, 4.0)
     assert (one["first_ms"]["median"], two["first_ms"]["median"]) == (500.0, 1000.0)
     assert one["mean_acceptance_length"] == pytest.approx(2.2)
-    assert two["failures"] == {"cut": 1}
+    assert (one["failures"], two["failures"], two["not_asked"]) == ({"cut": 1}, {"cut": 1}, 0)
     text = page([run])
     for shown in (">2.0<", ">4.0<", ">500.0<", ">1000.0<", ">2.20<", "the stream ended before the answer did"):
         assert shown in text
@@ -63,7 +65,7 @@ def test_the_page_is_whole_and_what_comes_from_outside_is_text(tmp_path: Path) -
     assert not {"script", "link", "img", "iframe", "object"} & {tag for tag, _ in found.seen}
     assert NASTY not in text
     assert "&lt;script&gt;" in text
-    assert "/somewhere/private" not in text
+    assert "private" not in text
     assert text.count("<figure>") == 2
 
 
@@ -72,6 +74,11 @@ def test_one_that_was_interrupted_says_so(tmp_path: Path) -> None:
     assert "This run is not finished." in page([read(folder)])
     (folder / "result.json").write_text("{}", encoding="utf-8")
     assert "This run is not finished." not in page([read(folder)])
+    more = Answers(folder, SETUP)  # goes on with more prompts, and is interrupted at the first concurrency
+    more.add(Answer(1, "c", "c", "c", 1, 0.0, 1.0, (0.5, 1.0), "x", 4).as_json())
+    text = page([read(folder)])
+    assert "This run is not finished." in text
+    assert "With 2 at a time 1 were not asked, after failures" in text
 
 
 def test_runs_of_both_kinds_stand_on_one_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -247,9 +247,15 @@ def test_the_policy_may_stop_a_path(rules: Rules, draw: Draw) -> None:
 
 def test_a_level_that_cannot_bring_enough_is_not_begun() -> None:
     net = markov((0.1, 0.6, 0.3), (0.5, 0.3, 0.2), (0.2, 0.1, 0.7))
+    assert len(proposed(net, Shape(), (0,), Budget(6, 6, min_step=0.35))) == 2  # .6, .3
+    assert len(proposed(net, Shape(), (0,), Budget(6, 6, min_step=0.25))) == 3  # .6, .3, .18
+    assert proposed(net, Shape(dynamic=2), (0,), Budget(9, 6, min_step=0.55)).depth == 1 + 1  # .9, then .51
+    assert len(proposed(net, Shape(), (0,), Budget(6, 6, min_step=0.9), WARM, "sampled")) == 6  # drawn whole
+
+
+def test_below_a_node_that_is_not_worth_its_row_nothing_is_drafted() -> None:
+    net = markov((0.1, 0.6, 0.3), (0.5, 0.3, 0.2), (0.2, 0.1, 0.7))
     assert len(proposed(net, Shape(), (0,), Budget(6, 6, min_gain=0.35))) == 2  # .6, .3
-    assert len(proposed(net, Shape(), (0,), Budget(6, 6, min_gain=0.25))) == 3  # .6, .3, .18
-    assert proposed(net, Shape(dynamic=2), (0,), Budget(9, 6, min_gain=0.55)).depth == 1 + 1  # .9, then .51
     assert len(proposed(net, Shape(), (0,), Budget(6, 6, min_gain=0.9), WARM, "sampled")) == 6  # drawn whole
 
 

@@ -101,7 +101,7 @@ def test_a_source_that_hung_once_is_not_lost() -> None:
     for _ in range(60):
         one_round(policy, [state], tree, 1, 0.05, ONE)
     one_round(policy, [state], tree, 1, 1e3, ONE)
-    assert policy.budget(state, "dear", EMPTY, ONE).min_gain < 0.5
+    assert 0 < policy.budget(state, "dear", EMPTY, ONE).min_step < 0.5
     assert sum(one_round(policy, [state], tree, 1, 0.05, ONE) for _ in range(60)) == 60
 
 
@@ -110,6 +110,26 @@ def test_one_that_fails_to_catch_up_is_not_asked_for_ever() -> None:
     policy, load = Adaptive(FLAT), Load(1, behind=40)
     state = policy.open(REQUEST)
     assert 0 < sum(one_round(policy, [state], EMPTY, 0, 0.5, load) for _ in range(200)) < 20
+
+
+def test_a_new_one_that_has_not_paid_so_far_does_not_read_a_long_prompt_to_be_tried() -> None:
+    """Asked twice, in vain, it is new still; to catch up now would take as long as a hundred passes."""
+    policy = Adaptive(FLAT, reading={"dear": 0.01})
+    state, tree = policy.open(REQUEST), DraftTree.chain([0], "dear", score=[math.log(0.1)])
+    for _ in range(4):
+        one_round(policy, [state], tree, 0, 0.9, ONE)
+    assert state.worth("dear").new
+    long = policy.open(REQUEST)
+    assert not one_round(policy, [long], tree, 0, 100.0, Load(1, behind=10_000))
+
+
+def test_one_that_caught_up_in_vain_once_is_not_lost() -> None:
+    """A draft model reads for two hundred passes, fails, and pays from then on."""
+    policy = Adaptive(FLAT, reading={"dear": 0.01})
+    state = policy.open(REQUEST)
+    tree = DraftTree.chain([0], "dear", score=[math.log(0.8)])
+    one_round(policy, [state], EMPTY, 0, 200.0, Load(1, behind=17))
+    assert sum(one_round(policy, [state], tree, 1, 0.05, ONE) for _ in range(60)) > 50
 
 
 def test_catching_up_that_took_long_once_is_tried_again() -> None:

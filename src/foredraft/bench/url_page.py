@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from foredraft.bench.charts import Series, curves, marked
+from foredraft.bench.events import RESULT
 from foredraft.bench.figures import Plot
 from foredraft.bench.parts import figure, table
 from foredraft.bench.record import Json
@@ -20,8 +21,8 @@ Figure = Callable[[Json], float | None]
 def served(place: str, name: str, run: Served) -> str:
     """The section `place` of a page, headed by `name`."""
     result = result_of(run)
-    unfinished = "" if (run.folder / "result.json").exists() else "<p><strong>This run is not finished.</strong></p>\n"
-    said = "\n".join(f"<p>{markup(line)}</p>" for line in words(result))
+    unfinished = "" if finished(run) else "<p><strong>This run is not finished.</strong></p>\n"
+    said = "\n".join(f"<p>{markup(line)}</p>" for line in words(result, messages=False))
     tasks = list(result["runs"][0]["by_task"])
     rows = [
         [f"{task}, {one['concurrency']} at a time", *_task(one["by_task"][task])]
@@ -42,6 +43,16 @@ def result_of(run: Served) -> Json:
     answers = [line for line in run.lines if isinstance(line, Answer)]
     prompts, cases = ({getattr(answer, of) for answer in answers} for of in ("prompt", "case"))
     return report(run.setup, run.lines, len(prompts), len(cases))
+
+
+def finished(run: Served) -> bool:
+    """Whether there is a result, and every concurrency was asked the same."""
+    asked = {level: set[str]() for level in run.setup["concurrency"]}
+    for line in run.lines:
+        if isinstance(line, Answer):
+            asked[line.concurrency].add(line.case)
+    first, *others = asked.values()
+    return (run.folder / RESULT).exists() and all(cases == first for cases in others)
 
 
 def speeds(result: Json) -> Plot:

@@ -20,8 +20,8 @@ COLUMNS = (
 )
 
 
-def words(result: Json) -> list[str]:
-    """What the table does not say."""
+def words(result: Json, *, messages: bool = True) -> list[str]:
+    """What the table does not say. messages: with the server's own, which may name what is nobody's business."""
     found = []
     runs = result["runs"]
     if any(run["tokens_counted_by"] == "pieces" and run["completed"] for run in runs):
@@ -35,12 +35,14 @@ def words(result: Json) -> list[str]:
         level = f"With {run['concurrency']} at a time"
         if run["failures"]:
             kinds = ", ".join(f"{count} {KINDS[kind]}" for kind, count in run["failures"].items())
-            found.append(f"{level} {sum(run['failures'].values())} failed: {kinds}. The first: {run['first_failure']}.")
+            first = f" The first: {run['first_failure']}." if messages else ""
+            found.append(f"{level} {sum(run['failures'].values())} failed: {kinds}.{first}")
         if "stalled" in run["failures"]:
             than = f" than {result['timeout']:g} s" if "timeout" in result else ""
             found.append(f"With a longer --timeout{than} they are waited for.")
         if run["not_asked"]:
-            found.append(f"{level} {run['not_asked']} were not asked, after failures: the same command goes on.")
+            after = ", after failures" if run["failures"] else ""
+            found.append(f"{level} {run['not_asked']} were not asked{after}: the same command goes on.")
         if run["different_prompts"] and result["temperature"] == 0:
             first = runs[0]["concurrency"]
             found.append(f"{level} {run['different_prompts']} answers differ from those with {first}.")

@@ -222,22 +222,22 @@ def _theory_text(found: Explanation) -> list[str]:
     return lines
 
 
-def _slower(run: Json, speedup: float) -> str:
-    """What is to be said of a speed-up below 1: nothing worse than noise where its interval reaches 1."""
+def slower(speedup: float, interval: tuple[float, float] | None) -> str:
+    """What is to be said of a speed-up below 1: no more than noise where the interval of the tasks' mean holds 1."""
     if speedup >= 1:
         return ""
-    interval = run["speedup_ci"]
-    noise = interval is not None and interval[1] >= 1
+    noise = interval is not None and interval[0] <= 1 <= interval[1]
     return ", which these texts do not tell from plain decoding" if noise else ": SLOWER than plain decoding"
 
 
 def _limits_text(found: Explanation) -> list[str]:
     limits, trying, run = found.limits, found.trying, found.run
+    lost = slower(limits.speedup, run["speedup_ci"])
     many = f"{trying.prompts} prompt{'s' if trying.prompts > 1 else ''} of suite {trying.suite}"
     lines = [
         f"WHAT LIMITS {trying.drafter} HERE",
         f"{many}, at most {trying.max_tokens} tokens each: plain {found.plain_tok_s:.1f} tok/s, with drafts "
-        f"{run['tok_s']:.1f} tok/s, {limits.speedup:.2f} times{_slower(run, limits.speedup)}.",
+        f"{run['tok_s']:.1f} tok/s, {limits.speedup:.2f} times{lost}.",
     ]
     if not limits.drafted:
         return [*lines, "Nothing was drafted: these texts gave it nothing to go by, or the policy held it not to pay."]

@@ -240,9 +240,12 @@ class News(Generic[S]):
         """The row of a tree node, or of the root."""
         return self.first_node + node
 
-    def taps(self, layer: int) -> Vectors:
-        """[kept, width]: hidden states at positions start, start + 1, … (a copy)."""
-        return self.scores.taps(layer)[list(self.kept)]
+    def taps(self, *layers: int) -> Vectors:
+        """[kept, width * layers]: hidden states at positions start, start + 1, …, layers side by side (a copy)."""
+        kept = self.kept
+        beside = len(kept) > 0 and kept[-1] - kept[0] + 1 == len(kept)  # one path: rows only go up
+        rows = slice(kept[0], kept[-1] + 1) if beside else list(kept)
+        return np.concatenate([self.scores.taps(layer)[rows] for layer in layers], axis=1)
 
 
 class Drafter(Protocol[S]):

@@ -11,11 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, TypeVar
 
-import numpy as np
-
 from foredraft.core.errors import UsageError
 from foredraft.core.heads import Feed, Head
-from foredraft.core.protocols import AnyDrafter, Ask, Needs, News, Request, Thrift, Vectors
+from foredraft.core.protocols import AnyDrafter, Ask, Needs, News, Request, Thrift
 from foredraft.core.rules import Logits
 from foredraft.core.tree import EMPTY, DraftTree
 from foredraft.draft.family import Family, Provided
@@ -113,7 +111,7 @@ class HeadDrafter(ABC, Generic[H]):
     def update(self, news: Sequence[News[HeadState]]) -> None:
         """Takes the hidden states of the rows that were kept. Without a window many that wait go through the head."""
         for told in news:
-            told.state.take(told.start, _hidden(told, self.head.taps))
+            told.state.take(told.start, told.taps(*self.head.taps))
             if self.window:
                 told.state.keep_last(self.window)
         long = [told for told in news if not self.window and told.state.waiting > WAITING]
@@ -139,11 +137,3 @@ class HeadDrafter(ABC, Generic[H]):
 
     def _levels(self, ask: Ask[HeadState]) -> int:
         return min(ask.budget.rows, ask.budget.depth, self.depth)
-
-
-def _hidden(told: News[HeadState], layers: Sequence[int]) -> Vectors:
-    """[kept, width * layers]: hidden states side by side, copied once where the rows stand side by side too."""
-    kept = told.kept
-    beside = len(kept) > 0 and kept[-1] - kept[0] + 1 == len(kept)
-    rows = slice(kept[0], kept[-1] + 1) if beside else list(kept)
-    return np.concatenate([told.scores.taps(layer)[rows] for layer in layers], axis=1)

@@ -46,9 +46,9 @@ class Tally:
         self.trials = self.trials * keep + 1.0
         self.hits = self.hits * keep + hit
 
-    def estimate(self, prior: float) -> float:
-        """P(hit), starting from `prior`."""
-        before = PRIOR / prior if prior * MOST_PRIOR > PRIOR else MOST_PRIOR
+    def estimate(self, prior: float, most: float = MOST_PRIOR) -> float:
+        """P(hit), starting from `prior`, which counts for so many trials at most."""
+        before = PRIOR / prior if prior * most > PRIOR else most
         return (self.hits + before * prior) / (self.trials + before)
 
 
@@ -64,7 +64,8 @@ class Acceptance:
         """The calibrated chance of a node of this bin that its drafter gave `claimed`."""
         prior = self.below.chance(where, claimed) if self.below is not None else believed(where[0], claimed)
         tally = self.tallies.get(where)
-        return min(CEILING, tally.estimate(prior) if tally is not None else prior)
+        most = min(MOST_PRIOR, self.memory / 2)  # or what was seen could never outweigh it
+        return min(CEILING, tally.estimate(prior, most) if tally is not None else prior)
 
     def add(self, where: Bin, hit: bool) -> None:
         tally = self.tallies.get(where)

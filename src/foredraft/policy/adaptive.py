@@ -219,7 +219,8 @@ class Adaptive:
                 self._learn_reading(source, state.joining[source], seconds - worth.seconds)
                 state.met.add(source)
                 if not own:  # in vain: that counts, or one that fails to catch up would be asked for ever
-                    brought = Brought(0.0, 0.0, state.sequences * seconds)
+                    vain = min(seconds, LONGEST * max(worth.seconds, self.curve(1)))
+                    brought = Brought(0.0, 0.0, state.sequences * vain)
                     worth.earned(state.gains_of(source), strength, brought, state.rate, state.sequences)
                 continue
             if source not in state.met and seconds >= FREE * self.curve(1):
@@ -258,7 +259,7 @@ def _pays_to_join(state: Pace, gain: float, strength: float, joining: float, loa
     to_come = float(max(TEXT, state.said))
     if load.remaining is not None:
         to_come = min(to_come, load.remaining)
-    return gain <= 0 or gain * to_come / (1.0 + strength + gain) >= state.second * joining
+    return gain * to_come / (1.0 + strength + gain) >= state.second * joining
 
 
 def _selected(tree: DraftTree, nodes: Sequence[int]) -> DraftTree:

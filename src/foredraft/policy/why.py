@@ -6,6 +6,8 @@ has seen more of itself, and decides by that.
 
 from __future__ import annotations
 
+from operator import mul
+
 from foredraft.policy.adaptive import ENOUGH, FREE, Adaptive
 from foredraft.policy.worth import STRENGTHS, TRIALS, Gains, Worth
 
@@ -40,7 +42,7 @@ def reason(worth: Worth, plain: float, rate: float) -> str:
     takes += f" and {_balance(worth.gains, rate)}"
     paying = [place for place in EVERY if worth.gains.net(place, rate) > 0]
     if not paying:
-        pause = max(1.0, worth.pause(worth.gains.net(0, rate)))
+        pause = max(1.0, worth.waits[0].pause(worth.gains.net(0, rate)))
         return f"left alone, but for a try every {pause:.0f} rounds: where asked, {takes}"
     if len(paying) == len(EVERY):
         return f"asked for what it adds: {takes}"
@@ -48,10 +50,11 @@ def reason(worth: Worth, plain: float, rate: float) -> str:
 
 
 def _balance(gains: Gains, rate: float) -> str:
-    """Tokens that a round with it has more, and those that its time would bring otherwise."""
-    added = sum(mean.asked * mean.expected for mean in gains.means) * gains.truth / gains.asked
-    price = rate * sum(mean.asked * mean.seconds for mean in gains.means) / gains.asked
-    return f"adds {added:.2f} tokens, where its time and its rows bring {price:.2f} otherwise"
+    """Tokens that a round with it is thought to have more, and those that its time would bring otherwise."""
+    tokens, asked = gains.tokens(len(STRENGTHS)), [mean.asked for mean in gains.means]
+    added = sum(map(mul, asked, tokens)) / gains.asked
+    price = rate * sum(mean.asked * gains.seconds(place) for place, mean in enumerate(gains.means)) / gains.asked
+    return f"is thought to add {added:.2f} tokens, where its time and its rows bring {price:.2f} otherwise"
 
 
 def _others(places: list[int]) -> str:

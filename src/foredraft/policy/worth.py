@@ -1,11 +1,11 @@
 """Whether asking a source pays: the tokens its drafts add, beside what others drafted, less the time it takes.
 
-A source is held to pay once it was shown to. What asking brought is averaged on two levels, as acceptance is: what a
-tenant's requests have shown, and on top of it this request; and apart by how strong the others were. Tokens and seconds
-are kept apart, for what a second is worth changes: a text that begins with luck makes every second look dear. A new one
-is hoped to add something, and where little was seen it is thought to add somewhat less than beside weaker ones: it is
-tried first where it would add the most. One that does not pay is tried again the sooner the less that loses, so that
-trying takes a small share of the tokens.
+A source is asked while what it adds, as it seems, is worth its time. What asking brought is averaged on two levels, as
+acceptance is: what a tenant's requests have shown, and on top of it this request; and apart by how strong the others
+were. Tokens and seconds are kept apart, for what a second is worth changes: a text that begins with luck makes every
+second look dear. A new one is hoped to add something, and where little was seen it is thought to add somewhat less than
+beside weaker ones: it is tried first where it would add the most. One that does not pay is tried again the sooner the
+less that loses, so that trying takes a small share of the tokens.
 """
 
 from __future__ import annotations
@@ -105,12 +105,12 @@ class Gains:
 
     def tokens(self, place: int) -> list[float]:
         """That it adds to a round in which it is asked, by how strong the others are, up to this class of strength."""
-        below, truth, better = self.below.tokens(place) if self.below is not None else None, self.truth, 1.0
+        below, truth, more = self.below.tokens(place) if self.below is not None else None, self.truth, 0.0
         found: list[float] = []
         for reached, mean in enumerate(self.means[: place + 1]):
             before = below[reached] if below is not None else HOPE * SPILL**reached
-            found.append(max(LEAST, mean.estimate(truth * mean.expected, better * before)))
-            better = found[-1] / before
+            found.append(max(LEAST, mean.estimate(truth * mean.expected, before + more)))
+            more = SPILL * (found[-1] - before)
         return found
 
     def seconds(self, place: int) -> float:
@@ -131,6 +131,18 @@ class Gains:
             self.below.add(place, brought)
 
 
+@dataclass(slots=True)
+class Wait:
+    """Rounds of one class of strength since it was asked in one, and how many that should be where it does not pay."""
+
+    idle: int = 0
+    patience: int = PATIENCE
+
+    def pause(self, net: float) -> float:
+        """Rounds for which one that loses so many tokens where it is asked is left alone."""
+        return min(self.patience, -net / TRYING)
+
+
 @dataclass
 class Worth:
     """One source. seconds: of a round in which it is asked, beyond `rest`, those of one in which it is not (a drafter
@@ -138,7 +150,7 @@ class Worth:
 
     brought, taken: tokens and seconds of a round, all of its own; told: of how many rounds they tell.
     modesty: log of its chances as they come true / log of those it claims; below 1 for one that claims too little.
-    idle, patience: rounds since it was asked where it does not pay, and how many that should be.
+    idle: rounds since it was asked. waits: where it does not pay, by how strong the others are.
     """
 
     seconds: float = 0.0
@@ -153,7 +165,7 @@ class Worth:
     told: int = 0
     gains: Gains = field(default_factory=Gains)
     idle: int = 0
-    patience: int = PATIENCE
+    waits: list[Wait] = field(default_factory=lambda: [Wait() for _ in range(len(STRENGTHS) + 1)])
 
     @property
     def new(self) -> bool:
@@ -163,21 +175,18 @@ class Worth:
     def wanted(self, gains: Gains, strength: float, rate: float, plain: float, joining: float = 0.0) -> bool:
         """Whether to ask, given the tokens expected of what others drafted; now and then to find out.
 
-        gains: this request's. rate: tokens that a second brings otherwise. plain: seconds of a pass of one row, which
-        tell how often finding out is cheap. joining: seconds in which it would have to catch up with the text first.
+        gains: this request's. rate: tokens that a second brings otherwise. plain: seconds of a pass of one row.
+        joining: those in which it would have to catch up with the text first.
         """
         place = place_of(strength)
-        self.idle += 1
+        wait = self.waits[place]
+        self.idle, wait.idle = self.idle + 1, wait.idle + 1
         net = gains.net(place, rate)
         if self.new and (place == 0 or self.idle > WAIT):
             return True
         if not self.gains.asked:
             return False
-        return net > 0 or (self.idle > self.pause(net) and self.due(joining, plain))
-
-    def pause(self, net: float) -> float:
-        """Rounds for which one that loses so many tokens where it is asked is left alone."""
-        return min(self.patience, -net / TRYING)
+        return net > 0 or (wait.idle > wait.pause(net) and self.due(joining, plain))
 
     def due(self, seconds: float, plain: float) -> bool:
         """Whether it was left alone for so long that `seconds` spent on it now are a small share of the time."""
@@ -224,8 +233,9 @@ class Worth:
         self._account(brought.came, brought.seconds + sequences * self.rest)
         place = place_of(strength)
         gains.add(place, brought)
-        self.patience = PATIENCE if gains.net(place, rate) > 0 else 2 * self.patience
-        self.idle = 0
+        wait = self.waits[place]
+        wait.patience = PATIENCE if gains.net(place, rate) > 0 else 2 * wait.patience
+        self.idle = wait.idle = 0
 
     def _account(self, tokens: float, seconds: float) -> None:
         self.told += 1
