@@ -42,11 +42,23 @@ def rounds_until_asked(worth: Worth, strength: float = 0.0) -> int:
 
 
 def test_a_new_source_is_tried_a_few_times() -> None:
-    worth = Worth(seconds=1.0)
+    worth = Worth(seconds=0.3)
     for _ in range(TRIALS):
         assert wanted(worth)
-        earn(worth, -1.0)
+        worth.earned(worth.gains, 0.0, Brought(0.0, 0.0, 0.3), RATE)
+    for _ in range(TRIALS):
+        worth.earned(worth.gains, 0.0, Brought(0.0, 0.0, 0.3), RATE)
     assert not wanted(worth)
+
+
+def test_a_new_source_that_takes_more_than_is_hoped_of_it_is_judged_at_once() -> None:
+    """A draft model's first draft takes a pass: one that adds little is not asked four times more, a good one is."""
+    bad, good = Worth(seconds=1.0), Worth(seconds=1.0)
+    assert wanted(bad)
+    earn(bad, -0.4)
+    assert not wanted(bad)
+    earn(good, 0.4)
+    assert wanted(good)
 
 
 def test_a_new_source_is_tried_where_the_others_have_found_nothing() -> None:
@@ -66,11 +78,11 @@ def test_one_that_pays_is_asked_always() -> None:
 
 def test_patience_doubles_while_it_does_not_pay_and_is_short_again_once_it_does() -> None:
     worth = Worth(seconds=1.0)
-    earn(worth, -0.1, times=TRIALS)
+    earn(worth, -0.5, times=TRIALS)
     worth.waits[0].patience = PATIENCE
     waits = []
     for _ in range(3):
-        earn(worth, -0.1)
+        earn(worth, -0.5)
         waits.append(rounds_until_asked(worth))
     assert waits == [2 * PATIENCE + 1, 4 * PATIENCE + 1, 8 * PATIENCE + 1]
     earn(worth, 50.0)
@@ -106,10 +118,10 @@ def test_beside_strong_others_it_is_not_tried_where_it_is_in_vain_beside_weak_on
 def test_a_new_source_is_hoped_to_add_something_and_beside_strong_others_less() -> None:
     """What was seen takes the place of the hope, a hundred rounds nearly all of it; at its least it stays above 0."""
     gains = Gains()
-    assert gains.tokens(2) == pytest.approx([HOPE, HOPE * SPILL, HOPE * SPILL**2])
+    assert gains.tokens(2, RATE) == pytest.approx([HOPE, HOPE * SPILL, HOPE * SPILL**2])
     for _ in range(100):
-        gains.add(0, Brought(0.0, 0.0, 1.0))
-    assert gains.tokens(2) == pytest.approx([HOPE * PRIOR / (100 + PRIOR), LEAST, LEAST], rel=0.1)
+        gains.add(0, Brought(0.0, 0.0, 0.4))
+    assert gains.tokens(2, RATE) == pytest.approx([HOPE * PRIOR / (100 + PRIOR), LEAST, LEAST], rel=0.1)
 
 
 def test_where_it_pays_beside_weak_drafts_it_is_not_asked_the_sooner_beside_strong_ones() -> None:
@@ -137,7 +149,7 @@ def test_a_lucky_request_does_not_make_it_precious_beside_strong_drafts() -> Non
     own = Gains(tenant)
     for _ in range(2):
         own.add(0, Brought(1.5, 1.5, 0.5))
-    before, now = tenant.tokens(1), own.tokens(1)
+    before, now = tenant.tokens(1, RATE), own.tokens(1, RATE)
     assert now[1] == pytest.approx(before[1] + SPILL * (now[0] - before[0]))
     assert now[1] < 1.0
 

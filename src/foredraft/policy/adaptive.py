@@ -22,7 +22,7 @@ from foredraft.policy.acceptance import Acceptance, traits_of
 from foredraft.policy.cost import Choice, Choices, chain_length, choices, most_of
 from foredraft.policy.curve import Curve
 from foredraft.policy.exploration import Exploration
-from foredraft.policy.pace import LONGEST, OWN_MEMORY, Best, Look, Pace, Tenant
+from foredraft.policy.pace import LONGEST, OWN_MEMORY, Best, Look, Pace, Tenant, nothing
 from foredraft.policy.worth import ACCEPTANCE_MEMORY, Brought, Worth
 
 MOST = 32  # nodes that are scored at most
@@ -170,7 +170,7 @@ class Adaptive:
         """What is thought of the tree; the round's tree is looked at again only once somebody has added to it."""
         if state.look.tree is not tree:
             traits = traits_of(tree)
-            state.look = Look(tree, traits, state.acceptance.paths(tree, traits))
+            state.look = Look(tree, traits, state.acceptance.paths(tree, traits)) if traits else Look()
         return state.look
 
     def _best(self, state: Pace, tree: DraftTree) -> Best:
@@ -178,6 +178,9 @@ class Adaptive:
         look = self._look(state, tree)
         if look.best is None:
             seconds = self._seconds(state.sequences)
+            if not len(tree):
+                look.best = nothing(seconds(1), state.rate)
+                return look.best
             if tree.drawn:  # there is no choice
                 every, tokens = tuple(range(len(tree))), 1.0 + sum(look.chances)
                 found = Choices((every,), (), (tokens,), (seconds(1 + len(tree)),))

@@ -46,6 +46,12 @@ class Best:
         return count
 
 
+def nothing(seconds: float, rate: float) -> Best:
+    """The best of no tree, whose pass takes `seconds`: what the first source of a round is held against."""
+    tokens, took = (1.0,), (seconds,)
+    return Best(EMPTY, Choices(((),), (), tokens, took), (1.0 - rate * seconds,), 0, Choice(((),), 1.0, seconds))
+
+
 @dataclass
 class Look:
     """What is thought of a tree: its nodes' traits, the chances of their paths, and the best of it, once asked."""

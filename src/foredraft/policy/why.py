@@ -51,7 +51,7 @@ def reason(worth: Worth, plain: float, rate: float) -> str:
 
 def _balance(gains: Gains, rate: float) -> str:
     """Tokens that a round with it is thought to have more, and those that its time would bring otherwise."""
-    tokens, asked = gains.tokens(len(STRENGTHS)), [mean.asked for mean in gains.means]
+    tokens, asked = gains.tokens(len(STRENGTHS), rate), [mean.asked for mean in gains.means]
     added = sum(map(mul, asked, tokens)) / gains.asked
     price = rate * sum(mean.asked * gains.seconds(place) for place, mean in enumerate(gains.means)) / gains.asked
     return f"is thought to add {added:.2f} tokens, where its time and its rows bring {price:.2f} otherwise"

@@ -23,7 +23,8 @@ ACCEPTANCE_MEMORY = 100.0
 LEAST_MODESTY = 0.1
 # A source is judged apart by how much the others have drafted: expected tokens accepted of it.
 STRENGTHS = (0.3, 0.8, 1.6, 3.2)
-# Times a new source is asked before it is judged; rounds it waits for one in which the others have found nothing.
+# Times a new source is asked before it is judged, if that takes less than is hoped of it; rounds it waits for one in
+# which the others have found nothing.
 TRIALS = 5
 WAIT = 4
 # Times asked that what is known before counts for.
@@ -103,12 +104,16 @@ class Gains:
         before = self.below.truth if self.below is not None else 1.0
         return (self.came + DOUBT * before) / (self.expected + DOUBT)
 
-    def tokens(self, place: int) -> list[float]:
-        """That it adds to a round in which it is asked, by how strong the others are, up to this class of strength."""
-        below, truth, more = self.below.tokens(place) if self.below is not None else None, self.truth, 0.0
+    def tokens(self, place: int, rate: float) -> list[float]:
+        """That it adds to a round in which it is asked, by how strong the others are, up to this class of strength.
+
+        A dear one is hoped to bring no less than its seconds do otherwise, so that what it is seen to add decides.
+        """
+        below = self.below.tokens(place, rate) if self.below is not None else None
+        truth, more, hope = self.truth, 0.0, max(HOPE, rate * self.usual)
         found: list[float] = []
         for reached, mean in enumerate(self.means[: place + 1]):
-            before = below[reached] if below is not None else HOPE * SPILL**reached
+            before = below[reached] if below is not None else hope * SPILL**reached
             found.append(max(LEAST, mean.estimate(truth * mean.expected, before + more)))
             more = SPILL * (found[-1] - before)
         return found
@@ -120,7 +125,7 @@ class Gains:
 
     def net(self, place: int, rate: float) -> float:
         """Tokens that asking adds, less those that its seconds bring otherwise at `rate` tokens a second."""
-        return self.tokens(place)[-1] - rate * self.seconds(place)
+        return self.tokens(place, rate)[-1] - rate * self.seconds(place)
 
     def add(self, place: int, brought: Brought) -> None:
         keep = 1.0 - 1.0 / TRUTH_MEMORY
@@ -182,10 +187,11 @@ class Worth:
         wait = self.waits[place]
         self.idle, wait.idle = self.idle + 1, wait.idle + 1
         net = gains.net(place, rate)
-        if self.new and (place == 0 or self.idle > WAIT):
-            return True
-        if not self.gains.asked:
-            return False
+        if not self.gains.asked or (self.new and rate * self.gains.usual < HOPE):
+            if place == 0 or self.idle > WAIT:
+                return True
+            if not self.gains.asked:
+                return False
         return net > 0 or (wait.idle > wait.pause(net) and self.due(joining, plain))
 
     def due(self, seconds: float, plain: float) -> bool:
