@@ -21,9 +21,11 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import inspect
 import json
 import math
 import random
+import re
 import statistics
 import sys
 from collections import Counter, defaultdict
@@ -234,12 +236,14 @@ def replayed(record: Record, sources: Sequence[str], policy: str, noise: float) 
 
 
 def set_constant(name: str, value: str) -> None:
-    """Of a module of `foredraft.policy`, and wherever else it was imported by its name."""
+    """Of a module of `foredraft.policy`, and in those that import it by its name."""
     module, constant = name.rsplit(".", 1)
-    old = getattr(importlib.import_module(f"foredraft.policy.{module}"), constant)
-    for other in [found for path, found in sys.modules.items() if path.startswith("foredraft.policy.")]:
-        if constant in vars(other):
-            setattr(other, constant, type(old)(value))
+    home = importlib.import_module(f"foredraft.policy.{module}")
+    changed = type(getattr(home, constant))(value)
+    taken = re.compile(rf"from {re.escape(home.__name__)} import [^)\n(]*\b{constant}\b")
+    for path, other in list(sys.modules.items()):
+        if path.startswith("foredraft.policy.") and (other is home or taken.search(inspect.getsource(other))):
+            setattr(other, constant, changed)
 
 
 def main() -> None:

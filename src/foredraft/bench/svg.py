@@ -106,7 +106,7 @@ def spanning(values: Sequence[float], start: float, end: float, *, least: float 
 
 def number(value: float) -> str:
     """A tick as one would write it: 0.5, 1, 12."""
-    return f"{value:.3g}"
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def _round_step(step: float) -> float:

@@ -38,8 +38,8 @@ def words(result: Json, *, messages: bool = True) -> list[str]:
             first = f" The first: {run['first_failure']}." if messages else ""
             found.append(f"{level} {sum(run['failures'].values())} failed: {kinds}.{first}")
         if "stalled" in run["failures"]:
-            than = f" than {result['timeout']:g} s" if "timeout" in result else ""
-            found.append(f"With a longer --timeout{than} they are waited for.")
+            above = f"--timeout above {result['timeout']:g} s" if "timeout" in result else "a longer --timeout"
+            found.append(f"With {above} they are waited for longer.")
         if run["not_asked"]:
             after = ", after failures" if run["failures"] else ""
             found.append(f"{level} {run['not_asked']} were not asked{after}: the same command goes on.")
