@@ -195,9 +195,16 @@ def test_a_batch_shares_the_pass_of_its_head(target: ToyModel) -> None:
 
 
 def _ask(
-    state: Any, text: Sequence[int], size: int, *, rules: Rules | None = None, draw: Draw = "coupled", rows: int = 6
+    state: Any,
+    text: Sequence[int],
+    size: int,
+    *,
+    rules: Rules | None = None,
+    draw: Draw = "coupled",
+    rows: int = 6,
+    min_step: float = 0.0,
 ) -> Ask[Any]:
-    budget, stream = Budget(rows, 4), KeyedStream(3).at(len(text))
+    budget, stream = Budget(rows, 4, min_step=min_step), KeyedStream(3).at(len(text))
     return Ask(state, list(text), rules if rules is not None else Rules(), budget, draw, stream, size)
 
 
@@ -220,6 +227,15 @@ def test_both_ways_of_growing_agree(target: ToyModel, says: Any) -> None:
     assert _paths(plain) == _paths(heeding)
     assert plain.sources == ("block",) * 4
     np.testing.assert_allclose(sorted(plain.score), sorted(heeding.score), rtol=1e-5)
+
+
+def test_its_levels_come_together_and_have_no_price(target: ToyModel) -> None:
+    """Of a head of one pass, with rules and without: what a level must bring says nothing."""
+    head = plain_head(target)
+    for rules in (Rules(), Rules(steps=(Bias(np.array([0]), np.array([0.0])),))):
+        free, dear = (proposed(target, head, TEXT, rules=rules, min_step=least) for least in (0.0, 2.0))
+        assert free == dear
+        assert free.depth > 1
 
 
 def _paths(tree: DraftTree) -> set[tuple[int, ...]]:

@@ -111,6 +111,27 @@ def test_rows_are_those_of_the_text(target: ToyModel, method: str, made: dict[st
         np.testing.assert_allclose(laws, laws_of(target, parts, text[held:], drafts, known), atol=1e-9)
 
 
+@every_method
+@pytest.mark.parametrize("steps", [(), (Bias(np.array([0]), np.array([0.0])),)], ids=["plain", "heeding rules"])
+def test_a_level_that_cannot_bring_what_it_takes_is_not_begun(
+    target: ToyModel, method: str, made: dict[str, Any], steps: Any
+) -> None:
+    """Chances of a level are one together at most; a tree that is drawn is whole whatever a level must bring."""
+    _, head = steps_of(target, method, made)
+    drafter, text, warm = LevelDrafter(head, name=method), (0, 3, 1, 4, 1, 2), Rules(temperature=1.0, steps=steps)
+
+    def depth(least: float, rules: Rules, draw: Draw) -> int:
+        state = drafter.open(Request(text, 0))
+        state.take(0, taps_of(target, text[:-1], head.taps))
+        budget, stream = Budget(8, 4, min_step=least), KeyedStream(3).at(len(text))
+        (tree,) = drafter.propose([Ask(state, list(text), rules, budget, draw, stream, target.about.vocab_size)])
+        return tree.depth
+
+    assert depth(0.0, Rules(steps=steps), "coupled") > 1
+    assert depth(1.1, Rules(steps=steps), "coupled") == 1
+    assert depth(1.1, warm, "sampled") == depth(0.0, warm, "sampled") > 1
+
+
 class Failing(Recursive):
     """Fails once, at its `failing`th pass."""
 

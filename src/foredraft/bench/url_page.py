@@ -49,7 +49,7 @@ def finished(run: Served) -> bool:
     """Whether there is a result, and every concurrency was asked the same."""
     asked = {level: set[str]() for level in run.setup["concurrency"]}
     for line in run.lines:
-        if isinstance(line, Answer):
+        if isinstance(line, Answer) and line.concurrency in asked:
             asked[line.concurrency].add(line.case)
     first, *others = asked.values()
     return (run.folder / RESULT).exists() and all(cases == first for cases in others)

@@ -67,8 +67,7 @@ class Growth:
         if not alone:
             within = set(self._best(self.ask.budget.rows))
             grown = sorted(heapq.nsmallest(WIDEST, within.intersection(grown), key=self._rank))
-        gain = sum(math.exp(self.score[node]) for node in grown)
-        self.frontier = grown if self.ask.draw == "sampled" or gain >= self.ask.budget.min_step else []
+        self.frontier = grown
 
     def _spoken(self, rules: Rules, row: Logits) -> Spoken:
         """The head's logits after the rules' steps, over its own tokens where nothing needs the others."""

@@ -55,9 +55,7 @@ class LevelTree:
                 if not self._stops(own, before + own, row):
                     grown.append(len(self.tokens) - 1)
         within = set(self._best())
-        frontier = sorted(heapq.nsmallest(WIDEST, within.intersection(grown), key=self._rank))
-        gain = sum(math.exp(self.score[node]) for node in frontier)
-        self.frontier = frontier if gain >= self.budget.min_step else []
+        self.frontier = sorted(heapq.nsmallest(WIDEST, within.intersection(grown), key=self._rank))
 
     def tree(self, source: str) -> DraftTree:
         tree = DraftTree.of(self.tokens, self.parents, source, score=self.score)

@@ -6,6 +6,7 @@ of one pass.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Protocol, cast
 
@@ -45,8 +46,10 @@ class LevelDrafter(HeadDrafter[Levels]):
                 if growth.frontier:
                     growth.level(depth, logits)
             going = [
-                place for place, feed in enumerate(feeds) if growths[place].frontier and depth + 1 < feed.block
-            ]  # fmt: skip
+                place
+                for place, (ask, feed, growth) in enumerate(zip(asks, feeds, growths, strict=True))
+                if growth.frontier and depth + 1 < feed.block and pays(growth, ask)
+            ]
             for place in set(range(len(feeds))).difference(going):
                 growths[place].frontier = []
             queries = [_query(feeds[place], growths[place], given[place]) for place in going]
@@ -70,6 +73,12 @@ class LevelDrafter(HeadDrafter[Levels]):
     def _finished(self, ask: Ask[HeadState], growth: Growth | LevelTree) -> DraftTree:
         tree = growth.tree(self.name)
         return tree.with_point_laws(ask.vocab_size) if ask.draw == "sampled" and isinstance(growth, LevelTree) else tree
+
+
+def pays(growth: Growth | LevelTree, ask: Ask[HeadState]) -> bool:
+    """Whether another level may bring what it takes: no more than its frontier's chances. What is drawn is not told."""
+    gain = sum(math.exp(growth.score[node]) for node in growth.frontier)
+    return ask.draw == "sampled" or gain >= ask.budget.min_step
 
 
 def _query(feed: Feed, growth: Growth | LevelTree, given: list[int]) -> Query:

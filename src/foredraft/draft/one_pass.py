@@ -7,7 +7,6 @@ Their laws become the tree of the likeliest paths (`draft/block_tree.py`), or on
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -58,7 +57,6 @@ class OnePassDrafter(HeadDrafter[OnePass]):
         return tree.with_point_laws(ask.vocab_size) if ask.draw == "sampled" else tree
 
     def _by_chance_or_rules(self, ask: Ask[HeadState], logits: Logits) -> DraftTree:
-        ask = replace(ask, budget=replace(ask.budget, min_step=0.0))  # its levels come together
         growth, rows = Growth(ask, self.head.says), logits[:1]
         for level in range(len(logits)):
             if level:
