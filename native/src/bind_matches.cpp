@@ -51,16 +51,15 @@ void bind_matches(nb::module_& module) {
       "text"_a, "suffixes"_a, "context"_a, "The run of sorted `suffixes` of `text` where `context` stands.");
   module.def(
       "continuations",
-      [](const std::vector<std::tuple<Ids, bool, Found>>& sources, int64_t rows, int64_t depth, double least,
-         double doubt) {
+      [](const std::vector<std::tuple<Ids, bool, Found, double>>& sources, int64_t rows, int64_t depth, double least) {
         std::vector<foredraft::Source> given;
-        for (const auto& [text, wraps, found] : sources) {
+        for (const auto& [text, wraps, found, doubt] : sources) {
           const auto* places = reinterpret_cast<const foredraft::Place*>(found.data());
-          given.push_back({text_of(text), wraps, places, found.shape(0)});
+          given.push_back({text_of(text), wraps, places, found.shape(0), doubt});
         }
-        auto tree = foredraft::continuations(given, rows, depth, least, doubt);
+        auto tree = foredraft::continuations(given, rows, depth, least);
         return std::make_tuple(std::move(tree.tokens), std::move(tree.parents), std::move(tree.chances));
       },
-      "sources"_a, "rows"_a, "depth"_a, "least"_a, "doubt"_a,
+      "sources"_a, "rows"_a, "depth"_a, "least"_a,
       "The likeliest tree of what followed: tokens, parents and the chance of each path.");
 }

@@ -84,7 +84,7 @@ nb::list rows_of(const Successors& table) {
 }  // namespace
 
 void bind_successors(nb::module_& module) {
-  nb::class_<Successors>(module, "Successors", "Rows of likely successors, by the one or two tokens before them.")
+  nb::class_<Successors>(module, "Successors", "Rows of likely successors, by the few tokens before them.")
       .def("__init__",
            [](Successors* self, const std::vector<std::pair<double, double>>& trusts, size_t width, double share,
               std::shared_ptr<Successors> base) {
@@ -106,6 +106,7 @@ void bind_successors(nb::module_& module) {
              return std::make_tuple(std::move(grown.tokens), std::move(grown.parents), std::move(grown.score));
            },
            "text"_a, "rows"_a, "depth"_a, "least"_a)
+      .def("take", &Successors::take, "learnt"_a, "share"_a)
       .def("over",
            [](const Successors& table, std::shared_ptr<Successors> known, std::shared_ptr<Successors> base) {
              return table.over(known.get(), std::move(base));

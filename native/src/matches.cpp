@@ -34,7 +34,7 @@ struct At {
 
 struct Level {
   int32_t source;
-  double size;
+  double size, doubt;
 };
 
 int32_t following(const Source& source, int64_t place, int64_t d) {
@@ -62,8 +62,8 @@ struct Later {
 
 class Growth {
  public:
-  Growth(const std::vector<Source>& sources, double least, double doubt)
-      : sources_(sources), least_(least), doubt_(doubt) {
+  Growth(const std::vector<Source>& sources, double least)
+      : sources_(sources), least_(least) {
     Node& root = root_;
     root = {1.0, -1, -1, -1, 0, {}, {}};
     for (size_t index = 0; index < sources.size(); ++index) {
@@ -73,7 +73,7 @@ class Growth {
       std::sort(sizes.begin(), sizes.end(), std::greater<>());
       sizes.erase(std::unique(sizes.begin(), sizes.end()), sizes.end());
       const auto begin = static_cast<int32_t>(levels_.size());
-      for (int32_t size : sizes) levels_.push_back({static_cast<int32_t>(index), static_cast<double>(size)});
+      for (int32_t size : sizes) levels_.push_back({static_cast<int32_t>(index), static_cast<double>(size), source.doubt});
       for (size_t at = 0; at < source.count; ++at) {
         const auto where = std::lower_bound(sizes.begin(), sizes.end(), source.places[at].size, std::greater<>());
         const auto level = begin + static_cast<int32_t>(where - sizes.begin());
@@ -111,7 +111,7 @@ class Growth {
       Node child{0.0, pushed_, one.token, parent, node.depth + 1, {}, std::vector<double>(levels_.size())};
       for (size_t level = 0; level < levels_.size(); ++level) {
         if (counts[level] == 0) continue;
-        const double open = doubt_ / (levels_[level].size + static_cast<double>(node.depth));
+        const double open = levels_[level].doubt / (levels_[level].size + static_cast<double>(node.depth));
         child.chances[level] = node.chances[level] * (counts[level] / (total[level] + open));
         child.best = std::max(child.best, child.chances[level]);
       }
@@ -156,7 +156,7 @@ class Growth {
   }
 
   const std::vector<Source>& sources_;
-  double least_, doubt_;
+  double least_;
   std::vector<Level> levels_;
   Node root_;
   std::priority_queue<Node, std::vector<Node>, Later> heap_;
@@ -194,8 +194,8 @@ std::pair<int64_t, int64_t> bounds(Text text, Text suffixes, Text context) {
   return {search(false), search(true)};
 }
 
-Tree continuations(const std::vector<Source>& sources, int64_t rows, int64_t depth, double least, double doubt) {
-  return Growth(sources, least, doubt).grow(rows, depth);
+Tree continuations(const std::vector<Source>& sources, int64_t rows, int64_t depth, double least) {
+  return Growth(sources, least).grow(rows, depth);
 }
 
 }  // namespace foredraft

@@ -35,6 +35,7 @@ struct Source {
   bool wraps = false;
   const Place* places = nullptr;
   size_t count = 0;
+  double doubt = 0.0;
 };
 
 struct Tree {
@@ -42,6 +43,6 @@ struct Tree {
   std::vector<double> chances;
 };
 
-Tree continuations(const std::vector<Source>& sources, int64_t rows, int64_t depth, double least, double doubt);
+Tree continuations(const std::vector<Source>& sources, int64_t rows, int64_t depth, double least);
 
 }  // namespace foredraft

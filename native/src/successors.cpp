@@ -11,14 +11,7 @@ namespace foredraft {
 namespace {
 
 constexpr double LEAST = 1e-6;
-constexpr size_t CONTEXTS = 50'000;
-
-// One number for a context of one or two tokens.
-uint64_t key_of(std::span<const int32_t> context) {
-  uint64_t key = 0;
-  for (int32_t token : context) key = key << 32 | uint32_t(token + 1);
-  return key;
-}
+constexpr size_t CONTEXTS = 100'000;
 
 std::span<const int32_t> end_of(std::span<const int32_t> text, size_t size) { return text.last(std::min(size, text.size())); }
 
@@ -33,13 +26,30 @@ double Trust::score(double prob) const { return weight * std::log(std::min(std::
 
 Successors::Successors(std::vector<Trust> trusts, size_t width, double share, std::shared_ptr<const Successors> base)
     : trusts_(std::move(trusts)), width_(width), share_(share), base_(std::move(base)) {
-  if (trusts_.empty() || trusts_.size() > 2) throw std::invalid_argument("contexts have one or two tokens");
+  if (trusts_.empty() || trusts_.size() > LONGEST) throw std::invalid_argument("contexts have from one to four tokens");
   if (!width_) throw std::invalid_argument("a row has at least one successor");
 }
 
-std::vector<int32_t> Successors::context_of(uint64_t key) {
-  std::vector<int32_t> context{int32_t(uint32_t(key)) - 1};
-  if (key >> 32) context.insert(context.begin(), int32_t(key >> 32) - 1);
+size_t Successors::Hash::operator()(const Key& key) const {
+  uint64_t mixed = 0;
+  for (int32_t token : key) {
+    mixed = (mixed ^ uint32_t(token)) * 0x9e3779b97f4a7c15;
+    mixed ^= mixed >> 32;
+  }
+  return size_t(mixed);
+}
+
+Successors::Key Successors::key_of(std::span<const int32_t> context) {
+  Key key{};
+  size_t place = LONGEST - context.size();
+  for (int32_t token : context) key[place++] = int32_t(uint32_t(token) + 1);
+  return key;
+}
+
+std::vector<int32_t> Successors::context_of(const Key& key) {
+  std::vector<int32_t> context;
+  for (int32_t token : key)
+    if (token) context.push_back(token - 1);
   return context;
 }
 
@@ -50,7 +60,7 @@ std::vector<uint32_t> Successors::order() const {
   return places;
 }
 
-bool Successors::find(uint64_t key, Row& row) const {
+bool Successors::find(const Key& key, Row& row) const {
   const auto found = places_.find(key);
   if (found == places_.end()) return base_ && base_->find(key, row);
   const size_t place = found->second, count = rows_[place].count;
@@ -67,7 +77,7 @@ void Successors::learn(std::span<const int32_t> text, std::span<const int32_t> t
     if (share_ == 1.0 || !find(key_of(context), old)) {
       write(key_of(context), tokens, probs);
     } else {
-      blend(old, tokens, probs);
+      blend(old, tokens, probs, share_);
       write(key_of(context), mixed_, means_);
     }
   }
@@ -81,12 +91,12 @@ void Successors::said(std::span<const int32_t> text, double prob) {
 
 void Successors::put(std::span<const int32_t> context, std::span<const int32_t> tokens, std::span<const double> probs) {
   if (tokens.size() != probs.size()) throw std::invalid_argument("tokens and probabilities differ in number");
-  if (context.empty() || context.size() > 2) throw std::invalid_argument("contexts have one or two tokens");
+  if (context.empty() || context.size() > LONGEST) throw std::invalid_argument("contexts have from one to four tokens");
   check(context);
   write(key_of(context), tokens, probs);
 }
 
-void Successors::write(uint64_t key, std::span<const int32_t> tokens, std::span<const double> probs) {
+void Successors::write(const Key& key, std::span<const int32_t> tokens, std::span<const double> probs) {
   const auto [at, fresh] = places_.try_emplace(key, uint32_t(rows_.size()));
   if (fresh) {
     rows_.push_back({key, 0, 0});
@@ -100,8 +110,8 @@ void Successors::write(uint64_t key, std::span<const int32_t> tokens, std::span<
   rows_[at->second].count = uint32_t(count);
 }
 
-void Successors::blend(const Row& old, std::span<const int32_t> tokens, std::span<const double> probs) {
-  const double rest = 1.0 - share_;
+void Successors::blend(const Row& old, std::span<const int32_t> tokens, std::span<const double> probs, double share) {
+  const double rest = 1.0 - share;
   std::vector<bool> met(old.tokens.size());
   pairs_.clear();
   for (size_t i = 0; i < tokens.size(); ++i) {
@@ -109,7 +119,7 @@ void Successors::blend(const Row& old, std::span<const int32_t> tokens, std::spa
     while (at < met.size() && (met[at] || old.tokens[at] != tokens[i])) ++at;
     const double before = at < met.size() ? old.probs[at] : 0.0;
     if (at < met.size()) met[at] = true;
-    pairs_.emplace_back(share_ * probs[i] + rest * before, tokens[i]);
+    pairs_.emplace_back(share * probs[i] + rest * before, tokens[i]);
   }
   for (size_t at = 0; at < met.size(); ++at)
     if (!met[at]) pairs_.emplace_back(rest * old.probs[at], old.tokens[at]);
@@ -127,6 +137,20 @@ void Successors::keep_newest() {
     if (place++ >= left_out) kept.put(context, row.tokens, row.probs);
   });
   *this = std::move(kept);
+}
+
+void Successors::take(const Successors& learnt, double share) {
+  if (&learnt == this) throw std::invalid_argument("a table has nothing to learn from itself");
+  learnt.each([&](const std::vector<int32_t>& context, const Row& row) {
+    Row old;
+    if (!find(key_of(context), old)) {
+      write(key_of(context), row.tokens, row.probs);
+    } else {
+      blend(old, row.tokens, row.probs, share);
+      write(key_of(context), mixed_, means_);
+    }
+  });
+  if (rows_.size() > CONTEXTS * 5 / 4) keep_newest();
 }
 
 std::shared_ptr<Successors> Successors::over(const Successors* known, std::shared_ptr<const Successors> base) const {

@@ -2,6 +2,7 @@
 // same order, so rows and scores are equal bit for bit.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -29,7 +30,10 @@ class Successors {
     std::vector<double> score;
   };
 
-  // One or two trusts, width > 0. Throws std::invalid_argument.
+  // The longest context that a table may know.
+  static constexpr size_t LONGEST = 4;
+
+  // A trust for each length of context, LONGEST at most; width > 0. Throws std::invalid_argument.
   Successors(std::vector<Trust> trusts, size_t width, double share, std::shared_ptr<const Successors> base);
 
   // Tokens are not negative; as many probabilities as tokens. Throws std::invalid_argument.
@@ -37,6 +41,7 @@ class Successors {
   void said(std::span<const int32_t> text, double prob);
   void put(std::span<const int32_t> context, std::span<const int32_t> tokens, std::span<const double> probs);
   Grown draft(std::span<const int32_t> text, int64_t rows, int64_t depth, double least) const;
+  void take(const Successors& learnt, double share);
   std::shared_ptr<Successors> over(const Successors* known, std::shared_ptr<const Successors> base) const;
 
   size_t longest() const { return trusts_.size(); }
@@ -50,8 +55,14 @@ class Successors {
   }
 
  private:
+  // The tokens of a context, each one more than it is, the last one last; 0 where there are fewer.
+  using Key = std::array<int32_t, LONGEST>;
+  struct Hash {
+    size_t operator()(const Key& key) const;
+  };
   struct Entry {
-    uint64_t key, stamp;
+    Key key;
+    uint64_t stamp;
     uint32_t count;
   };
   struct Found {
@@ -59,19 +70,20 @@ class Successors {
     const Trust* trust;
   };
 
-  static std::vector<int32_t> context_of(uint64_t key);
+  static Key key_of(std::span<const int32_t> context);
+  static std::vector<int32_t> context_of(const Key& key);
   std::vector<uint32_t> order() const;
-  bool find(uint64_t key, Row& row) const;
+  bool find(const Key& key, Row& row) const;
   bool follow(std::span<const int32_t> context, Found& found) const;
-  void write(uint64_t key, std::span<const int32_t> tokens, std::span<const double> probs);
-  void blend(const Row& old, std::span<const int32_t> tokens, std::span<const double> probs);
+  void write(const Key& key, std::span<const int32_t> tokens, std::span<const double> probs);
+  void blend(const Row& old, std::span<const int32_t> tokens, std::span<const double> probs, double share);
   void keep_newest();
 
   std::vector<Trust> trusts_;
   size_t width_;
   double share_;
   std::shared_ptr<const Successors> base_;
-  std::unordered_map<uint64_t, uint32_t> places_;
+  std::unordered_map<Key, uint32_t, Hash> places_;
   std::vector<Entry> rows_;
   std::vector<int32_t> tokens_;  // [rows][width]
   std::vector<double> probs_;

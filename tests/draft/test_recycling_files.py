@@ -41,7 +41,7 @@ def test_a_vocabulary_that_has_a_table_begins_with_it(tmp_path: Path, monkeypatc
 def test_the_tables_of_the_package_are_whole_and_say_where_they_come_from(name: str) -> None:
     path = shipped.FOLDER / name
     assert path.stat().st_size < 2.5e6
-    assert len(load(path, None, 200_000, 2, 8).contexts) == 40_000
+    assert len(load(path, None, 200_000, 3, 8).contexts) == 40_000
     with safe_open(path, framework="numpy") as file:
         facts = file.metadata()
     assert facts["target"] == path.stem

@@ -51,19 +51,19 @@ def paths(tree: DraftTree) -> dict[tuple[int, ...], float]:
 
 
 def counted(
-    text: list[int], past: list[list[int]], depth: int, compared: int, least: float, doubt: float
+    text: list[int], past: list[list[int]], depth: int, compared: int, least: float, doubts: tuple[float, float]
 ) -> dict[tuple[int, ...], float]:
     """Every path with a chance of `least` or more, by counting what followed in lists that keep no index."""
     best: dict[tuple[int, ...], float] = {}
 
-    def grow(follows: list[list[int]], m: int, path: tuple[int, ...], chance: float) -> None:
+    def grow(follows: list[list[int]], m: int, doubt: float, path: tuple[int, ...] = (), chance: float = 1.0) -> None:
         going = [one for one in follows if len(one) > len(path)]
         for token in {one[len(path)] for one in going} if len(path) < depth else ():
             some = [one for one in going if one[len(path)] == token]
             share = chance * len(some) / (len(going) + doubt / (m + len(path)))
             if share >= least:
                 best[*path, token] = max(share, best.get((*path, token), 0.0))
-                grow(some, m, (*path, token), share)
+                grow(some, m, doubt, (*path, token), share)
 
     for m in range(1, min(compared, len(text)) + 1):
         context = text[-m:]
@@ -75,8 +75,8 @@ def counted(
                     grown.append(grown[end + step])
                 own.append(grown[end : end + depth])
         theirs = [one[end : end + depth] for one in past for end in range(m, len(one)) if one[end - m : end] == context]
-        grow(own, m, (), 1.0)
-        grow(theirs, m, (), 1.0)
+        grow(own, m, doubts[0])
+        grow(theirs, m, doubts[1])
     return best
 
 
@@ -100,18 +100,19 @@ def test_a_thousand_trees_are_those_of_counting() -> None:
     branched = learnt = 0
     for text, other in zip(texts, texts, strict=True):
         rows, depth, compared, pasts = (int(one) for one in generator.integers((1, 1, 1, 0), (24, 6, 9, 3)))
-        doubt, least = float(generator.choice([0.0, 1.0, 2.4])), float(generator.choice([0.0213, 0.1007, 0.3011]))
-        drafter = Suffix(Options(depth=compared, min_prob=least, doubt=doubt))
+        own, others = (float(generator.choice([0.0, 1.0, 2.4])) for _ in range(2))
+        least = float(generator.choice([0.0213, 0.1007, 0.3011]))
+        drafter = Suffix(Options(depth=compared, min_prob=least, doubt=own, past_doubt=others))
         past = [other, text[: len(text) // 2 + 1]][:pasts]
         for one in past:
             said(drafter, one)
         found = paths(draft(drafter, opened(drafter, text), rows, depth))
-        expected = counted(text, past, depth, compared, least, doubt)
+        expected = counted(text, past, depth, compared, least, (own, others))
         assert len(found) == min(rows, len(expected))
         assert found == pytest.approx({path: expected[path] for path in found}, rel=1e-12)
         assert sorted(found.values()) == pytest.approx(sorted(expected.values())[-len(found) :] if found else [])
         branched += len({path[:-1] for path in found}) < len(found)
-        learnt += bool(found.keys() - counted(text, [], depth, compared, least, doubt).keys())
+        learnt += bool(found.keys() - counted(text, [], depth, compared, least, (own, others)).keys())
     assert branched > 300
     assert learnt > 100
 
@@ -143,6 +144,14 @@ def test_a_long_match_weighs_more_than_many_short_ones() -> None:
     drafter = Suffix(Options(doubt=2.4))
     found = paths(draft(drafter, opened(drafter, [1, 2, 3, 4, 0, 3, 5, 3, 5, 3, 5, 1, 2, 3]), depth=1))
     assert found == {(4,): pytest.approx(1 / (1 + 2.4 / 3)), (5,): pytest.approx(3 / (4 + 2.4))}
+
+
+@pytest.mark.usefixtures("twin")
+def test_another_text_is_doubted_more_than_this_one() -> None:
+    drafter = Suffix(Options(doubt=2.4, past_doubt=12.0))
+    said(drafter, [1, 2, 3, 4])
+    found = paths(draft(drafter, opened(drafter, [2, 3, 5, 1, 2, 3]), depth=1))
+    assert found == {(5,): pytest.approx(1 / (1 + 2.4 / 2)), (4,): pytest.approx(1 / (1 + 12.0 / 3))}
 
 
 @pytest.mark.usefixtures("twin")
@@ -306,6 +315,7 @@ def test_tenants_together_keep_no_more_than_some_full_ones() -> None:
         ({"min_prob": 1.5}, "min_prob of suffix must be from 0 to 1, not 1.5"),
         ({"min_prob": math.nan}, "min_prob of suffix must be from 0 to 1, not nan"),
         ({"doubt": math.inf}, "doubt of suffix must be from 0 to 1e+06, not inf"),
+        ({"past_doubt": -1.0}, "past_doubt of suffix must be from 0 to 1e+06, not -1"),
         ({"limit": 0}, "limit of suffix must be from 1 to 100000000 tokens, not 0"),
         (
             {"file": "x", "shared": False},

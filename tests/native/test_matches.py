@@ -42,16 +42,15 @@ def test_places(text: list[int], context: list[int], first: int, until: int, dat
     st.integers(0, 12),
     st.sampled_from([0.0, 0.02, 0.1, 0.5, 1.0]),
     st.sampled_from([0.0, 0.7, 2.4]),
+    st.sampled_from([0.0, 2.4, 12.0]),
 )
-def test_trees(past: list[int], text: list[int], rows: int, depth: int, least: float, doubt: float) -> None:
+def test_trees(past: list[int], text: list[int], rows: int, depth: int, least: float, doubt: float, more: float) -> None:
     own, other = history_of(text), history_of(past)
     sources = [
-        (own.tokens, True, own.own_matches(16)),
-        (other.tokens, False, other.matches(own.tokens[-16:], (0, len(other)))),
+        (own.tokens, True, own.own_matches(16), doubt),
+        (other.tokens, False, other.matches(own.tokens[-16:], (0, len(other))), more),
     ]
-    assert native.continuations(sources, rows, depth, least, doubt) == spec.continuations(
-        sources, rows, depth, least, doubt
-    )
+    assert native.continuations(sources, rows, depth, least) == spec.continuations(sources, rows, depth, least)
 
 
 @given(TOKENS, st.lists(st.integers(-1, 3), min_size=0, max_size=5))
@@ -74,6 +73,6 @@ def test_chains_and_places_that_make_no_sense_do_no_harm(
     native.bounds(words, chain, array("i", context))
     places = np.array([[end, abs(end) % 9 + 1] for end in other], dtype=np.int32).reshape(-1, 2)
     for wraps in (False, True):
-        tokens, parents, chances = native.continuations([(words, wraps, places)], 20, 5, 0.01, 2.4)
+        tokens, parents, chances = native.continuations([(words, wraps, places, 2.4)], 20, 5, 0.01)
         assert set(tokens) <= set(text)
         assert len(tokens) == len(parents) == len(chances) <= 20

@@ -14,7 +14,7 @@ from foredraft.draft.successors import Trust
 
 native: Any = pytest.importorskip("foredraft._native")
 
-TRUSTS = (Trust(0.4, 0.35), Trust(0.6, 0.1))
+TRUSTS = (Trust(0.4, 0.35), Trust(0.6, 0.1), Trust(0.7, 0.05), Trust(0.9, 0.0))
 TOKENS = st.lists(st.integers(0, 4), max_size=12)
 LOGITS = st.floats(-30, 30) | st.just(float("-inf"))
 READINGS = st.lists(st.tuples(st.integers(0, 6), LOGITS), max_size=5, unique_by=lambda pair: pair[0])
@@ -34,7 +34,7 @@ def reads(draw: st.DrawFn) -> Read:
 
 
 @given(
-    st.integers(1, 2),
+    st.integers(1, 4),
     st.integers(1, 4),
     st.sampled_from([0.3, 0.5, 1.0]),
     st.lists(TOKENS, max_size=3),
@@ -71,8 +71,11 @@ def test_tables(
     above, beneath = ours_beside.over(ours, ours.base), theirs_beside.over(theirs, theirs.base)
     assert above.rows() == beneath.rows()
     assert above.draft([1, 2], rows, depth, least) == beneath.draft([1, 2], rows, depth, least)
+    for one in (ours, theirs):
+        one.base.take(one, 0.1)
+    assert ours.base.rows() == theirs.base.rows()
     assert len(ours) == len(theirs)
-    for text in ([], [0], [1, 2], [3, 1, 2], *(text for text, _ in rounds)):
+    for text in ([], [0], [1, 2], [3, 1, 2], [4, 3, 1, 2, 0], *(text for text, _ in rounds)):
         assert ours.draft(text, rows, depth, least) == theirs.draft(text, rows, depth, least)
 
 
@@ -90,8 +93,9 @@ def table(width: int = 2) -> Any:
         lambda: table().learn([-1], [2], [1.0]),
         lambda: table().learn([2**31 - 1], [2], [1.0]),
         lambda: table().put([], [2], [1.0]),
-        lambda: table().put([1, 2, 3], [2], [1.0]),
+        lambda: table().put([1, 2, 3, 4, 5], [2], [1.0]),
         lambda: table().put([1], [2], []),
+        lambda: (one := table()).take(one, 0.5),
         lambda: table().said([1, -5, 2], 0.5),
         lambda: table().fill(
             *(np.zeros(shape, kind) for shape, kind in (((1, 1), "i4"), ((2, 1), "i4"), ((2, 1), "f4")))

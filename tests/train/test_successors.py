@@ -22,18 +22,22 @@ def text(prompt: tuple[int, ...], response: tuple[int, ...]) -> Text:
 
 
 def test_a_count_by_hand() -> None:
-    """Prompt 9 8, response 1 2 1 3, and once more 1 2: after 1 came 2 twice and 3 once, and nothing counts within the
+    """Prompt 7 9 8, response 1 2 1 3, and once more 1 2: after 1 came 2 twice and 3 once, and nothing counts within the
     prompt."""
     rows = counted([text((7, 9, 8), (1, 2, 1, 3)), text((), (1, 2))], contexts=99, width=2)
     found = {context: dict(zip(tokens, probs, strict=True)) for context, tokens, probs in rows}
     assert found == {
         (8,): {1: 0.5},
         (9, 8): {1: 0.5},
+        (7, 9, 8): {1: 0.5},
         (1,): {2: 1.5 / 3, 3: 0.5 / 3},
         (8, 1): {2: 0.5},
+        (9, 8, 1): {2: 0.5},
         (2,): {1: 0.5},
         (1, 2): {1: 0.5},
         (2, 1): {3: 0.5},
+        (8, 1, 2): {1: 0.5},
+        (1, 2, 1): {3: 0.5},
     }
     assert rows[-1][0] == (1,), "what was met most often stands last, where it is forgotten last"
     assert [context for context, _, _ in counted([text((), (1, 2, 1, 3, 1, 2))], contexts=2, width=1)] == [(1, 2), (1,)]
@@ -46,7 +50,7 @@ def slow(texts: list[Text]) -> dict[tuple[int, ...], dict[int, float]]:
         for one in texts
         for whole in [(*one.prompt, *one.response)]
         for end in range(len(one.prompt), len(whole))
-        for size in (1, 2)
+        for size in (1, 2, 3)
         if end >= size
     ]
     seen = {context: [token for other, token in pairs if other == context] for context, _ in pairs}
@@ -87,7 +91,7 @@ def texts_file(path: Path, texts: list[Text]) -> Path:
 
 def test_a_table_made_of_a_file_is_begun_with(tmp_path: Path, tokenizer: Tokenizer) -> None:
     texts, out = texts_file(tmp_path / "texts", [text((1, 2), (3, 4, 3, 4))]), tmp_path / "table"
-    assert make(texts, tokenizer, out, target="another", contexts=100, width=4) == 7
+    assert make(texts, tokenizer, out, target="another", contexts=100, width=4) == 10
     with safe_open(out, framework="numpy") as file:
         facts = file.metadata()
     assert (facts["target"], facts["texts"], facts["tokens"]) == ("somebody", "1", "4")
@@ -101,7 +105,7 @@ def test_a_table_made_of_a_file_is_begun_with(tmp_path: Path, tokenizer: Tokeniz
     [
         ([], {}, "there are no texts in .*: make some by `foredraft train data`"),
         ([text((1,), (10**6,))], {}, "has token 1000000, which the target's .* tokens lack: give the model that spoke"),
-        ([text((1,), (2,))], {"contexts": 0}, "contexts must be from 1 to 50000, not 0"),
+        ([text((1,), (2,))], {"contexts": 0}, "contexts must be from 1 to 100000, not 0"),
         ([text((1,), (2,))], {"width": 65}, "width must be from 1 to 64, not 65"),
     ],
 )

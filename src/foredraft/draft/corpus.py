@@ -74,9 +74,9 @@ class Corpus:
 
     def _propose(self, ask: Ask[CorpusState]) -> DraftTree:
         places = self._places(array("i", ask.committed[-self.options.n :]))
-        sources = [(self.store.text, False, places)]
+        sources = [(self.store.text, False, places, DOUBT)]
         budget, least = ask.budget, max(self.options.min_prob, ask.budget.min_gain)
-        tokens, parents, chances = TWINS.continuations(sources, budget.rows, budget.depth, least, DOUBT)
+        tokens, parents, chances = TWINS.continuations(sources, budget.rows, budget.depth, least)
         if not tokens:
             return EMPTY
         tree = DraftTree.of(tokens, parents, "corpus", score=[math.log(chance) for chance in chances])

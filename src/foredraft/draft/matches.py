@@ -16,8 +16,8 @@ Text = Sequence[int] | NDArray[np.int32]
 Places = NDArray[np.int32]
 """[places, 2]: where a context was followed by something, and how many of its last tokens stood before that place; the
 longest match first, of equals the latest place."""
-Source = tuple[Text, bool, Places]
-"""A text, whether it goes on with itself past its end, and places in it."""
+Source = tuple[Text, bool, Places, float]
+"""A text, whether it goes on with itself past its end, places in it, and how much a match there is doubted."""
 
 KEY = 3
 """Tokens of context behind the second chain of places."""
@@ -79,7 +79,7 @@ def bounds(text: Text, suffixes: Text, context: Text) -> tuple[int, int]:
 
 
 def continuations(
-    sources: Sequence[Source], rows: int, depth: int, least: float, doubt: float
+    sources: Sequence[Source], rows: int, depth: int, least: float
 ) -> tuple[list[int], list[int], list[float]]:
     """The likeliest tree of what followed: tokens, parents (-1 the root), and the chance that each path is right.
 
@@ -88,9 +88,9 @@ def continuations(
     the counts say, less what a short match or few places leave open. The chance of a path is the product; its best
     level counts. At most `rows` nodes no deeper than `depth`, best first; none with a chance below `least`.
     """
-    levels = [(source, size) for source, (_, _, places) in enumerate(sources) for size in _sizes(places)]
+    levels = [(source, size) for source, (_, _, places, _) in enumerate(sources) for size in _sizes(places)]
     everywhere = [
-        (source, int(place), int(size)) for source, (_, _, places) in enumerate(sources) for place, size in places
+        (source, int(place), int(size)) for source, (_, _, places, _) in enumerate(sources) for place, size in places
     ]
     tokens: list[int] = []
     parents: list[int] = []
@@ -101,7 +101,7 @@ def continuations(
     while True:
         parent, d, places, chance = waiting
         if d < depth:
-            for token, group, own in _children(sources, levels, places, chance, d, doubt):
+            for token, group, own in _children(sources, levels, places, chance, d):
                 best = max(own)
                 if best >= least:
                     heapq.heappush(heap, (-best, pushed, token, parent, d + 1, group, own))
@@ -126,7 +126,6 @@ def _children(
     places: Sequence[tuple[int, int, int]],
     chance: Sequence[float],
     d: int,
-    doubt: float,
 ) -> list[tuple[int, list[tuple[int, int, int]], list[float]]]:
     """What follows at these places, in the order of the first place: token, its places, its chance on each level."""
     groups: dict[int, list[tuple[int, int, int]]] = {}
@@ -140,8 +139,8 @@ def _children(
             token,
             group,
             [
-                above * (count / (whole + doubt / (size + d))) if count else 0.0
-                for above, count, whole, (_, size) in zip(chance, _counts(levels, group), total, levels, strict=True)
+                above * (count / (whole + sources[source][3] / (size + d))) if count else 0.0
+                for above, count, whole, (source, size) in zip(chance, _counts(levels, group), total, levels, strict=True)
             ],
         )
         for token, group in groups.items()

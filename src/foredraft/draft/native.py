@@ -34,7 +34,7 @@ class Twins(Protocol):
     def bounds(self, text: Text, suffixes: Text, context: Text, /) -> tuple[int, int]: ...
 
     def continuations(
-        self, sources: Sequence[Source], rows: int, depth: int, least: float, doubt: float, /
+        self, sources: Sequence[Source], rows: int, depth: int, least: float, /
     ) -> tuple[list[int], list[int], list[float]]: ...
 
     @property

@@ -2,10 +2,10 @@
 
 Luo et al. 2024 (arXiv 2408.08696): a table gives the likeliest successors of every token, overwritten after each pass
 from all its rows, those of rejected drafts included; the draft is a tree filled from it. Ours differs in four ways. A
-row is the running mean of what was read, so one odd context does not wipe it out. Contexts of two tokens go before
-those of one. The prompt's own successors seed the table, for prompts are scored without logits. And the tree has no
-fixed shape: it grows best first by the probabilities that were read. `context=1,blend=1,prompt=false` is the paper's
-table.
+row is the running mean of what was read, so one odd context does not wipe it out. Contexts of up to four tokens are
+known, and the longest that is goes first. The prompt's own successors seed the table, for prompts are scored without
+logits. And the tree has no fixed shape: it grows best first by the probabilities that were read.
+`context=1,blend=1,prompt=false` is the paper's table.
 """
 
 from __future__ import annotations
@@ -26,9 +26,12 @@ from foredraft.draft.successor_file import can_be_saved, load, save
 from foredraft.draft.successors import CONTEXTS, Successors, Trust, least_score, tree_of
 from foredraft.draft.tenants import Tenants
 
-# What a probability read after one token, and after two, is worth where these come again: held against what came, with
+# What a probability read after one token, after two, … is worth where these come again: held against what came, with
 # and without a table to begin with, on development prompts of SmolLM2 and Qwen2.5-Coder.
-TRUSTS = (Trust(0.9, 0.6), Trust(1.0, 0.05))
+TRUSTS = (Trust(0.9, 0.6), Trust(1.0, 0.05), Trust(1.0, 0.03), Trust(1.0, 0.02))
+# What a request's row weighs against what its tenant's others made of the same context: heavier, and texts that have
+# nothing in common teach each other luck.
+PASSED_ON = 0.1
 # As `file`: begins with nothing, though a table comes with the target.
 EMPTY_HANDED = "none"
 # Of a prompt's own successor: the target never scored it.
@@ -38,7 +41,7 @@ SAID = 0.6
 @dataclass(frozen=True)
 class Options:
     width: int = field(default=8, metadata={"help": "successors kept for a context"})
-    context: int = field(default=2, metadata={"help": "tokens that tell contexts apart, 1 (as in the paper) or 2"})
+    context: int = field(default=4, metadata={"help": "tokens that tell contexts apart: from 1, as in the paper, to 4"})
     blend: float = field(default=0.5, metadata={"help": "what a new reading weighs in a row; 1 overwrites"})
     prompt: bool = field(default=True, metadata={"help": "learn from the prompt too"})
     shared: bool = field(default=True, metadata={"help": "pass what was learnt on to later requests of a tenant"})
@@ -51,7 +54,7 @@ class Options:
         if not 1 <= self.width <= 64:
             raise UsageError(f"width of recycling must be from 1 to 64, not {self.width}")
         if not 1 <= self.context <= len(TRUSTS):
-            raise UsageError(f"context of recycling must be 1 or 2, not {self.context}")
+            raise UsageError(f"context of recycling must be from 1 to {len(TRUSTS)}, not {self.context}")
         if not 0 < self.blend <= 1:
             raise UsageError(f"blend of recycling must be above 0 and at most 1, not {self.blend:g}")
         if self.save and not self.shared:
@@ -113,7 +116,11 @@ class Recycling:
         learnt, state.table = state.table, self._table(None)
         if not self.options.shared or state.tenant is None or not len(learnt):
             return
-        self._learnt.put(state.tenant, learnt.over(self._learnt.get(state.tenant), self._start))
+        known = self._learnt.get(state.tenant)
+        if known is None:
+            known = self._table(self._start)
+        known.take(learnt, PASSED_ON)
+        self._learnt.put(state.tenant, known)  # it has grown
         if self.options.save and state.tenant == "":
             self.save(self.options.save)
 

@@ -1,4 +1,4 @@
-"""Which tokens may follow: rows of likely successors, by the one or two tokens before them.
+"""Which tokens may follow: rows of likely successors, by the few tokens before them.
 
 `Successors` is the specification of a native twin that holds the rows in memory of its own; `draft/native.py` chooses.
 Both do the same operations in the same order, so they give the same bits.
@@ -28,7 +28,7 @@ LEAST = 1e-6
 # Fills, from the left, contexts of fewer tokens than others of an array, and rows that end sooner.
 NOTHING = -1
 # Contexts remembered; those not read for longest go first, a fifth of them at a time.
-CONTEXTS = 50_000
+CONTEXTS = 100_000
 
 
 class Row(NamedTuple):
@@ -102,6 +102,16 @@ class Successors:
 
     def copy(self) -> Successors:
         return Successors(self.trusts, self.width, self.share, self.base, self.own.copy())
+
+    def take(self, learnt: Successors, share: float) -> None:
+        """Takes in what `learnt` has learnt itself, in place; where a row is here, a new one weighs `share`."""
+        if learnt is self:
+            raise ValueError("a table has nothing to learn from itself")
+        for context, row in learnt.own.items():
+            old = self._row(context)
+            self.put(context, *(row if old is None else blend(old, *row, share, self.width)))
+        if len(self.own) > CONTEXTS * 5 // 4:
+            self.own = newest(self.own)
 
     def over(self, known: Successors | None, base: Successors | None = None) -> Successors:
         """What `known` has learnt, and over it what this one has: a table over `base`, for others to begin with."""

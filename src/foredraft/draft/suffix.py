@@ -4,7 +4,7 @@ SuffixDecoding (Oliaro et al. 2411.04975): suffix trees with counts over the req
 every length of match a tree of continuations is grown best first, D(child) = D(parent) * count(child) / count(parent),
 and the sum of D, the expected number of accepted tokens, decides between them. Ours differs in four ways: the counts
 are read off the places where a context stood (`draft/history.py`), which hold what the tree would; a count is doubted
-by how short the match is, so that D is a probability; the best length and text count node by node, in one tree; and a
+by how short the match is, in another text more than in this one, so that D is a probability; the best length and text count node by node, in one tree; and a
 match that reaches the end of the text goes on with itself.
 """
 
@@ -36,6 +36,7 @@ class Options:
     factor: float = field(default=0.0, metadata={"help": "tokens drafted for every token that matched; 0 for no limit"})
     min_prob: float = field(default=0.02, metadata={"help": "chance of acceptance below which nothing is drafted"})
     doubt: float = field(default=2.4, metadata={"help": "how much a match is doubted: this, divided by its length"})
+    past_doubt: float = field(default=12.0, metadata={"help": "the same of a match in another text"})
     shared: bool = field(default=True, metadata={"help": "learn from the tenant's past texts too"})
     limit: int = field(default=100_000, metadata={"help": "tokens of past texts kept for a tenant"})
     file: str = field(default="", metadata={"help": "past texts kept from run to run"})
@@ -43,11 +44,11 @@ class Options:
     def __post_init__(self) -> None:
         if not 1 <= self.depth <= 1024:
             raise UsageError(f"depth of suffix must be from 1 to 1024, not {self.depth}")
-        for name, value, most in (("factor", self.factor, 1e6), ("min_prob", self.min_prob, 1.0)):
+        numbers = {"factor": (self.factor, 1e6), "min_prob": (self.min_prob, 1.0)}
+        numbers |= {"doubt": (self.doubt, 1e6), "past_doubt": (self.past_doubt, 1e6)}
+        for name, (value, most) in numbers.items():
             if not 0 <= value <= most:
                 raise UsageError(f"{name} of suffix must be from 0 to {most:g}, not {value:g}")
-        if not 0 <= self.doubt <= 1e6:
-            raise UsageError(f"doubt of suffix must be from 0 to {1e6:g}, not {self.doubt:g}")
         if not 1 <= self.limit <= 100_000_000:
             raise UsageError(f"limit of suffix must be from 1 to 100000000 tokens, not {self.limit}")
         if self.file and not self.shared:
@@ -140,17 +141,20 @@ class Suffix:
 
     def _propose(self, ask: Ask[SuffixState]) -> DraftTree:
         options, history, budget = self.options, ask.state.history, ask.budget
-        found = [(history.tokens, True, history.own_matches(options.depth))]
+        found = [(history.tokens, True, history.own_matches(options.depth), options.doubt)]
         context = history.tokens[-options.depth :]
-        found += [(past.history.tokens, False, past.matches(context, until)) for past, until in ask.state.pasts]
+        found += [
+            (past.history.tokens, False, past.matches(context, until), options.past_doubt)
+            for past, until in ask.state.pasts
+        ]
         found = [source for source in found if len(source[2])]
         rows = budget.rows
         if options.factor and found:
-            rows = min(rows, int(options.factor * max(int(places[0, 1]) for _, _, places in found)))
+            rows = min(rows, int(options.factor * max(int(places[0, 1]) for _, _, places, _ in found)))
         if not found or rows < 1:
             return EMPTY
         least = max(options.min_prob, budget.min_gain)
-        tokens, parents, chances = TWINS.continuations(found, rows, budget.depth, least, options.doubt)
+        tokens, parents, chances = TWINS.continuations(found, rows, budget.depth, least)
         if not tokens:
             return EMPTY
         tree = DraftTree.of(tokens, parents, "suffix", score=[math.log(chance) for chance in chances])

@@ -1,6 +1,6 @@
 """A table of successors counted from what a target said: what the drafter `recycling` begins with.
 
-For contexts of one and of two tokens, how often which token followed in the target's own texts. The chance of one that
+For contexts of one, two and three tokens, how often which token followed in the target's own texts. The chance of one that
 was seen n times of N is (n - 1/2) / N: half a sighting is kept back for what was not seen (absolute discounting, Ney et
 al. 1994). The contexts met most often are kept; what was met a few times says little, and takes as much room.
 """
@@ -21,7 +21,7 @@ from foredraft.models.tokenizer import Tokenizer
 from foredraft.models.tokens import PlainTokens
 from foredraft.train.corpus import Text, read, speaker_of
 
-LONGEST = 2  # tokens of a context
+LONGEST = 3  # tokens of a context: of four a request learns its own
 WIDEST = 64  # as `recycling` has them
 DISCOUNT = 0.5
 Counted = tuple[Context, tuple[int, ...], tuple[float, ...]]
