@@ -44,7 +44,9 @@ def test_places(text: list[int], context: list[int], first: int, until: int, dat
     st.sampled_from([0.0, 0.7, 2.4]),
     st.sampled_from([0.0, 2.4, 12.0]),
 )
-def test_trees(past: list[int], text: list[int], rows: int, depth: int, least: float, doubt: float, more: float) -> None:
+def test_trees(
+    past: list[int], text: list[int], rows: int, depth: int, least: float, doubt: float, more: float
+) -> None:
     own, other = history_of(text), history_of(past)
     sources = [
         (own.tokens, True, own.own_matches(16), doubt),

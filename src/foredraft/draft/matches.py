@@ -140,7 +140,9 @@ def _children(
             group,
             [
                 above * (count / (whole + sources[source][3] / (size + d))) if count else 0.0
-                for above, count, whole, (source, size) in zip(chance, _counts(levels, group), total, levels, strict=True)
+                for above, count, whole, (source, size) in zip(
+                    chance, _counts(levels, group), total, levels, strict=True
+                )
             ],
         )
         for token, group in groups.items()

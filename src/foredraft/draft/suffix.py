@@ -4,8 +4,8 @@ SuffixDecoding (Oliaro et al. 2411.04975): suffix trees with counts over the req
 every length of match a tree of continuations is grown best first, D(child) = D(parent) * count(child) / count(parent),
 and the sum of D, the expected number of accepted tokens, decides between them. Ours differs in four ways: the counts
 are read off the places where a context stood (`draft/history.py`), which hold what the tree would; a count is doubted
-by how short the match is, in another text more than in this one, so that D is a probability; the best length and text count node by node, in one tree; and a
-match that reaches the end of the text goes on with itself.
+by how short the match is, in another text more than in this one, so that D is a probability; the best length and text
+count node by node, in one tree; and a match that reaches the end of the text goes on with itself.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A table of successors counted from what a target said: what the drafter `recycling` begins with.
 
-For contexts of one, two and three tokens, how often which token followed in the target's own texts. The chance of one that
-was seen n times of N is (n - 1/2) / N: half a sighting is kept back for what was not seen (absolute discounting, Ney et
-al. 1994). The contexts met most often are kept; what was met a few times says little, and takes as much room.
+For contexts of one, two and three tokens, how often which token followed in the target's own texts. The chance of one
+that was seen n times of N is (n - 1/2) / N: half a sighting is kept back for what was not seen (absolute discounting,
+Ney et al. 1994). The contexts met most often are kept; what was met a few times says little, and takes as much room.
 """
 
 from __future__ import annotations
