@@ -15,6 +15,8 @@ a fixed seed). Every text has a tenant of its own, in both. Prints one JSON obje
 drafts as a mean of texts, by task too, the slowest of twenty, tokens a round, and in which share of rounds each source
 was asked.
 --set: another value for a constant of a module of `foredraft.policy`.
+--policy oracle: the fewest seconds in which a text could be said, by one who knows it: each round asks one source or
+none, and scores nothing but what is right. A bound for any policy that scores a draft of one source a round.
 """
 
 from __future__ import annotations
@@ -51,6 +53,7 @@ from foredraft.policy.constant import Constant
 WIDE = Budget(24, 8)
 MEASURED = 4  # nodes asked for where a source is timed
 TIMED = 6  # texts for that
+ORACLE = "oracle"
 ONE, REQUEST = Load(1), Request((1,), 0)
 
 Node = tuple[list[int], list[int], list[float]]
@@ -184,6 +187,26 @@ def play(record: Record, text: Text, sources: Sequence[str], policy: AnyPolicy, 
     return played
 
 
+def known(record: Record, text: Text, sources: Sequence[str]) -> Played:
+    """The text said by one who knows it. The first token comes with the prompt."""
+    curve, end = _curve(record), len(text.tokens)
+    quickest = [Played() for _ in range(end + 1)]  # from each place to the end
+    for at in range(end - 1, 0, -1):
+        offers = [(0, 0.0, "")]
+        for source in sources:
+            tokens, parents, score = text.trees[source][at]
+            longest = len(right(DraftTree.of(tokens, parents, source, score=score), text.tokens[at:])) - 1
+            offers += [(length, record.asked[source], source) for length in range(1, min(longest, end - at - 1) + 1)]
+        found = []
+        for length, asking, source in offers:
+            seconds = curve(1 + length) + asking + record.judging * (1 + (length > 0)) + record.drawing
+            after = quickest[at + length + 1]
+            asked = after.asked + Counter([source] if source else [])
+            found.append(Played(seconds + after.seconds, end - at, 1 + after.rounds, asked))
+        quickest[at] = min(found, key=lambda one: one.seconds)
+    return quickest[1]
+
+
 def drafted(node: Node, source: str, budget: Budget, room: int) -> DraftTree:
     """Of a recorded tree what would have been drafted for less; what a level must bring is not asked."""
     tokens, parents, score = node
@@ -220,8 +243,11 @@ def replayed(record: Record, sources: Sequence[str], policy: str, noise: float) 
     for text in record.texts:
         if len(text.tokens) < 2:
             continue
-        fresh = make_policy(policy, lambda: costs)
-        played = play(record, text, sources, fresh, lambda: math.exp(draw.gauss(0, noise)))
+        if policy == ORACLE:
+            played = known(record, text, sources)
+        else:
+            fresh = make_policy(policy, lambda: costs)
+            played = play(record, text, sources, fresh, lambda: math.exp(draw.gauss(0, noise)))
         gains[text.task].append(math.log(played.tokens * plain / played.seconds))
         total.tokens, total.rounds = total.tokens + played.tokens, total.rounds + played.rounds
         total.asked += played.asked

@@ -1,0 +1,120 @@
+"""What other texts teach: on recorded answers, drafts of a fixed size by a drafter that keeps what it met before.
+
+    past_texts.py [-m smollm2] --suite FILE.jsonl [--limit-per-task 6] [--max-tokens 128] [--nodes 3,7]
+                  [--drafters recycling recycling:context=2 suffix …] [--passed-on 0.1] [--out FILE]
+
+The model answers the first turns at temperature 0, and of every row its likeliest tokens are kept. Then the answers are
+said again in rounds, in an order drawn from a fixed seed: the drafter's best so many nodes, of which those are taken
+that are right, and what was committed is learnt (rows of rejected drafts were never computed). Each drafter does so
+three ways: `alone`, every text beginning with nothing of the others; `unlike`, all of one tenant; `again`, the same
+texts to that tenant a second time. Prints a JSON line for each drafter: tokens a round.
+--passed-on: what a row of `recycling` weighs when a request is closed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from records import commit
+from successors import Answer, answer
+
+from foredraft import load
+from foredraft.bench.suites import load_suite
+from foredraft.core.protocols import Ask, Budget, Request
+from foredraft.core.rules import Rules
+from foredraft.core.stream import KeyedStream
+from foredraft.core.tree import ROOT, DraftTree
+from foredraft.draft import recycling, specify
+from foredraft.draft.family import Provided
+from foredraft.draft.recycling import Recycling
+from foredraft.draft.suffix import Suffix
+from foredraft.models.tokens import PlainTokens
+
+DEPTH = 24
+VOCAB = 1 << 20  # draft laws of points name it; nothing here looks at them
+
+
+def said_again(drafter: Any, state: Any, one: Answer, nodes: int) -> int:
+    """Rounds in which the answer is said, at most `nodes` drafted in each."""
+    text = list(one.prompt)
+    at = rounds = 0
+    while at < len(one.tokens):
+        ask = Ask(state, text, Rules(), Budget(nodes, DEPTH), "coupled", KeyedStream(0), VOCAB)
+        (tree,) = drafter.propose([ask])
+        right = _right(tree, one.tokens[at:-1])
+        for token, top in zip(one.tokens[at : at + right + 1], one.tops[at : at + right + 1], strict=True):
+            if isinstance(drafter, Recycling):
+                state.table.learn(text[-drafter.options.context :], *top)
+            else:
+                state.history.extend([token])
+            text.append(token)
+        at, rounds = at + right + 1, rounds + 1
+    return rounds
+
+
+def _right(tree: DraftTree, tokens: Sequence[int]) -> int:
+    """How many of the tokens were drafted."""
+    node = ROOT
+    for count, token in enumerate(tokens):
+        following = tree.child(node, token)
+        if following is None:
+            return count
+        node = following
+    return len(tokens)
+
+
+def figures(drafter: Any, answers: Sequence[Answer], nodes: int) -> dict[str, float]:
+    """Tokens a round: `alone`, `unlike`, `again`."""
+    if not isinstance(drafter, Recycling | Suffix):
+        raise SystemExit("only recycling and suffix learn from past texts")
+    tokens, rounds = sum(len(one.tokens) for one in answers), Counter[str]()
+    for way in ("alone", "unlike", "again"):
+        for one in answers:
+            state = drafter.open(Request(one.prompt, 0, tenant=None if way == "alone" else "one"))
+            rounds[way] += said_again(drafter, state, one, nodes)
+            drafter.close(state)
+    return {way: round(tokens / count, 2) for way, count in rounds.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="What other texts teach a drafter.")
+    parser.add_argument("-m", "--model", default="smollm2")
+    parser.add_argument("--suite", default="builtin")
+    parser.add_argument("--limit-per-task", type=int, default=6)
+    parser.add_argument("--max-tokens", type=int, default=128)
+    parser.add_argument("--nodes", default="3,7")
+    parser.add_argument("--drafters", nargs="+", default=["recycling", "suffix"])
+    parser.add_argument("--passed-on", type=float, default=recycling.PASSED_ON)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    recycling.PASSED_ON = options.passed_on
+    met, answers = Counter[str](), list[Answer]()
+    with load(options.model, "none") as llm:
+        provided = Provided(tokenizer=PlainTokens(llm.tokenizer))
+        for prompt in load_suite(options.suite):
+            met[prompt.task] += 1
+            if met[prompt.task] <= options.limit_per_task:
+                answers.append(answer(llm, prompt.task, prompt.turns[0], options.max_tokens))
+    random.Random(0).shuffle(answers)
+    for spelling in options.drafters:
+        spec = specify(spelling)
+        lengths = {
+            nodes: figures(spec.family.build(spec.options, provided), answers, int(nodes))  # a new one, that has met nothing
+            for nodes in options.nodes.split(",")
+        }
+        told = {"model": options.model, "drafter": spelling, "answers": len(answers), "passed_on": options.passed_on}
+        line = json.dumps({**told, "tokens_a_round": lengths, "commit": commit()})
+        print(line, flush=True)
+        if options.out is not None:
+            with options.out.open("a", encoding="utf-8") as file:
+                file.write(line + "\n")
+
+
+if __name__ == "__main__":
+    main()

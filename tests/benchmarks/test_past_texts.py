@@ -1,0 +1,39 @@
+"""What other texts teach, on answers whose rounds can be counted by hand."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))  # as when the script runs
+
+import past_texts
+import successors
+
+from foredraft.draft import recycling, suffix
+
+
+def sure(prompt: tuple[int, ...], *tokens: int) -> successors.Answer:
+    """Rows that hold what was said next for certain."""
+    return successors.Answer("task", prompt, tokens, tuple(([token], [1.0]) for token in tokens))
+
+
+@pytest.mark.parametrize(
+    "drafter",
+    [recycling.Recycling(recycling.Options(file="none")), suffix.Suffix(suffix.Options())],
+    ids=["recycling", "suffix"],
+)
+def test_a_text_is_known_the_second_time(drafter: Any) -> None:
+    """Two texts without a token in common, four tokens each: a round a token when they are new, one when they are not."""
+    answers = [sure((1, 2, 3), 4, 5, 6, 7), sure((11, 12, 13), 14, 15, 16, 17)]
+    assert past_texts.figures(drafter, answers, 4) == {"alone": 1.0, "unlike": 1.0, "again": 4.0}
+
+
+def test_what_is_right_of_a_draft_ends_with_the_answer() -> None:
+    """The last token is not drafted: a round gives one more than what was drafted."""
+    drafter = suffix.Suffix(suffix.Options())
+    answers = [sure((1, 2, 3, 1), 2, 3)]
+    assert past_texts.figures(drafter, answers, 4)["alone"] == 2.0
