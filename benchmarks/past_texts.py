@@ -7,7 +7,9 @@ The model answers the first turns at temperature 0, and of every row its likelie
 said again in rounds, in an order drawn from a fixed seed: the drafter's best so many nodes, of which those are taken
 that are right, and what was committed is learnt (rows of rejected drafts were never computed). Each drafter does so
 three ways: `alone`, every text beginning with nothing of the others; `unlike`, all of one tenant; `again`, the same
-texts to that tenant a second time. Prints a JSON line for each drafter: tokens a round.
+texts to that tenant a second time. Prints a JSON line for each drafter: tokens a round; of `suffix` also, of tokens
+offered for the next place by matches in the text itself (own) and in others (past), by what they claim, the share that
+came.
 --passed-on: what a row of `recycling` weighs when a request is closed.
 """
 
@@ -16,13 +18,14 @@ from __future__ import annotations
 import argparse
 import json
 import random
-from collections import Counter
+from bisect import bisect_left
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from records import commit
-from successors import Answer, answer
+from successors import EDGES, Answer, answer
 
 from foredraft import load
 from foredraft.bench.suites import load_suite
@@ -32,11 +35,13 @@ from foredraft.core.stream import KeyedStream
 from foredraft.core.tree import ROOT, DraftTree
 from foredraft.draft import recycling, specify
 from foredraft.draft.family import Provided
+from foredraft.draft.native import TWINS
 from foredraft.draft.recycling import Recycling
 from foredraft.draft.suffix import Suffix
 from foredraft.models.tokens import PlainTokens
 
 DEPTH = 24
+OFFERED = 8  # for a place
 VOCAB = 1 << 20  # draft laws of points name it; nothing here looks at them
 
 
@@ -82,6 +87,34 @@ def figures(drafter: Any, answers: Sequence[Answer], nodes: int) -> dict[str, fl
     return {way: round(tokens / count, 2) for way, count in rounds.items()}
 
 
+def claims(drafter: Suffix, answers: Sequence[Answer]) -> dict[str, list[dict[str, float]]]:
+    """Tokens offered for the next place: how many, what they claimed, and what came; each text sees those before it."""
+    tallies: dict[str, dict[int, list[float]]] = {whose: defaultdict(lambda: [0, 0.0, 0]) for whose in ("own", "past")}
+    options = drafter.options
+    for one in answers:
+        state = drafter.open(Request(one.prompt, 0, tenant="one"))
+        for token in one.tokens:
+            text, context = state.history, state.history.tokens[-options.depth :]
+            own = [(text.tokens, True, text.own_matches(options.depth), options.doubt)]
+            past = [(p.history.tokens, False, p.matches(context, until), options.past_doubt) for p, until in state.pasts]
+            for whose, sources in (("own", own), ("past", past)):
+                sources = [source for source in sources if len(source[2])]
+                tokens, _, chances = TWINS.continuations(sources, OFFERED, 1, 0.0) if sources else ((), (), ())
+                for guess, chance in zip(tokens, chances, strict=True):
+                    tally = tallies[whose][bisect_left(EDGES, chance)]
+                    for place, more in enumerate((1, chance, guess == token)):
+                        tally[place] += more
+            text.extend([token])
+        drafter.close(state)
+    return {
+        whose: [
+            {"offered": int(count), "claimed": round(claimed / count, 2), "came": round(hits / count, 2)}
+            for _, (count, claimed, hits) in sorted(found.items())
+        ]
+        for whose, found in tallies.items()
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="What other texts teach a drafter.")
     parser.add_argument("-m", "--model", default="smollm2")
@@ -108,8 +141,12 @@ def main() -> None:
             nodes: figures(spec.family.build(spec.options, provided), answers, int(nodes))  # a new one, that has met nothing
             for nodes in options.nodes.split(",")
         }
+        found: dict[str, Any] = {"tokens_a_round": lengths}
+        fresh = spec.family.build(spec.options, provided)
+        if isinstance(fresh, Suffix):
+            found["claims"] = claims(fresh, answers)
         told = {"model": options.model, "drafter": spelling, "answers": len(answers), "passed_on": options.passed_on}
-        line = json.dumps({**told, "tokens_a_round": lengths, "commit": commit()})
+        line = json.dumps({**told, **found, "commit": commit()})
         print(line, flush=True)
         if options.out is not None:
             with options.out.open("a", encoding="utf-8") as file:

@@ -108,10 +108,8 @@ void bind_successors(nb::module_& module) {
            "text"_a, "rows"_a, "depth"_a, "least"_a)
       .def("take", &Successors::take, "learnt"_a, "share"_a)
       .def("over",
-           [](const Successors& table, std::shared_ptr<Successors> known, std::shared_ptr<Successors> base) {
-             return table.over(known.get(), std::move(base));
-           },
-           "known"_a.none(), "base"_a.none() = nb::none())
+           [](const Successors& table, std::shared_ptr<Successors> known) { return table.over(known.get()); },
+           "known"_a.none())
       .def("fill", &fill, "contexts"_a, "tokens"_a, "probs"_a)
       .def("rows", &rows_of)
       .def_prop_ro("base", [](const Successors& table) { return std::const_pointer_cast<Successors>(table.base()); })

@@ -153,8 +153,8 @@ void Successors::take(const Successors& learnt, double share) {
   if (rows_.size() > CONTEXTS * 5 / 4) keep_newest();
 }
 
-std::shared_ptr<Successors> Successors::over(const Successors* known, std::shared_ptr<const Successors> base) const {
-  auto joined = std::make_shared<Successors>(trusts_, width_, share_, std::move(base));
+std::shared_ptr<Successors> Successors::over(const Successors* known) const {
+  auto joined = std::make_shared<Successors>(trusts_, width_, share_, nullptr);
   if (known)
     known->each([&](const std::vector<int32_t>& context, const Row& row) {
       if (!places_.contains(key_of(context))) joined->put(context, row.tokens, row.probs);

@@ -42,7 +42,7 @@ class Successors {
   void put(std::span<const int32_t> context, std::span<const int32_t> tokens, std::span<const double> probs);
   Grown draft(std::span<const int32_t> text, int64_t rows, int64_t depth, double least) const;
   void take(const Successors& learnt, double share);
-  std::shared_ptr<Successors> over(const Successors* known, std::shared_ptr<const Successors> base) const;
+  std::shared_ptr<Successors> over(const Successors* known) const;
 
   size_t longest() const { return trusts_.size(); }
   size_t size() const { return rows_.size(); }

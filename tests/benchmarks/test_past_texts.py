@@ -27,13 +27,21 @@ def sure(prompt: tuple[int, ...], *tokens: int) -> successors.Answer:
     ids=["recycling", "suffix"],
 )
 def test_a_text_is_known_the_second_time(drafter: Any) -> None:
-    """Two texts without a token in common, four tokens each: a round a token when they are new, one when they are not."""
+    """Two texts without a token in common: a round for each of four tokens when they are new, one when they are not."""
     answers = [sure((1, 2, 3), 4, 5, 6, 7), sure((11, 12, 13), 14, 15, 16, 17)]
     assert past_texts.figures(drafter, answers, 4) == {"alone": 1.0, "unlike": 1.0, "again": 4.0}
 
 
-def test_what_is_right_of_a_draft_ends_with_the_answer() -> None:
-    """The last token is not drafted: a round gives one more than what was drafted."""
+def test_a_round_gives_one_more_than_what_was_right() -> None:
     drafter = suffix.Suffix(suffix.Options())
     answers = [sure((1, 2, 3, 1), 2, 3)]
     assert past_texts.figures(drafter, answers, 4)["alone"] == 2.0
+
+
+def test_what_a_match_claims_is_held_against_what_came() -> None:
+    """1 2 stood in the text itself before, followed by 3; 7 8 in the text before, followed by 9, and by 5 here."""
+    answers = [sure((7, 8, 9), 9), sure((1, 2, 3, 4, 1, 2), 3, 7, 8, 5)]
+    found = past_texts.claims(suffix.Suffix(suffix.Options()), answers)
+    assert sum(one["offered"] * one["came"] for one in found["own"]) == 1  # 3
+    assert sum(one["offered"] for one in found["past"]) == 2  # 8 after 7, and 9 after 7 8
+    assert sum(one["offered"] * one["came"] for one in found["past"]) == 1

@@ -50,7 +50,9 @@ def test_seconds_are_those_of_passes_and_of_sources_that_were_asked() -> None:
     assert busy.seconds == pytest.approx(5 * (1.0 + 1 / 7 + 0.5) + 1.0)
 
 
-@pytest.mark.parametrize(("right", "seconds", "rounds"), [(0, 6.0, 6), (1, 3 * (1 + 1 / 7 + 0.5), 3), (2, 2 * (1 + 2 / 7 + 0.5), 2)])
+@pytest.mark.parametrize(
+    ("right", "seconds", "rounds"), [(0, 6.0, 6), (1, 3 * (1 + 1 / 7 + 0.5), 3), (2, 2 * (1 + 2 / 7 + 0.5), 2)]
+)
 def test_who_knows_the_text_asks_for_what_is_right_alone(right: int, seconds: float, rounds: int) -> None:
     found = record(right)
     known = policies.known(found, found.texts[0], ["one"])

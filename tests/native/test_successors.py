@@ -68,7 +68,7 @@ def test_tables(
     assert ours.rows() == theirs.rows()
     assert ours_beside.rows() == theirs_beside.rows()
     assert ours.over(ours.base).rows() == theirs.over(theirs.base).rows()
-    above, beneath = ours_beside.over(ours, ours.base), theirs_beside.over(theirs, theirs.base)
+    above, beneath = ours_beside.over(ours), theirs_beside.over(theirs)
     assert above.rows() == beneath.rows()
     assert above.draft([1, 2], rows, depth, least) == beneath.draft([1, 2], rows, depth, least)
     for one in (ours, theirs):

@@ -26,7 +26,7 @@ from foredraft.draft.matches import Places
 from foredraft.draft.native import TWINS
 
 DOUBT = 2.4
-"""How much a match is doubted, divided by its length: as measured for `suffix`."""
+"""How much a match is doubted, divided by its length: what `suffix` does within a text; not measured for a corpus."""
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ Luo et al. 2024 (arXiv 2408.08696): a table gives the likeliest successors of ev
 from all its rows, those of rejected drafts included; the draft is a tree filled from it. Ours differs in four ways. A
 row is the running mean of what was read, so one odd context does not wipe it out. Contexts of up to four tokens are
 known, and the longest that is goes first. The prompt's own successors seed the table, for prompts are scored without
-logits. And the tree has no fixed shape: it grows best first by the probabilities that were read.
-`context=1,blend=1,prompt=false` is the paper's table.
+logits. And the tree has no fixed shape: it grows best first by the probabilities that were read. Within a request
+`context=1,blend=1,prompt=false,file=none` is the paper's table; between requests a row is mixed, never overwritten.
 """
 
 from __future__ import annotations
@@ -70,11 +70,20 @@ class Options:
 
 
 @dataclass
+class Known:
+    """What a tenant's closed requests have learnt, and how many open ones began with it."""
+
+    table: Successors
+    readers: int = 0
+
+
+@dataclass
 class Recycled:
-    """The state of a sequence: its table, and whose it is."""
+    """The state of a sequence: its table, whose it is, and what it began with of others, until it is closed."""
 
     table: Successors
     tenant: str | None
+    known: Known | None = None
 
 
 class Recycling:
@@ -92,16 +101,16 @@ class Recycling:
         self._start = self._begun(vocabulary) if vocabulary is not None else None
         if options.save and not can_be_saved(Path(options.save)):
             raise UsageError(f"recycling cannot save in {options.save}: name a file in a folder that can be written")
-        self._learnt = Tenants[Successors](len, CONTEXTS)
+        self._learnt = Tenants[Known](lambda known: len(known.table), CONTEXTS)
 
     def open(self, request: Request, parent: Recycled | None = None) -> Recycled:
         if parent is not None:
-            return Recycled(parent.table.copy(), request.tenant)
-        learnt = None if request.tenant is None else self._learnt.get(request.tenant)
-        table = self._table(self._start if learnt is None else learnt)
+            return self._opened(parent.table.copy(), request.tenant, parent.known)
+        known = None if request.tenant is None else self._learnt.get(request.tenant)
+        table = self._table(self._start if known is None else known.table)
         if self.options.prompt:
             table.said(request.prompt, SAID)
-        return Recycled(table, request.tenant)
+        return self._opened(table, request.tenant, known)
 
     def propose(self, asks: Sequence[Ask[Recycled]]) -> list[DraftTree]:
         return [self._propose(ask) for ask in asks]
@@ -114,12 +123,15 @@ class Recycling:
     def close(self, state: Recycled) -> None:
         """Passes on what the sequence has learnt; a second time there is nothing left to pass on."""
         learnt, state.table = state.table, self._table(None)
+        if state.known is not None:
+            state.known.readers -= 1
+            state.known = None
         if not self.options.shared or state.tenant is None or not len(learnt):
             return
-        known = self._learnt.get(state.tenant)
-        if known is None:
-            known = self._table(self._start)
-        known.take(learnt, PASSED_ON)
+        known = self._learnt.get(state.tenant) or Known(self._table(self._start))
+        if known.readers:  # they go on with what was known when they began
+            known = Known(known.table.copy())
+        known.table.take(learnt, PASSED_ON)
         self._learnt.put(state.tenant, known)  # it has grown
         if self.options.save and state.tenant == "":
             self.save(self.options.save)
@@ -133,8 +145,13 @@ class Recycling:
         if not self._vocabulary:
             raise UsageError("recycling does not know whose tokens it has learnt: name file or save when it is made")
         learnt = self._learnt.get(tenant)
-        whole = (self._table(None) if learnt is None else learnt).over(self._start)
+        whole = (self._table(None) if learnt is None else learnt.table).over(self._start)
         save(Path(path), whole.rows(), self._vocabulary)
+
+    def _opened(self, table: Successors, tenant: str | None, known: Known | None) -> Recycled:
+        if known is not None:
+            known.readers += 1
+        return Recycled(table, tenant, known)
 
     def _begun(self, vocabulary: Tokens) -> Successors | None:
         """The table that every tenant begins with."""

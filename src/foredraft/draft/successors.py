@@ -113,11 +113,11 @@ class Successors:
         if len(self.own) > CONTEXTS * 5 // 4:
             self.own = newest(self.own)
 
-    def over(self, known: Successors | None, base: Successors | None = None) -> Successors:
-        """What `known` has learnt, and over it what this one has: a table over `base`, for others to begin with."""
+    def over(self, known: Successors | None) -> Successors:
+        """What `known` has learnt, and over it what this one has: a table of its own."""
         before = known.own if known is not None else {}
         rows = {context: row for context, row in before.items() if context not in self.own} | self.own
-        return Successors(self.trusts, self.width, self.share, base, newest(rows))
+        return Successors(self.trusts, self.width, self.share, None, newest(rows))
 
     def fill(self, contexts: NDArray[np.int32], tokens: NDArray[np.int32], probs: NDArray[np.float32]) -> None:
         """Writes the rows of arrays, as `Rows` has them."""
