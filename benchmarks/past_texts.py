@@ -96,7 +96,9 @@ def claims(drafter: Suffix, answers: Sequence[Answer]) -> dict[str, list[dict[st
         for token in one.tokens:
             text, context = state.history, state.history.tokens[-options.depth :]
             own = [(text.tokens, True, text.own_matches(options.depth), options.doubt)]
-            past = [(p.history.tokens, False, p.matches(context, until), options.past_doubt) for p, until in state.pasts]
+            past = [
+                (p.history.tokens, False, p.matches(context, until), options.past_doubt) for p, until in state.pasts
+            ]
             for whose, sources in (("own", own), ("past", past)):
                 sources = [source for source in sources if len(source[2])]
                 tokens, _, chances = TWINS.continuations(sources, OFFERED, 1, 0.0) if sources else ((), (), ())
@@ -138,7 +140,9 @@ def main() -> None:
     for spelling in options.drafters:
         spec = specify(spelling)
         lengths = {
-            nodes: figures(spec.family.build(spec.options, provided), answers, int(nodes))  # a new one, that has met nothing
+            nodes: figures(
+                spec.family.build(spec.options, provided), answers, int(nodes)
+            )  # a new one, that has met nothing
             for nodes in options.nodes.split(",")
         }
         found: dict[str, Any] = {"tokens_a_round": lengths}
