@@ -122,7 +122,7 @@ def run_cases(
     first those that an earlier run did, wherever they stand.
     An arm that fails to draft shows in its faults; RuleError when a text itself fails.
     """
-    cases: list[Case] = []
+    found: list[Json] = []
     answers: dict[str, list[str]] = {}
     owed = _owed(tasks, done, warm)
     started, before, total = False, sum(task.id in done for task in tasks), len(tasks) * len(entrants)
@@ -136,15 +136,14 @@ def run_cases(
                 started = True
                 each(before * len(entrants), total)
             if case is None:
-                count = _counter(each, (before + len(cases)) * len(entrants), total)
-                found = run_case(entrants, task, ids, params, place, warm, count)
-                keep(found)
-                case = case_of(found)
-                cases.append(case)
+                count = _counter(each, (before + len(found)) * len(entrants), total)
+                found.append(run_case(entrants, task, ids, params, place, warm, count))
+                keep(found[-1])
             else:
                 _learn_again(entrants[1:], task, ids, params, warm)
-        said.append(entrants[0].llm.tokenizer.decode(case.trials[PLAIN].tokens, skip_special=True))
-    return cases
+        tokens = case.trials[PLAIN].tokens if case is not None else _plain_tokens(found[-1])
+        said.append(entrants[0].llm.tokenizer.decode(tokens, skip_special=True))
+    return [case_of(one) for one in found]  # after the last generation, for it takes time
 
 
 def order_of(entrants: Sequence[Entrant], place: int) -> list[Entrant]:
@@ -220,6 +219,11 @@ def _learn_again(
     """Runs a task that was measured before once more, untimed, for what it taught: that was lost with its process."""
     for entrant in drafting:
         timed(entrant.fresh(task.tenant(warm)), ids, replace(params, seed=task.seed))
+
+
+def _plain_tokens(found: Json) -> tuple[int, ...]:
+    """Of a line of the journal."""
+    return tuple(token for step in found["trials"][PLAIN]["steps"] for token in step["tokens"])
 
 
 def _counter(each: Callable[[int, int], None], before: int, total: int) -> Callable[[int], None]:

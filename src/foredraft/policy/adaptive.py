@@ -44,6 +44,8 @@ PLAIN = 8.0
 BEHIND, TEXT = 16, 64
 # What a source may draft before it is known what that takes and brings: a draft model would fill any depth.
 FIRST = Budget(8, 4)
+# The same of one that reads the text with a model of its own: every level is a pass of that.
+FIRST_READ = Budget(8, 1)
 NEVER, LEAVE = Budget(0, 0), Budget(0, 0, leave=True)
 
 
@@ -95,7 +97,9 @@ class Adaptive:
         state.asked[source] = strength
         state.open = source, before
         least = self._least(state, worth)
-        if not worth.rounds or (worth.new and not state.drawn):
+        if not worth.rounds:
+            return FIRST_READ if load.behind else FIRST
+        if worth.new and not (state.drawn or load.behind):
             return FIRST
         if not state.drawn:
             return Budget(MOST, DEPTH, least, worth.claimed(min(1.0, state.second * worth.step)))
