@@ -98,13 +98,15 @@ def race(
     return Comparison(timed(llm, prompt, params, show), timed(plain, prompt, plainly))
 
 
-def scored(llm: LLM, prompt: tuple[int, ...], params: SamplingParams) -> tuple[Cache, float]:
-    """A cache that holds the prompt up to its last token, to be forked for several arms, and the seconds it took."""
-    plain = LLM(llm.loaded, "none")
+def scored(plain: LLM, prompt: tuple[int, ...], params: SamplingParams) -> tuple[Cache, float]:
+    """A cache that holds the prompt up to its last token, to be forked for several arms, and the seconds it took.
+
+    plain: decodes without drafts.
+    """
     sequence = plain.open(prompt, replace(params, verifier=None))
     try:
         begun = time.perf_counter()
-        for _ in prefill(llm.loaded.model, plain.policy, sequence):
+        for _ in prefill(plain.loaded.model, plain.policy, sequence):
             pass
         return sequence.release(), time.perf_counter() - begun
     except BaseException:
