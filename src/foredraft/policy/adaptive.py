@@ -42,6 +42,8 @@ FIRST_ROUNDS, EVERY = 16, 4
 PLAIN = 8.0
 # Tokens behind from which on a source has to catch up first, and tokens that a text is expected to have.
 BEHIND, TEXT = 16, 64
+# The chance that one that was never asked pays at all: reading a long text to find out may take longer than it gains.
+UNTOLD = 0.5
 # What a source may draft before it is known what that takes and brings: a draft model would fill any depth.
 FIRST = Budget(8, 4)
 # The same of one that reads the text with a model of its own: every level is a pass of that.
@@ -90,7 +92,8 @@ class Adaptive:
         plain = self.curve(load.sequences) / load.sequences
         if not worth.wanted(gains, strength, state.rate, plain, joining):
             return NEVER
-        pays = not joining or _pays_to_join(state, worth.gain(gains, strength, state.rate), strength, joining, load)
+        gain = worth.gain(gains, strength, state.rate) * (1.0 if worth.gains.asked else UNTOLD)
+        pays = not joining or _pays_to_join(state, gain, strength, joining, load)
         if not pays and not worth.due(joining, plain):
             return NEVER
         state.tried[source] = state.tried.get(source, 0) + 1
