@@ -14,7 +14,7 @@ from foredraft.core.law import of_weights
 from foredraft.core.protocols import Budget, Costs, Load, Request
 from foredraft.core.tree import EMPTY, DraftTree, join
 from foredraft.policy import exploration
-from foredraft.policy.adaptive import DEPTH, MOST, Adaptive
+from foredraft.policy.adaptive import DEPTH, FIRST_READ, MOST, Adaptive
 from foredraft.policy.worth import TRIALS, TRYING, Brought
 
 ROWS = (1, 2, 4, 8, 16, 32)
