@@ -23,7 +23,7 @@ def sure(prompt: tuple[int, ...], *tokens: int) -> successors.Answer:
 
 @pytest.mark.parametrize(
     "drafter",
-    [recycling.Recycling(recycling.Options(file="none")), suffix.Suffix(suffix.Options())],
+    [recycling.Recycling(recycling.Options(file="none")), suffix.Suffix(suffix.Options(past_doubt=2.4))],
     ids=["recycling", "suffix"],
 )
 def test_a_text_is_known_the_second_time(drafter: Any) -> None:

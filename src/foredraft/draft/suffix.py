@@ -36,7 +36,7 @@ class Options:
     factor: float = field(default=0.0, metadata={"help": "tokens drafted for every token that matched; 0 for no limit"})
     min_prob: float = field(default=0.02, metadata={"help": "chance of acceptance below which nothing is drafted"})
     doubt: float = field(default=2.4, metadata={"help": "how much a match is doubted: this, divided by its length"})
-    past_doubt: float = field(default=5.0, metadata={"help": "the same of a match in another text"})
+    past_doubt: float = field(default=12.0, metadata={"help": "the same of a match in another text"})
     shared: bool = field(default=True, metadata={"help": "learn from the tenant's past texts too"})
     limit: int = field(default=100_000, metadata={"help": "tokens of past texts kept for a tenant"})
     file: str = field(default="", metadata={"help": "past texts kept from run to run"})
