@@ -65,7 +65,7 @@ def main() -> None:
                 counts[name + time][1] += len(steps)
             if len(said) > 1:
                 raise SystemExit(f"drafters disagree about {text!r}")
-            for name in options.drafters if seconds[PLAIN] > 0 else ():
+            for name in options.drafters if all(seconds.values()) else ():  # one token has no round after it
                 gains[name + time].append(math.log(seconds[PLAIN] / seconds[name]))
     for name in options.drafters:
         speeds = {time: round(math.exp(statistics.fmean(gains[name + time])), 2) for time in TIMES}
