@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,20 +61,22 @@ class Run:
 
 
 def tasks_table(runs: Sequence[Run]) -> str:
-    """A row for each run: by task, the fastest drafter, then `auto` where it took part."""
-    tasks = list(dict.fromkeys(task for run in runs for task in run.tasks))
+    """A row for each run of the suite that most are of: by task, the fastest drafter, then `auto` where it took part."""
+    ((tasks, _),) = Counter(tuple(run.tasks) for run in runs).most_common(1)
     lines = [
         _line(["run", *(task.replace("_", " ") for task in tasks)]),
         _line(["---"] * (1 + len(tasks))),
     ]
     for run in runs:
+        if tuple(run.tasks) != tasks:
+            continue
         found = {drafter: run.by_task(drafter) for drafter in run.drafters}
         lines.append(_line([run.name, *(_cell(found, task) for task in tasks)]))
     return "\n".join([*lines, ""])
 
 
 def _cell(found: dict[str, dict[str, tuple[float, str]]], task: str) -> str:
-    here = {drafter: by_task[task] for drafter, by_task in found.items() if task in by_task}
+    here = {drafter: by_task[task] for drafter, by_task in found.items()}
     best = max(here, key=here.__getitem__)
     speed, figures = here[best]
     cell = f"`{short(best)}` {figures}" if speed > 1 else f"none gains: `{short(best)}` {figures}"

@@ -57,6 +57,12 @@ def test_the_fastest_of_each_task_and_auto_beside_it() -> None:
     assert lines[2] == "| `folder`, T = 0 | none gains: `auto` 0.91 | `lookup` 2.00; auto 1.25 |"
 
 
+def test_a_run_of_another_suite_has_no_row_among_tasks() -> None:
+    other = Run("other", SETUP, (case("long", {"lookup": 0.5}),))
+    assert tasks_table([RUN, RUN, other]) == tasks_table([RUN, RUN])
+    assert "| `other`, T = 0 |" in drafters_table([RUN, other])
+
+
 def test_every_drafter_with_its_worst_and_best_task() -> None:
     lines = drafters_table([RUN]).splitlines()
     assert lines[2] == "| `folder`, T = 0 | `lookup` | 1.26 | 1.26 | qa 0.80 | math reasoning 2.00 | 1.00 | 25% |"
