@@ -61,14 +61,14 @@ class Run:
 
 
 def tasks_table(runs: Sequence[Run]) -> str:
-    """A row for each run of the suite that most are of: by task, the fastest drafter, then `auto` where it took part."""
+    """A row for each run of the suite that most are of: by task, the fastest drafter, then `auto` if it took part."""
     ((tasks, _),) = Counter(tuple(run.tasks) for run in runs).most_common(1)
     lines = [
         _line(["run", *(task.replace("_", " ") for task in tasks)]),
         _line(["---"] * (1 + len(tasks))),
     ]
     for run in runs:
-        if tuple(run.tasks) != tasks:
+        if set(run.tasks) != set(tasks):
             continue
         found = {drafter: run.by_task(drafter) for drafter in run.drafters}
         lines.append(_line([run.name, *(_cell(found, task) for task in tasks)]))

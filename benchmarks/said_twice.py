@@ -5,8 +5,8 @@
 
 First turns at temperature 0, in an order drawn from a fixed seed, all of one tenant; then all of them again. At every
 prompt plain decoding and all drafters take turns, in an order drawn anew, and say the same tokens. Rounds after the
-first token count. Prints a JSON line for each drafter: its speed beside plain decoding, as a geometric mean over
-prompts, and tokens a round, of the first time and of the second.
+first count, which ends the prompt. Prints a JSON line for each drafter: its speed beside plain decoding, as a geometric
+mean over prompts, and tokens a round, of the first time and of the second.
 """
 
 from __future__ import annotations
@@ -60,8 +60,9 @@ def main() -> None:
             for name in draw.sample(list(arms), len(arms)):
                 tokens, steps = rounds(arms[name], text, options.max_tokens)
                 said.add(tuple(tokens))
-                seconds[name] = sum(step.wall for step in steps) / max(1, len(tokens) - 1)
-                counts[name + time][0] += sum(len(step.tokens) for step in steps)
+                count = sum(len(step.tokens) for step in steps)  # without what came with the prompt
+                seconds[name] = sum(step.wall for step in steps) / max(1, count)
+                counts[name + time][0] += count
                 counts[name + time][1] += len(steps)
             if len(said) > 1:
                 raise SystemExit(f"drafters disagree about {text!r}")

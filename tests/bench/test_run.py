@@ -94,7 +94,7 @@ def test_the_prompt_is_scored_once_for_all_arms(toy: Loaded, prompts: list[Promp
 def test_a_scored_prompt_is_the_prompt_but_its_last_token(toy: Loaded) -> None:
     llm = LLM(toy, "lookup")
     ids = llm.encode("the cat sat on the ")
-    cache, seconds = scored(llm, ids, PARAMS)
+    cache, seconds = scored(LLM(toy, "none"), ids, PARAMS)
     assert cache.length == len(ids) - 1
     assert seconds > 0
     forked = timed(llm, ids, PARAMS, cache=cache.fork())

@@ -273,8 +273,10 @@ def test_a_closed_request_teaches_the_next_of_its_tenant_alone() -> None:
     choice = drafter.open(Request((2,), 0, tenant="a"), beside)
     drafter.close(first)
     drafter.close(first)
-    assert drafter.propose([ask(choice, [2])]) == [EMPTY], "nor do its choices know more"
     assert drafter.propose([ask(beside, [2])]) == [EMPTY], "what was known when a request began is all it begins with"
+    drafter.close(beside)
+    drafter.close(drafter.open(Request((2, 3), 0, tenant="a")))
+    assert drafter.propose([ask(choice, [2])]) == [EMPTY], "nor does a choice of it know more, though it ended"
     later, other = (drafter.open(Request((2,), 0, tenant=tenant)) for tenant in "ab")
     assert [tree.tokens for tree in drafter.propose([ask(later, [2]), ask(other, [2])])] == [(3,), ()]
     drafter.clear("b")

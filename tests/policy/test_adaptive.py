@@ -14,7 +14,7 @@ from foredraft.core.law import of_weights
 from foredraft.core.protocols import Budget, Costs, Load, Request
 from foredraft.core.tree import EMPTY, DraftTree, join
 from foredraft.policy import exploration
-from foredraft.policy.adaptive import DEPTH, FIRST_READ, MOST, Adaptive
+from foredraft.policy.adaptive import DEPTH, FIRST, FIRST_READ, MOST, NEVER, Adaptive
 from foredraft.policy.worth import TRIALS, TRYING, Brought
 
 ROWS = (1, 2, 4, 8, 16, 32)
@@ -339,9 +339,23 @@ def test_a_model_that_was_never_asked_reads_only_where_half_of_what_is_hoped_pay
     """Of a text of 64 tokens to come half a token of hope brings 21, half of that 13; to read takes 0.08 s a token."""
     for behind, asked in ((100, True), (200, False), (400, False)):
         policy = Adaptive(FLAT)
-        budget = policy.budget(policy.open(REQUEST), "model", EMPTY, Load(1, behind=behind))
-        assert budget.rows == (FIRST_READ.rows if asked else 0)
-    assert FIRST_READ.depth == 1, "every level is a pass of its model"
+        load = Load(1, behind=behind, reads=True)
+        assert policy.budget(policy.open(REQUEST), "model", EMPTY, load) == (FIRST_READ if asked else NEVER)
+
+
+def test_a_model_is_asked_for_one_level_until_it_is_known_what_a_level_takes() -> None:
+    """Every level is a pass of its own: here a tenth of the target's, then as many as their chances are worth."""
+    policy, asked = Adaptive(FLAT), []
+    state = policy.open(REQUEST)
+    for behind, seconds in ((20, 3.0), (0, 0.1), (1, 0.1), (1, 0.1)):
+        asked.append(policy.budget(state, "model", EMPTY, Load(1, behind=behind, reads=True)))
+        tree = DraftTree.chain([0], "model", score=[math.log(0.9)])
+        (plan,) = policy.shape([state], [tree], ONE)
+        step = Step(0, (0, 9), 1, plan.tree, rows=1 + len(plan.tree), seconds=Times(verify=1.0))
+        policy.update(state, replace(step, wall=1.0 + seconds, spent=(("model", seconds),)))
+    assert asked[:2] == [FIRST_READ, FIRST_READ], "what it took to read the text is no price of a level"
+    assert [(budget.rows, budget.depth) for budget in asked[2:]] == [(FIRST.rows, FIRST.depth)] * 2
+    assert all(0.05 < budget.min_step < 0.5 for budget in asked[2:])
 
 
 def test_how_long_reading_takes_is_learnt_and_no_price_of_a_draft() -> None:

@@ -310,11 +310,12 @@ class Verifier(Protocol):
 @dataclass(frozen=True)
 class Load:
     """sequences: of this round. behind: tokens that the source has to read before it drafts. remaining: tokens that the
-    text may still have; None where nobody says."""
+    text may still have; None where nobody says. reads: the source reads the text with a model of its own."""
 
     sequences: int
     behind: int = 0
     remaining: int | None = None
+    reads: bool = False
 
 
 @dataclass(frozen=True)

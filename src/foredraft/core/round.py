@@ -120,7 +120,7 @@ def _asks(turn: Turn, place: int, source: Source, policy: AnyPolicy, load: Load,
     """Whether the source is asked this round; notes what for."""
     sequence = turn.sequence
     if source.drafter.needs.reads:
-        load = Load(load.sequences, _behind(turn, source), turn.room + 1)
+        load = Load(load.sequences, _behind(turn, source), turn.room + 1, reads=True)
     if turn.tree.drawn:  # nothing may be added to a tree that was drawn by chance
         return False
     budget = policy.budget(sequence.pace, source.name, turn.tree, load)

@@ -84,7 +84,7 @@ class Adaptive:
         self._settle(state, so_far)
         if self._free(worth) and not joining:
             state.asked[source] = 0.0
-            return Budget(MOST, DEPTH, self._least(state, worth)) if worth.rounds else FIRST
+            return Budget(MOST, DEPTH, self._least(state, worth)) if worth.rounds else _first(load)
         if worth.burden(FREE * self.curve(1), state.rate) and state.tried.get(source, 0) >= ENOUGH:
             return LEAVE
         before, gains = self._best(state, so_far), state.gains_of(source)
@@ -100,12 +100,11 @@ class Adaptive:
         state.asked[source] = strength
         state.open = source, before
         least = self._least(state, worth)
-        if not worth.rounds:
-            return FIRST_READ if load.behind else FIRST
-        if worth.new and not (state.drawn or load.behind):
-            return FIRST
+        if not worth.rounds or (worth.new and not (state.drawn or load.reads)):
+            return _first(load)
         if not state.drawn:
-            return Budget(MOST, DEPTH, least, worth.claimed(min(1.0, state.second * worth.step)))
+            most, depth = (FIRST.rows, FIRST.depth) if worth.new else (MOST, DEPTH)
+            return Budget(most, depth, least, worth.claimed(min(1.0, state.second * worth.step)))
         acceptance = worth.acceptance.estimate(UNTRIED)
         step, seconds = worth.step * state.sequences, self._seconds(state.sequences)
         length = max(1, chain_length(acceptance, step, seconds, state.rate, DEPTH))
@@ -261,6 +260,11 @@ class Adaptive:
         before = self.reading.get(source)
         sample = min(max(0.0, seconds) / tokens, LONGEST * self._reading(source))
         self.reading[source] = sample if before is None else (before + sample) / 2
+
+
+def _first(load: Load) -> Budget:
+    """Of a source of which nothing is known."""
+    return FIRST_READ if load.reads else FIRST
 
 
 def _pays_to_join(state: Pace, gain: float, strength: float, joining: float, load: Load) -> bool:
