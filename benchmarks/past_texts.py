@@ -28,7 +28,7 @@ from records import commit
 from successors import EDGES, Answer, answer
 
 from foredraft import load
-from foredraft.bench.suites import load_suite
+from foredraft.bench.suites import limited, load_suite
 from foredraft.core.protocols import Ask, Budget, Request
 from foredraft.core.rules import Rules
 from foredraft.core.stream import KeyedStream
@@ -129,13 +129,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     recycling.PASSED_ON = options.passed_on
-    met, answers = Counter[str](), list[Answer]()
     with load(options.model, "none") as llm:
         provided = Provided(tokenizer=PlainTokens(llm.tokenizer))
-        for prompt in load_suite(options.suite):
-            met[prompt.task] += 1
-            if met[prompt.task] <= options.limit_per_task:
-                answers.append(answer(llm, prompt.task, prompt.turns[0], options.max_tokens))
+        prompts = limited(load_suite(options.suite), options.limit_per_task)
+        answers = [answer(llm, prompt.task, prompt.turns[0], options.max_tokens) for prompt in prompts]
     random.Random(0).shuffle(answers)
     for spelling in options.drafters:
         spec = specify(spelling)

@@ -16,13 +16,13 @@ import json
 import math
 import random
 import statistics
-from collections import Counter, defaultdict
+from collections import defaultdict
 from pathlib import Path
 
 from records import commit, machine
 
 from foredraft import SamplingParams, load
-from foredraft.bench.suites import load_suite
+from foredraft.bench.suites import limited, load_suite
 from foredraft.core.events import Step
 from foredraft.engine.llm import LLM
 
@@ -46,11 +46,8 @@ def main() -> None:
     parser.add_argument("--drafters", nargs="+", default=["suffix", "recycling", "auto"])
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    met, prompts, draw = Counter[str](), list[str](), random.Random(0)
-    for prompt in load_suite(options.suite):
-        met[prompt.task] += 1
-        if met[prompt.task] <= options.limit_per_task:
-            prompts.append(prompt.turns[0])
+    draw = random.Random(0)
+    prompts = [prompt.turns[0] for prompt in limited(load_suite(options.suite), options.limit_per_task)]
     draw.shuffle(prompts)
     arms = {name: load(options.model, name) for name in (PLAIN, *options.drafters)}
     gains, counts = defaultdict[str, list[float]](list), defaultdict[str, list[int]](lambda: [0, 0])
