@@ -16,7 +16,6 @@ came.
 from __future__ import annotations
 
 import argparse
-import json
 import random
 from bisect import bisect_left
 from collections import Counter, defaultdict
@@ -24,7 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from records import commit
+from records import tell
 from successors import EDGES, Answer, answer
 
 from foredraft import load
@@ -147,11 +146,7 @@ def main() -> None:
         if isinstance(fresh, Suffix):
             found["claims"] = claims(fresh, answers)
         told = {"model": options.model, "drafter": spelling, "answers": len(answers), "passed_on": options.passed_on}
-        line = json.dumps({**told, **found, "commit": commit()})
-        print(line, flush=True)
-        if options.out is not None:
-            with options.out.open("a", encoding="utf-8") as file:
-                file.write(line + "\n")
+        tell({**told, **found}, options.out)
 
 
 if __name__ == "__main__":

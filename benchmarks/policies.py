@@ -36,7 +36,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from records import commit
+from records import tell
 
 from foredraft import SamplingParams, load
 from foredraft.bench.prompts import Prompt
@@ -305,11 +305,7 @@ def main() -> None:
     texts = [Text(**text) for text in fields.pop("texts")]
     played = replayed(Record(texts=texts, **fields), sources, options.policy, options.noise)
     told = {"model": fields["model"], "texts": len(texts), "sources": options.sources, "policy": options.policy}
-    whole = {**told, "set": options.set, "noise": options.noise, **played, "commit": commit()}
-    print(json.dumps(whole))
-    if options.out is not None:
-        with options.out.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(whole) + "\n")
+    tell({**told, "set": options.set, "noise": options.noise, **played}, options.out)
 
 
 if __name__ == "__main__":

@@ -79,6 +79,15 @@ def _line(entry: Mapping[str, Any]) -> str:
 # --- where and with what --------------------------------------------------------------------------------------------
 
 
+def tell(found: Mapping[str, Any], out: Path | None) -> None:
+    """Prints a JSON line, with the commit, and appends it to a file where one is named."""
+    line = json.dumps({**found, "commit": commit()})
+    print(line, flush=True)
+    if out is not None:
+        with out.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+
 def machine() -> dict[str, Any]:
     """Processor, cores, the instruction sets that matter, memory, system."""
     flags = set(_cpuinfo("flags").split())

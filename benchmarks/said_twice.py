@@ -12,14 +12,13 @@ mean over prompts, and tokens a round, of the first time and of the second.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import random
 import statistics
 from collections import defaultdict
 from pathlib import Path
 
-from records import commit, machine
+from records import machine, tell
 
 from foredraft import SamplingParams, load
 from foredraft.bench.suites import limited, load_suite
@@ -69,11 +68,7 @@ def main() -> None:
         speeds = {time: round(math.exp(statistics.fmean(gains[name + time])), 2) for time in TIMES}
         lengths = {time: round(counts[name + time][0] / counts[name + time][1], 2) for time in TIMES}
         told = {"model": options.model, "drafter": name, "prompts": len(prompts), "max_tokens": options.max_tokens}
-        line = json.dumps({**told, "speed_up": speeds, "tokens_a_round": lengths, **machine(), "commit": commit()})
-        print(line, flush=True)
-        if options.out is not None:
-            with options.out.open("a", encoding="utf-8") as file:
-                file.write(line + "\n")
+        tell({**told, "speed_up": speeds, "tokens_a_round": lengths, **machine()}, options.out)
 
 
 if __name__ == "__main__":

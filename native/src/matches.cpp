@@ -62,8 +62,7 @@ struct Later {
 
 class Growth {
  public:
-  Growth(const std::vector<Source>& sources, double least)
-      : sources_(sources), least_(least) {
+  Growth(const std::vector<Source>& sources, double least) : sources_(sources), least_(least) {
     Node& root = root_;
     root = {1.0, -1, -1, -1, 0, {}, {}};
     for (size_t index = 0; index < sources.size(); ++index) {

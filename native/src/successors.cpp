@@ -73,15 +73,19 @@ void Successors::learn(std::span<const int32_t> text, std::span<const int32_t> t
   for (size_t size = 1; size <= std::min(trusts_.size(), text.size()); ++size) {
     const std::span<const int32_t> context = end_of(text, size);
     check(context);
-    Row old;
-    if (share_ == 1.0 || !find(key_of(context), old)) {
-      write(key_of(context), tokens, probs);
-    } else {
-      blend(old, tokens, probs, share_);
-      write(key_of(context), mixed_, means_);
-    }
+    mix(key_of(context), tokens, probs, share_);
   }
   if (rows_.size() > CONTEXTS * 5 / 4) keep_newest();
+}
+
+void Successors::mix(const Key& key, std::span<const int32_t> tokens, std::span<const double> probs, double share) {
+  Row old;
+  if (share == 1.0 || !find(key, old)) {
+    write(key, tokens, probs);
+  } else {
+    blend(old, tokens, probs, share);
+    write(key, mixed_, means_);
+  }
 }
 
 void Successors::said(std::span<const int32_t> text, double prob) {
@@ -141,15 +145,7 @@ void Successors::keep_newest() {
 
 void Successors::take(const Successors& learnt, double share) {
   if (&learnt == this) throw std::invalid_argument("a table has nothing to learn from itself");
-  learnt.each([&](const std::vector<int32_t>& context, const Row& row) {
-    Row old;
-    if (!find(key_of(context), old)) {
-      write(key_of(context), row.tokens, row.probs);
-    } else {
-      blend(old, row.tokens, row.probs, share);
-      write(key_of(context), mixed_, means_);
-    }
-  });
+  learnt.each([&](const std::vector<int32_t>& context, const Row& row) { mix(key_of(context), row.tokens, row.probs, share); });
   if (rows_.size() > CONTEXTS * 5 / 4) keep_newest();
 }
 

@@ -75,6 +75,8 @@ class Successors {
   std::vector<uint32_t> order() const;
   bool find(const Key& key, Row& row) const;
   bool follow(std::span<const int32_t> context, Found& found) const;
+  // Writes a row; where there is one the new one weighs `share`, and 1 overwrites.
+  void mix(const Key& key, std::span<const int32_t> tokens, std::span<const double> probs, double share);
   void write(const Key& key, std::span<const int32_t> tokens, std::span<const double> probs);
   void blend(const Row& old, std::span<const int32_t> tokens, std::span<const double> probs, double share);
   void keep_newest();

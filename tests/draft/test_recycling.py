@@ -326,6 +326,8 @@ def test_what_a_request_learnt_is_mixed_with_what_others_did(make: Any) -> None:
         ((3,), Row((6,), (1.0,))),
     ]
     assert start.rows() == [((1,), (3,), (0.5,))], "what all begin with is never written"
+    known.take(learnt, 1.0)
+    assert rows_of(known) == rows_of(learnt), "1 overwrites"
     with pytest.raises(ValueError, match="itself"):
         known.take(known, 0.25)
 

@@ -104,12 +104,14 @@ class Successors:
         return Successors(self.trusts, self.width, self.share, self.base, self.own.copy())
 
     def take(self, learnt: Successors, share: float) -> None:
-        """Takes in what `learnt` has learnt itself, in place; where a row is here, a new one weighs `share`."""
+        """Takes in what `learnt` has learnt itself, in place; where a row is here, a new one weighs `share`, 1 overwrites.
+
+        Raises ValueError for the table itself.
+        """
         if learnt is self:
             raise ValueError("a table has nothing to learn from itself")
         for context, row in learnt.own.items():
-            old = self._row(context)
-            self.put(context, *(row if old is None else blend(old, *row, share, self.width)))
+            self._mix(context, row, share)
         if len(self.own) > CONTEXTS * 5 // 4:
             self.own = newest(self.own)
 
@@ -133,10 +135,7 @@ class Successors:
     def learn(self, text: Sequence[int], tokens: Sequence[int], probs: Sequence[float]) -> None:
         """Takes in that `tokens`, likeliest first, may follow `text`, of which the last few count."""
         for size in range(1, min(len(self.trusts), len(text)) + 1):
-            context = tuple(text[-size:])
-            old = self._row(context)
-            new = Row(tuple(tokens), tuple(probs))
-            self.put(context, *(new if old is None or self.share == 1.0 else blend(old, *new, self.share, self.width)))
+            self._mix(tuple(text[-size:]), Row(tuple(tokens), tuple(probs)), self.share)
         if len(self.own) > CONTEXTS * 5 // 4:
             self.own = newest(self.own)
 
@@ -175,6 +174,11 @@ class Successors:
             if row is not None:
                 return row, self.trusts[len(context) - start - 1]
         return None
+
+    def _mix(self, context: Context, row: Row, share: float) -> None:
+        """Writes a row; where there is one the new one weighs `share`, and 1 overwrites."""
+        old = self._row(context)
+        self.put(context, *(row if old is None or share == 1.0 else blend(old, *row, share, self.width)))
 
     def _row(self, context: Context) -> Row | None:
         return self.own.get(context) or (self.base._row(context) if self.base is not None else None)
