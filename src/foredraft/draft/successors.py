@@ -104,7 +104,7 @@ class Successors:
         return Successors(self.trusts, self.width, self.share, self.base, self.own.copy())
 
     def take(self, learnt: Successors, share: float) -> None:
-        """Takes in what `learnt` has learnt itself, in place; where a row is here, a new one weighs `share`, 1 overwrites.
+        """Takes in what `learnt` has learnt itself. Where there is a row, a new one weighs `share`; 1 overwrites.
 
         Raises ValueError for the table itself.
         """
