@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from foredraft.models.sources import resolve  # noqa: E402
 from foredraft.models.tokenizer import Tokenizer, same_vocabulary  # noqa: E402
 from foredraft.train import student, student_file  # noqa: E402
 from foredraft.train.corpus import Text  # noqa: E402
-from foredraft.train.distill import DistillRecipe, Settings  # noqa: E402
+from foredraft.train.distill import Compared, DistillRecipe, Settings, distilled  # noqa: E402
 from foredraft.train.divergences import divergence, overlap  # noqa: E402
 from foredraft.train.student import Shape  # noqa: E402
 from foredraft.train.target import TorchTarget  # noqa: E402
@@ -147,6 +148,65 @@ def test_all_layers_kept_are_the_target(target: TorchTarget, texts: list[Text]) 
     assert overlapped == pytest.approx(positions, rel=1e-5)
 
 
+def test_a_sample_that_holds_every_token_compares_whole_laws(target: TorchTarget, texts: list[Text]) -> None:
+    whole, batch = recipe(target, hard=0.25), texts[:6]
+    made = student.from_nothing(target, Shape(layers=2, width=32), seed=1)
+    common = range(20, len(whole.says))
+    every = DistillRecipe(target, made, Settings("2x32", hard=0.25, vocabulary=len(common)), common)
+    assert loss_of(every, batch) == pytest.approx(loss_of(whole, batch), rel=1e-5)
+    for one in (whole, every):
+        for part in one.losses(batch):
+            part.backward()
+    gradients = [[parameter.grad for parameter in one.head.parameters()] for one in (whole, every)]
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["forward-kl", "reverse-kl", "total-variation", "jensen-shannon"])
+def test_a_sample_of_tokens_stands_for_all(name: str) -> None:
+    """Of laws much of which lies on rare tokens. The known-bad twin lets each token stand for itself alone."""
+    torch.manual_seed(0)
+    size, common = 4000, torch.arange(500)
+    spread = torch.where(torch.arange(size) < 500, 0.0, -0.5)
+    p, q = torch.randn(40, size) + spread, torch.randn(40, size) + spread
+    p = 0.5 * p + 0.5 * q
+    whole = float(divergence(name)(p.log_softmax(-1), q.log_softmax(-1)).mean())
+
+    def sampled(seed: int) -> float:
+        some = Compared.some(common, torch.arange(500, size), random.Random(seed))
+        assert len(some.tokens) == 600
+        laws = ((one[:, some.tokens] + some.stands_for).log_softmax(-1) for one in (p, q))
+        return float(divergence(name)(*laws).mean())
+
+    near = [sampled(seed) for seed in range(30)]
+    assert np.mean(near) == pytest.approx(whole, rel=0.03)
+    assert np.std(near) < 0.05 * whole
+    law = p.log_softmax(-1)[:, :500].exp().sum(-1).mean()
+    some = Compared.some(common, torch.arange(500, size), random.Random(1))
+    held = [(p[:, some.tokens] + more).log_softmax(-1).exp()[:, some.stands_for == 0].sum(-1).mean()
+            for more in (some.stands_for, 0)]  # fmt: skip
+    assert float(held[0]) == pytest.approx(float(law), rel=0.02)
+    assert float(held[1]) > 2 * float(law)
+
+
+def test_the_likeliest_token_is_not_one_that_stands_for_many(target: TorchTarget) -> None:
+    """At temperature 0 what counts is which token is likeliest by itself."""
+    made = distilled(target, [Text("0", "t", (3, 4), (5, 6, 7))], Settings("2x32", hard=1.0, vocabulary=5))
+    compared = made._compared(random.Random(0))
+    assert compared is not None
+    shift = compared.stands_for
+    assert sorted(compared.tokens[shift == 0].tolist()) == [3, 4, 5, 6, 7]
+    assert float(shift.max()) == pytest.approx(np.log(len(made.says) - 5))
+    states = torch.randn(30, 32)
+    theirs = target.head[torch.arange(30) % 5 + 3] * 3  # each is likeliest where it stands, by less than the shift
+    law = (theirs @ target.head.T)[:, compared.tokens]
+    likeliest = law.argmax(-1)
+    assert not torch.equal(likeliest, (law + shift).argmax(-1))  # the bad twin would differ
+    with torch.no_grad():
+        logs = (made.head.lm_head(states)[:, compared.tokens] + shift).log_softmax(-1)
+        found = made._part(states, theirs, compared)
+    assert float(found) == pytest.approx(-float(logs.gather(1, likeliest[:, None]).sum()), rel=1e-4)
+
+
 def test_a_projection_keeps_what_most_embeddings_share() -> None:
     torch.manual_seed(0)
     basis = torch.linalg.qr(torch.randn(24, 24)).Q[:, :6]
@@ -163,7 +223,7 @@ def test_shapes_that_cannot_be(shape: dict[str, int]) -> None:
         Shape(**{"layers": 2, "width": 64, **shape})
 
 
-@pytest.mark.parametrize("changes", [{"on_policy": 1.5}, {"hard": -0.1}, {"block": 0}])
+@pytest.mark.parametrize("changes", [{"on_policy": 1.5}, {"hard": -0.1}, {"block": 0}, {"vocabulary": -1}])
 def test_settings_that_cannot_be(changes: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         dataclasses.replace(Settings("2x32"), **changes)

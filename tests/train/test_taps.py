@@ -22,7 +22,7 @@ from foredraft.core.protocols import Ask, Needs, News, Request, Vectors  # noqa:
 from foredraft.core.tree import EMPTY, DraftTree  # noqa: E402
 from foredraft.engine.llm import load  # noqa: E402
 from foredraft.models.native import NativeModel  # noqa: E402
-from foredraft.train import block, corpus, eagle, eagle3, hydra, joint, medusa, mtp, taps  # noqa: E402
+from foredraft.train import block, corpus, distill, eagle, eagle3, hydra, joint, medusa, mtp, taps  # noqa: E402
 from foredraft.train.corpus import Text  # noqa: E402
 from foredraft.train.processes import share  # noqa: E402
 from foredraft.train.taps import Keeping, Taps, digest, folder_of, halves  # noqa: E402
@@ -36,6 +36,7 @@ RECIPES: dict[str, tuple[Any, Any]] = {
     "eagle3": (eagle3.Eagle3Recipe, eagle3.Settings(**SMALL)),
     "hydra++": (hydra.HydraRecipe, hydra.Settings(**SMALL, **hydra.PLUS)),
     "mtp": (mtp.MTPRecipe, mtp.Settings(**SMALL)),
+    "distill": (distill.distilled, distill.Settings("2x32")),
 }
 
 

@@ -113,10 +113,17 @@ class Run:
     device: Device = "auto"
     dtype: Dtype = "bfloat16"
     sharded: Annotated[bool, typer.Option("--sharded", help="under torchrun: each holds a part (FSDP2)")] = False
+    kept: Annotated[bool, typer.Option("--kept", help="read the states that `train data --taps` kept")] = False
 
     def opened(self, texts: Sequence[Any]) -> Any:
         """The target that these texts are of."""
-        return _target(self.model, self.device, self.dtype)
+        if not self.kept:
+            return _target(self.model, self.device, self.dtype)
+        from foredraft.train.taps import Taps, folder_of
+
+        taps = Taps(folder_of(self.texts))
+        taps.check(texts)
+        return _target(self.model, self.device, self.dtype, taps)
 
     def train(self, recipe: Callable[..., Any], settings: Any) -> int:
         """recipe: of target, texts, settings and seed."""
@@ -156,16 +163,6 @@ class HeadRun(Run):
 
     taps: Annotated[str, typer.Option(help="layers of the target to read, as in 2,15,27; the method's by default")] = ""
     vocabulary: Annotated[int, typer.Option(help="tokens that the head may say, the commonest; 0 for all")] = 8192
-    kept: Annotated[bool, typer.Option("--kept", help="read the states that `train data --taps` kept")] = False
-
-    def opened(self, texts: Sequence[Any]) -> Any:
-        if not self.kept:
-            return super().opened(texts)
-        from foredraft.train.taps import Taps, folder_of
-
-        taps = Taps(folder_of(self.texts))
-        taps.check(texts)
-        return _target(self.model, self.device, self.dtype, taps)
 
     @property
     def common(self) -> dict[str, Any]:
@@ -310,11 +307,14 @@ def distill(
     on_policy: Annotated[float, typer.Option(help="share of the batches that the student writes itself")] = 0.0,
     size: Annotated[int, typer.Option("--block", help="tokens of the chains that training is judged by")] = 4,
     hard: Annotated[float, typer.Option(help="share of the loss that looks at the likeliest token alone")] = 0.0,
+    vocabulary: Annotated[
+        int, typer.Option(help="tokens that are learnt, the commonest, as by head=N of the drafter; 0 for all")
+    ] = 0,
 ) -> int:
     """A small model with the target's vocabulary, for `--drafter model:OUT/...` (docs/distill.md)."""
     from foredraft.train.distill import Settings, distilled
 
-    return run.train(distilled, Settings(student, divergence, on_policy, hard, size))
+    return run.train(distilled, Settings(student, divergence, on_policy, hard, size, vocabulary))
 
 
 @app.command()

@@ -3,12 +3,14 @@
 Off-policy on the target's own responses (DistillSpec, 2310.08461); on-policy, in a share of the batches, on what the
 student itself says to the same prompts, without a gradient through its sampling (GKD, 2306.13649). The loss of a
 position is a divergence between the two whole laws (`train/divergences.py`), mixed by `hard` with the cross entropy of
-the target's likeliest token, which is what counts at temperature 0.
+the target's likeliest token, which is what counts at temperature 0. Most of a small model is its vocabulary, so laws
+may be compared over the commonest tokens and a sample of the others (after Jean et al., 1412.2007).
 """
 
 from __future__ import annotations
 
 import json
+import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -23,7 +25,7 @@ from torch.utils.checkpoint import checkpoint
 
 from foredraft.core.errors import UsageError
 from foredraft.heads.files import Target
-from foredraft.train.corpus import Text
+from foredraft.train.corpus import Text, common
 from foredraft.train.divergences import divergence, overlap
 from foredraft.train.processes import Total, itself
 from foredraft.train.recipe import chains
@@ -32,19 +34,22 @@ from foredraft.train.student_file import check_written, write_student
 from foredraft.train.target import Rows, TorchTarget
 
 ROWS = 512  # positions whose laws over the whole vocabulary stand in memory at a time
+RARE = 0.2  # of the commonest tokens: how many others are drawn for a batch
 
 
 @dataclass(frozen=True)
 class Settings:
     """student: as it was written. divergence: by name. on_policy: share of the batches that the student writes itself.
     hard: share of the loss that looks at the target's likeliest token alone. block: tokens of the chains by which a
-    run is judged."""
+    run is judged. vocabulary: tokens over which laws are compared in every batch, the commonest, 0 for all; a share
+    `RARE` as many drawn for it stand for the others."""
 
     student: str
     divergence: str = "forward-kl"
     on_policy: float = 0.0
     hard: float = 0.0
     block: int = 4
+    vocabulary: int = 0
 
     def __post_init__(self) -> None:
         divergence(self.divergence)
@@ -52,6 +57,25 @@ class Settings:
             raise UsageError("on-policy and hard are shares, from 0 to 1")
         if self.block < 1:
             raise UsageError(f"block must be at least 1, not {self.block}")
+        if self.vocabulary < 0:
+            raise UsageError(f"vocabulary must be at least 1, or 0 for all tokens, not {self.vocabulary}")
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Tokens over which laws are compared, ascending, and what is added to their logits: the log of how many tokens
+    each stands for, so that a law over them is near the whole one."""
+
+    tokens: Tensor
+    stands_for: Tensor
+
+    @staticmethod
+    def some(common: Tensor, others: Tensor, chance: random.Random) -> Compared:
+        count = min(max(round(RARE * len(common)), 1), len(others))
+        drawn = others[torch.tensor(sorted(chance.sample(range(len(others)), count)), dtype=torch.long)]
+        many = torch.cat([torch.zeros(len(common)), torch.full((count,), math.log(len(others) / max(count, 1)))])
+        tokens, order = torch.cat([common, drawn]).sort()
+        return Compared(tokens, many[order])
 
 
 @dataclass(frozen=True)
@@ -73,8 +97,12 @@ class DistillRecipe:
 
     method = "distill"
 
-    def __init__(self, target: TorchTarget, student: Any, settings: Settings) -> None:
+    def __init__(self, target: TorchTarget, student: Any, settings: Settings, common: Sequence[int] = ()) -> None:
+        """common: the tokens that are compared in every batch; none for all."""
         self.target, self.head, self.settings = target, student, settings
+        rest = torch.ones(len(self.says), dtype=torch.bool)
+        rest[list(common)] = False
+        self._common, self._others = torch.tensor(common, dtype=torch.long), rest.nonzero()[:, 0]
         self._divergence = divergence(settings.divergence)
         self._about = About(target.about, settings, self.parameters)
 
@@ -107,24 +135,35 @@ class DistillRecipe:
     def losses(self, texts: Sequence[Text], total: Total = itself) -> Iterator[Tensor]:
         """The mean over the positions whose next token is a response's, a few positions at a time."""
         chance = random.Random(repr([text.id for text in texts]) + str(self.settings))
-        if chance.random() < self.settings.on_policy and any(text.response for text in texts):
+        own_words = chance.random() < self.settings.on_policy and any(text.response for text in texts)
+        if own_words:
             texts = self._said(texts, chance.getrandbits(31))
+        compared = self._compared(chance)
         rows = self.target.rows(texts)
         counts = _counted(rows)
         states = self._states(rows)[counts]
-        known, summed = self.target.last(rows)[counts], torch.zeros((), device=states.device)
+        known = self.target.last(rows, () if own_words else texts)[counts]
+        summed = torch.zeros((), device=states.device)
         for own, theirs in zip(states.split(ROWS), known.split(ROWS), strict=True):
-            part: Tensor = checkpoint(self._part, own, theirs, use_reentrant=False)
+            part: Tensor = checkpoint(self._part, own, theirs, compared, use_reentrant=False)
             summed = summed + part
         yield summed / total(counts.sum()).clamp(min=1)
 
-    def _part(self, states: Tensor, theirs: Tensor) -> Tensor:
+    def _compared(self, chance: random.Random) -> Compared | None:
+        """For a batch; None for all tokens."""
+        if not len(self._common) or not len(self._others):
+            return None
+        some, device = Compared.some(self._common, self._others, chance), self.target.device
+        return Compared(some.tokens.to(device), some.stands_for.to(device))
+
+    def _part(self, states: Tensor, theirs: Tensor, compared: Compared | None) -> Tensor:
         """Summed over some positions."""
         with torch.no_grad():
-            p = F.linear(theirs, self.target.head).float().log_softmax(-1)
-        q = self.head.lm_head(states).float().log_softmax(-1)
+            p = _law(theirs, self.target.head, None, compared)
+        q = _law(states, self.head.lm_head.weight, self.head.lm_head.bias, compared)
+        likeliest = (p if compared is None else p - compared.stands_for).argmax(-1)
         loss = (1 - self.settings.hard) * self._divergence(p, q).sum()
-        return loss + self.settings.hard * F.nll_loss(q, p.argmax(-1), reduction="sum")
+        return loss + self.settings.hard * F.nll_loss(q, likeliest, reduction="sum")
 
     def _states(self, rows: Rows) -> Tensor:
         """[texts, columns, width] of the student, what `lm_head` reads."""
@@ -169,7 +208,7 @@ class DistillRecipe:
         """The summed probability that a sampled draft is accepted at temperature 1, and over how many positions."""
         rows = self.target.rows(texts)
         counts, total = _counted(rows), 0.0
-        own, known = self._states(rows)[counts], self.target.last(rows)[counts]
+        own, known = self._states(rows)[counts], self.target.last(rows, texts)[counts]
         for states, theirs in zip(own.split(ROWS), known.split(ROWS), strict=True):
             p = F.linear(theirs, self.target.head).float().log_softmax(-1)
             q = self.head.lm_head(states).float().log_softmax(-1)
@@ -181,7 +220,15 @@ def distilled(target: TorchTarget, texts: Sequence[Text], settings: Settings, se
     """The recipe for the student that the settings name."""
     student = make_student(target, settings.student, seed)
     check_written(student, target.source)
-    return DistillRecipe(target, student, settings)
+    return DistillRecipe(target, student, settings, common(texts, settings.vocabulary) if settings.vocabulary else ())
+
+
+def _law(states: Tensor, head: Tensor, bias: Tensor | None, compared: Compared | None) -> Tensor:
+    """[positions, tokens]: log probabilities over what is compared."""
+    if compared is None:
+        return F.linear(states, head, bias).float().log_softmax(-1)
+    own = None if bias is None else bias[compared.tokens]
+    return (F.linear(states, head[compared.tokens], own).float() + compared.stands_for).log_softmax(-1)
 
 
 def _counted(rows: Rows) -> Tensor:

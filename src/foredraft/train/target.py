@@ -161,9 +161,13 @@ class TorchTarget:
         positions = (mask.cumsum(1) - 1).clamp(min=0)
         return Rows(torch.from_numpy(ids).to(self.device), positions, mask, before - 1)
 
-    def last(self, rows: Rows) -> Tensor:
-        """The final normed states, [texts, columns, width], and nothing else of a pass."""
+    def last(self, rows: Rows, texts: Sequence[Text] = ()) -> Tensor:
+        """The final normed states, [texts, columns, width], and nothing else of a pass. texts: those of the rows, where
+        states that are kept of them may be read."""
         with torch.inference_mode():
+            if self.kept is not None and texts:
+                kept: Tensor = self._norm(self._states(self.kept, rows, texts, (self.about.layers,))[:, :, 0])
+                return kept.to(self.head.dtype)
             found: Tensor = self._pass(rows, False).last_hidden_state
         return found
 
@@ -176,17 +180,20 @@ class TorchTarget:
 
     def _read(self, kept: Taps, rows: Rows, texts: Sequence[Text], taps: Sequence[int]) -> Columns:
         """What follows from the last layer's states, and from the tokens, is computed here."""
-        every = (*taps, self.about.layers)
-        states = np.zeros((*rows.ids.shape, len(every), self.about.width), dtype=np.float32)
-        for row, text in enumerate(texts):
-            if text.response:  # else nothing of it counts
-                own = kept.of(text, every)
-                first = rows.start + 1 - len(text.prompt)
-                states[row, first : first + len(own)] = own
-        found = torch.from_numpy(states).to(self.device)
+        found = self._states(kept, rows, texts, (*taps, self.about.layers))
         embedded = self.model.get_input_embeddings()(rows.ids)
         last = self._norm(found[:, :, -1])
         return Columns(rows.ids, rows.positions, rows.real, rows.start, found[:, :, :-1], embedded, last)
+
+    def _states(self, kept: Taps, rows: Rows, texts: Sequence[Text], layers: Sequence[int]) -> Tensor:
+        """[texts, columns, layers, width] as they are kept, 0 where there is no text."""
+        states = np.zeros((*rows.ids.shape, len(layers), self.about.width), dtype=np.float32)
+        for row, text in enumerate(texts):
+            if text.response:  # else nothing of it counts
+                own = kept.of(text, layers)
+                first = rows.start + 1 - len(text.prompt)
+                states[row, first : first + len(own)] = own
+        return torch.from_numpy(states).to(self.device)
 
     def _columns(self, rows: Rows, taps: Sequence[int]) -> Columns:
         entered: list[Tensor] = []  # the final norm: what transformers shows after the last layer is normed already
