@@ -18,6 +18,7 @@ from torch.profiler import ProfilerActivity, profile
 from foredraft.train import corpus
 from foredraft.train.block import BlockRecipe
 from foredraft.train.block import Settings as Block
+from foredraft.train.precision import precision_for
 from foredraft.train.target import TorchTarget
 from foredraft.train.trainer import Settings, Trainer
 
@@ -38,7 +39,7 @@ def main() -> None:
     def seconds(steps: int) -> float:
         recipe, began = BlockRecipe(target, texts, Block(vocabulary=8192)), time.monotonic()
         with tempfile.TemporaryDirectory() as folder:
-            settings = Settings(steps=steps, tokens=options.tokens, held_out=2)
+            settings = Settings(steps=steps, tokens=options.tokens, held_out=2, precision=precision_for(target.device))
             Trainer(recipe, texts, Path(folder), settings, tell=lambda _: None).run()
         return time.monotonic() - began
 

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
 from functools import partial, wraps
 from importlib.util import find_spec
 from inspect import Signature, signature
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
 
-from foredraft.core.errors import MissingExtra, UsageError
+from foredraft.cli.train_run import Device, HeadRun, Minutes, Model, Run, Seed, installed, numbers, open_target
+from foredraft.core.errors import UsageError
 
-N = TypeVar("N", int, float)
 app = typer.Typer(
     name="train",
     help="Train a drafter for a target: first the texts (data), then a method.",
@@ -25,11 +24,6 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Model = Annotated[str, typer.Option("-m", "--model", help="the target: known name, GGUF file, directory or hub id")]
-Device = Annotated[str, typer.Option(help="cpu, cuda, or auto for cuda where there is one")]
-Dtype = Annotated[str, typer.Option(help="of the target's weights: float32 or bfloat16")]
-Minutes = Annotated[float | None, typer.Option(help="so many in all; data goes on when run again")]
-Seed = Annotated[int, typer.Option(help="repeats a run")]
 Heads = Annotated[int, typer.Option(help="heads, each of which drafts one token")]
 Own = Annotated[bool, typer.Option("--own-projection", help="each head has a projection to the vocabulary of its own")]
 Hidden = Annotated[int, typer.Option(help="width of its hidden layer; twice the target's width by default")]
@@ -67,7 +61,7 @@ def data(
 
     if prompts is None and not invent:
         raise UsageError("there is nothing to answer: give --prompts FILE, --invent N, or both")
-    warmth = tuple(_numbers(temperatures, "temperatures", float))
+    warmth = tuple(numbers(temperatures, "temperatures", float))
     begun = read_openings(openings) if openings is not None else ()
     plan = Plan(
         prompts,
@@ -90,84 +84,11 @@ def data(
         if not taps:
             print(f"{make(answers, plan)} texts in {out}")
             return 0
-        tapped = Keeping(_engine(answers), folder_of(out), tuple(_numbers(layers, "layers", int)), disk * GIGA)
+        tapped = Keeping(_engine(answers), folder_of(out), tuple(numbers(layers, "layers", int)), disk * GIGA)
         deadline = None if minutes is None else time.monotonic() + minutes * 60
         print(f"{make(answers, plan, expect=lambda tokens: tapped.expect(tokens, print, 'at most '))} texts in {out}")
         print(f"hidden states of {tapped.keep(corpus.read(out), deadline=deadline)} texts in {tapped.folder}")
     return 0
-
-
-@dataclass(frozen=True)
-class Run:
-    """The options of every method."""
-
-    texts: Annotated[Path, typer.Option("--data", help="the file that `train data` made")]
-    out: Annotated[Path, typer.Option(help="a directory for what drafts, its checkpoint and its log")]
-    model: Model = "smollm2"
-    steps: Annotated[int, typer.Option(help="batches at most")] = 3000
-    tokens: Annotated[int, typer.Option(help="of a batch, padding counted")] = 8192
-    rate: Annotated[float, typer.Option(help="learning rate at its highest")] = 1e-3
-    evaluate: Annotated[float, typer.Option(help="seconds between evaluations and checkpoints")] = 60.0
-    minutes: Minutes = None
-    seed: Seed = 0
-    device: Device = "auto"
-    dtype: Dtype = "bfloat16"
-    sharded: Annotated[bool, typer.Option("--sharded", help="under torchrun: each holds a part (FSDP2)")] = False
-    kept: Annotated[bool, typer.Option("--kept", help="read the states that `train data --taps` kept")] = False
-
-    def opened(self, texts: Sequence[Any]) -> Any:
-        """The target that these texts are of."""
-        if not self.kept:
-            return _target(self.model, self.device, self.dtype)
-        from foredraft.train.taps import Taps, folder_of
-
-        taps = Taps(folder_of(self.texts))
-        taps.check(texts)
-        return _target(self.model, self.device, self.dtype, taps)
-
-    def train(self, recipe: Callable[..., Any], settings: Any) -> int:
-        """recipe: of target, texts, settings and seed."""
-        from foredraft.train import corpus
-        from foredraft.train.processes import started
-        from foredraft.train.trainer import Settings as Loop
-        from foredraft.train.trainer import Trainer
-
-        found = corpus.read(self.texts)
-        if not any(not text.held_out for text in found):
-            raise UsageError(f"there are no texts in {self.texts}: make some by `foredraft train data`")
-        loop = Loop(
-            steps=self.steps, tokens=self.tokens, rate=self.rate, minutes=self.minutes, evaluate=self.evaluate,
-            seed=self.seed,
-        )  # fmt: skip
-        processes, target, said = started(self.device, self.sharded), self.opened(found), corpus.speaker_of(self.texts)
-        if said is not None and said.fingerprint != target.speaker.fingerprint:
-            raise UsageError(
-                f"the texts in {self.texts} are what {said.target} said, not {target.name}: give that model by -m, "
-                "or other texts by --data"
-            )
-        made = recipe(target, [text for text in found if not text.held_out], settings, self.seed)
-        covered = corpus.coverage((text for text in found if text.held_out), made.says)
-        trainer = Trainer(made, found, self.out, loop, partial(print, flush=True), processes)
-        if said is None:
-            trainer.tell(f"{self.texts} does not say which model spoke: it is taken for {target.name}")
-        trainer.tell(
-            f"{len(found)} texts; {made.parameters / 1e6:.1f} M parameters; {covered:.1%} of responses can be said"
-        )
-        trainer.tell(f"mean acceptance length {trainer.run():.3f} on held-out prompts: {self.out}")
-        return 0
-
-
-@dataclass(frozen=True)
-class HeadRun(Run):
-    """Those of every head too."""
-
-    taps: Annotated[str, typer.Option(help="layers of the target to read, as in 2,15,27; the method's by default")] = ""
-    vocabulary: Annotated[int, typer.Option(help="tokens that the head may say, the commonest; 0 for all")] = 8192
-
-    @property
-    def common(self) -> dict[str, Any]:
-        """What the settings of every head take from here."""
-        return {"taps": tuple(_numbers(self.taps, "taps", int)), "vocabulary": self.vocabulary}
 
 
 def method(train: Callable[..., int]) -> Callable[..., int]:
@@ -178,7 +99,7 @@ def method(train: Callable[..., int]) -> Callable[..., int]:
 
     @wraps(train)
     def command(**given: Any) -> int:
-        _installed()
+        installed()
         return train(kind(**{name: given.pop(name) for name in shared}), **given)
 
     options = [one.replace(kind=one.KEYWORD_ONLY) for one in {**own, **shared}.values()]
@@ -350,18 +271,6 @@ def successors(
     return 0
 
 
-def _numbers(text: str, option: str, kind: type[N]) -> list[N]:
-    try:
-        return [kind(one) for one in text.split(",") if one.strip()]
-    except ValueError:
-        raise UsageError(f"{option} are numbers joined by commas, not {text!r}") from None
-
-
-def _installed() -> None:
-    if not find_spec("torch") or not find_spec("transformers"):
-        raise MissingExtra("training", "train")
-
-
 def _answers(model: str, device: str, dtype: str) -> Any:
     """Who answers: torch where there is a GPU, else the engine that serves."""
     if device == "cpu" or (device == "auto" and not _has_gpu()):
@@ -370,7 +279,7 @@ def _answers(model: str, device: str, dtype: str) -> Any:
         from foredraft.train.answers import EngineAnswers
 
         return EngineAnswers(model)
-    return _target(model, device, dtype or "bfloat16")
+    return open_target(model, device, dtype or "bfloat16")
 
 
 def _has_gpu() -> bool:
@@ -388,10 +297,3 @@ def _engine(answers: Any) -> Any:
     if not isinstance(answers, EngineAnswers):
         raise UsageError("hidden states are kept as the engine has them: write --device cpu, or leave --taps out")
     return answers.model
-
-
-def _target(model: str, device: str, dtype: str, kept: Any = None) -> Any:
-    _installed()
-    from foredraft.train.target import TorchTarget
-
-    return TorchTarget(model, device, dtype, kept)

@@ -73,7 +73,8 @@ class Recipe(Protocol):
 
 @dataclass(frozen=True)
 class Settings:
-    """tokens: of a batch, padding counted. minutes: ends the schedule early. evaluate: seconds between evaluations."""
+    """tokens: of a batch, padding counted. minutes: ends the schedule early. evaluate: seconds between evaluations.
+    precision: of products (`train/precision.py`)."""
 
     steps: int = 3000
     tokens: int = 8192
@@ -85,6 +86,7 @@ class Settings:
     evaluate: float = 60.0
     held_out: int = 200
     seed: int = 0
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.tokens < 1 or (self.minutes is not None and not self.minutes > 0):
@@ -193,9 +195,9 @@ class Trainer:
 
     @contextmanager
     def _autocast(self) -> Iterator[None]:
-        """On a GPU in half precision, and anywhere without an attention that plans for shapes."""
-        kind = self.device.type
-        with torch.autocast(kind, torch.bfloat16, enabled=kind == "cuda"), sdpa_kernel(list(ATTENTION)):
+        """In the precision asked for, and without an attention that plans for shapes."""
+        half = self.settings.precision == "bfloat16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=half), sdpa_kernel(list(ATTENTION)):
             yield
 
     def _evaluate(self, losses: Sequence[float]) -> None:

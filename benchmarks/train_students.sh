@@ -1,0 +1,40 @@
+#!/bin/bash
+# Small models that draft for SmolLM2, for the two studies of docs/distill.md and docs/choosing_a_draft_model.md. On two
+# cores with AVX-512 BF16 some 100 minutes in all; runs that were cut short go on.
+# Usage: benchmarks/train_students.sh TEXTS.jsonl OUT [sizes | divergences | own]
+# TEXTS.jsonl: by `foredraft train data`; its hidden states are kept beside it first, 10.5 GB for 8,182 texts.
+# Rates fall with the width, 0.64 of its inverse: of a few tried for 100 batches those near it lost least.
+# sizes: four of them, forward KL. divergences: every one, on the second. own: three of them where half of the batches
+# are what the student says itself.
+set -euo pipefail
+texts=$1 out=$2 what=${3:-sizes divergences own}
+mkdir -p "$out"
+none=$out/none.jsonl
+: > "$none"
+foredraft train data -m smollm2 --device cpu --out "$texts" --prompts "$none" --taps --disk 12
+
+distil() { # name, options
+  name=$1
+  shift
+  [ ! -e "$out/$name/done" ] || return 0
+  foredraft train distill -m smollm2 --data "$texts" --out "$out/$name" --kept --vocabulary 10240 --tokens 6144 \
+    --evaluate 300 "$@"
+  touch "$out/$name/done"
+}
+
+for one in $what; do
+  if [ "$one" = sizes ]; then
+    distil 3m --student 2x64 --steps 600 --rate 1e-2
+    distil 8m --student 8x128 --steps 600 --rate 5e-3
+    distil 20m --student 6x288 --steps 600 --rate 2.2e-3
+    distil 45m --student 0,7,15,22,29 --steps 600 --rate 1.1e-3
+  elif [ "$one" = divergences ]; then
+    for divergence in forward-kl reverse-kl jensen-shannon total-variation likelihood hybrid; do
+      distil "$divergence" --student 8x128 --steps 300 --rate 5e-3 --divergence "$divergence"
+    done
+  else
+    for divergence in forward-kl reverse-kl total-variation; do
+      distil "$divergence-own" --student 8x128 --steps 300 --rate 5e-3 --divergence "$divergence" --on-policy 0.5
+    done
+  fi
+done

@@ -1,0 +1,117 @@
+"""What every method of `foredraft train` shares: the options of a run, and the run itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from foredraft.core.errors import MissingExtra, UsageError
+
+N = TypeVar("N", int, float)
+Model = Annotated[str, typer.Option("-m", "--model", help="the target: known name, GGUF file, directory or hub id")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, or auto for cuda where there is one")]
+Dtype = Annotated[str, typer.Option(help="of the target's weights: float32 or bfloat16")]
+Minutes = Annotated[float | None, typer.Option(help="so many in all; data goes on when run again")]
+Seed = Annotated[int, typer.Option(help="repeats a run")]
+
+
+@dataclass(frozen=True)
+class Run:
+    """The options of every method."""
+
+    texts: Annotated[Path, typer.Option("--data", help="the file that `train data` made")]
+    out: Annotated[Path, typer.Option(help="a directory for what drafts, its checkpoint and its log")]
+    model: Model = "smollm2"
+    steps: Annotated[int, typer.Option(help="batches at most")] = 3000
+    tokens: Annotated[int, typer.Option(help="of a batch, padding counted")] = 8192
+    rate: Annotated[float, typer.Option(help="learning rate at its highest")] = 1e-3
+    evaluate: Annotated[float, typer.Option(help="seconds between evaluations and checkpoints")] = 60.0
+    minutes: Minutes = None
+    seed: Seed = 0
+    device: Device = "auto"
+    dtype: Dtype = "bfloat16"
+    sharded: Annotated[bool, typer.Option("--sharded", help="under torchrun: each holds a part (FSDP2)")] = False
+    kept: Annotated[bool, typer.Option("--kept", help="read the states that `train data --taps` kept")] = False
+    precision: Annotated[
+        str, typer.Option(help="of products: float32 or bfloat16; by default the latter where it is computed as such")
+    ] = ""
+
+    def opened(self, texts: Sequence[Any]) -> Any:
+        """The target that these texts are of."""
+        if not self.kept:
+            return open_target(self.model, self.device, self.dtype)
+        from foredraft.train.taps import Taps, folder_of
+
+        taps = Taps(folder_of(self.texts))
+        taps.check(texts)
+        return open_target(self.model, self.device, self.dtype, taps)
+
+    def train(self, recipe: Callable[..., Any], settings: Any) -> int:
+        """recipe: of target, texts, settings and seed."""
+        from foredraft.train import corpus
+        from foredraft.train.precision import precision_for
+        from foredraft.train.processes import started
+        from foredraft.train.trainer import Settings as Loop
+        from foredraft.train.trainer import Trainer
+
+        found = corpus.read(self.texts)
+        if not any(not text.held_out for text in found):
+            raise UsageError(f"there are no texts in {self.texts}: make some by `foredraft train data`")
+        processes, target, said = started(self.device, self.sharded), self.opened(found), corpus.speaker_of(self.texts)
+        loop = Loop(
+            steps=self.steps, tokens=self.tokens, rate=self.rate, minutes=self.minutes, evaluate=self.evaluate,
+            seed=self.seed, precision=precision_for(target.device, self.precision),
+        )  # fmt: skip
+        if said is not None and said.fingerprint != target.speaker.fingerprint:
+            raise UsageError(
+                f"the texts in {self.texts} are what {said.target} said, not {target.name}: give that model by -m, "
+                "or other texts by --data"
+            )
+        made = recipe(target, [text for text in found if not text.held_out], settings, self.seed)
+        covered = corpus.coverage((text for text in found if text.held_out), made.says)
+        trainer = Trainer(made, found, self.out, loop, partial(print, flush=True), processes)
+        if said is None:
+            trainer.tell(f"{self.texts} does not say which model spoke: it is taken for {target.name}")
+        trainer.tell(
+            f"{len(found)} texts; {made.parameters / 1e6:.1f} M parameters; {covered:.1%} of responses can be said"
+        )
+        trainer.tell(f"mean acceptance length {trainer.run():.3f} on held-out prompts: {self.out}")
+        return 0
+
+
+@dataclass(frozen=True)
+class HeadRun(Run):
+    """Those of every head too."""
+
+    taps: Annotated[str, typer.Option(help="layers of the target to read, as in 2,15,27; the method's by default")] = ""
+    vocabulary: Annotated[int, typer.Option(help="tokens that the head may say, the commonest; 0 for all")] = 8192
+
+    @property
+    def common(self) -> dict[str, Any]:
+        """What the settings of every head take from here."""
+        return {"taps": tuple(numbers(self.taps, "taps", int)), "vocabulary": self.vocabulary}
+
+
+def numbers(text: str, option: str, kind: type[N]) -> list[N]:
+    try:
+        return [kind(one) for one in text.split(",") if one.strip()]
+    except ValueError:
+        raise UsageError(f"{option} are numbers joined by commas, not {text!r}") from None
+
+
+def installed() -> None:
+    if not find_spec("torch") or not find_spec("transformers"):
+        raise MissingExtra("training", "train")
+
+
+def open_target(model: str, device: str, dtype: str, kept: Any = None) -> Any:
+    installed()
+    from foredraft.train.target import TorchTarget
+
+    return TorchTarget(model, device, dtype, kept)
