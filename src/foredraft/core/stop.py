@@ -96,6 +96,8 @@ def fail(state: StopState, why: str) -> StopState:
 
 def _freed(rules: Stop, held: str) -> tuple[str, str, str | None]:
     """What no stop string can claim, what one still may, and the first stop string found: the text ends before it."""
+    if not rules.strings:
+        return held, "", None
     found = [(held.find(string), string) for string in rules.strings if string in held]
     if found:
         at, string = min(found, key=lambda match: match[0])

@@ -9,7 +9,7 @@ bytes are not UTF-8 at all, that still holds for decoders that work byte by byte
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 Decode = Callable[[Sequence[int]], str]
 """token ids -> their text; ids of tokens without text (specials) give nothing, broken bytes give U+FFFD."""
@@ -53,7 +53,8 @@ class TextState:
             return self._settled(tail), text[self.shown :]
         if len(tail) >= HELD:
             return self._released(tail, text)
-        return replace(self, tail=tail, text=text, shown=max(self.shown, certain)), text[self.shown : certain]
+        shown = max(self.shown, certain)
+        return TextState(self.decode, tail, text, shown, self.start), text[self.shown : certain]
 
     def flush(self) -> str:
         """The text held back, for when no token follows: half a character comes out as U+FFFD."""
@@ -63,11 +64,10 @@ class TextState:
         """Every character is whole: the window shrinks to the tokens of the piece just handed out."""
         tail = tail[self.start :]
         text = self.decode(tail)
-        return replace(self, tail=tail, text=text, shown=len(text), start=len(tail))
+        return TextState(self.decode, tail, text, len(text), len(tail))
 
     def _released(self, tail: tuple[int, ...], text: str) -> tuple[TextState, str]:
         """Hands out a window of broken bytes, but for its last character, which the next token may yet complete."""
         kept = self.decode(tail[-KEPT:])
         pending = 1 if kept.endswith(BROKEN) else 0
-        state = replace(self, tail=tail[-KEPT:], text=kept, shown=len(kept) - pending, start=0)
-        return state, text[self.shown : len(text) - pending]
+        return TextState(self.decode, tail[-KEPT:], kept, len(kept) - pending), text[self.shown : len(text) - pending]

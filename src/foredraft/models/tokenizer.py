@@ -143,10 +143,20 @@ class Tokenizer:
         """Text of plain tokens. Some decoders drop a space at the beginning, which is none when text came before."""
         if not run:
             return ""
+        if not inside and len(run) == 1:  # every token of a text is decoded by itself when the next one comes
+            found = self._alone.get(run[0])
+            if found is None:
+                found = self._alone[run[0]] = str(self.core.decode(run, skip_special_tokens=False))
+            return found
         if not inside or self._letter is None:
             return str(self.core.decode(run, skip_special_tokens=False))
         letter = self.core.decode([self._letter], skip_special_tokens=False)
         return str(self.core.decode([self._letter, *run], skip_special_tokens=False)).removeprefix(letter)
+
+    @cached_property
+    def _alone(self) -> dict[int, str]:
+        """The texts of single tokens that were asked for."""
+        return {}
 
     @cached_property
     def _letter(self) -> int | None:

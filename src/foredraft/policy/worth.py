@@ -81,22 +81,16 @@ class Gains:
 
     What is expected of its nodes hardly scatters and rests on claims; what comes of them is chance and true. So means
     are those of the expected, and the share of it that came, over all strengths together, corrects them.
-    below: where the estimates start from; without it, from HOPE. expected, came: tokens.
+    below: where the estimates start from; without it, from HOPE. expected, came: tokens. asked: times; usual: seconds
+    of asking, whatever the others have drafted.
     """
 
     below: Gains | None = None
     means: list[Mean] = field(default_factory=lambda: [Mean() for _ in range(len(STRENGTHS) + 1)])
     expected: float = 0.0
     came: float = 0.0
-
-    @property
-    def asked(self) -> int:
-        return sum(mean.asked for mean in self.means)
-
-    @property
-    def usual(self) -> float:
-        """Seconds of asking, whatever the others have drafted."""
-        return sum(mean.asked * mean.seconds for mean in self.means) / max(1, self.asked)
+    asked: int = 0
+    usual: float = 0.0
 
     @property
     def truth(self) -> float:
@@ -132,6 +126,8 @@ class Gains:
         self.expected = keep * self.expected + max(0.0, brought.expected)
         self.came = keep * self.came + max(0.0, brought.came)
         self.means[place].add(brought)
+        self.asked += 1
+        self.usual = sum([mean.asked * mean.seconds for mean in self.means]) / self.asked
         if self.below is not None:
             self.below.add(place, brought)
 
