@@ -16,13 +16,13 @@ pytest.importorskip("transformers")
 
 from cut_short import learn_until  # noqa: E402
 from foredraft import SamplingParams  # noqa: E402
-from foredraft.core.errors import UsageError  # noqa: E402
+from foredraft.core.errors import UsageError, WeightsError  # noqa: E402
 from foredraft.core.heads import Feed  # noqa: E402
 from foredraft.draft import family  # noqa: E402
 from foredraft.draft.family import Provided  # noqa: E402
 from foredraft.engine.heads import plain_head  # noqa: E402
 from foredraft.engine.llm import load  # noqa: E402
-from foredraft.heads.files import read_head  # noqa: E402
+from foredraft.heads.files import read_head, write_head  # noqa: E402
 from foredraft.train import corpus, data, hydra, joint, medusa, mtp  # noqa: E402
 from foredraft.train.corpus import Text  # noqa: E402
 from foredraft.train.recipe import HeadRecipe, chains  # noqa: E402
@@ -122,6 +122,56 @@ def test_what_is_trained_is_what_drafts(target: TorchTarget, texts: list[Text], 
         said = drafter.laws(Feed(head.open(), whole[1 : root + 1], taps[:root], 3), whole[root + 1 :])
     expected = np.stack([rows[root - reading.batch.start] for rows in steps])
     np.testing.assert_allclose(said, expected, atol=1e-4 * max(1.0, np.abs(expected).max()), rtol=0)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_head_goes_on_from_one_that_is_there(
+    target: TorchTarget, texts: list[Text], tmp_path: Path, name: str
+) -> None:
+    made, seen = RECIPES[name](target, texts), [text for text in texts if not text.held_out]
+    Trainer(made, texts, tmp_path / "one", Loop(steps=12, tokens=512, rate=5e-3, warmup=2), lambda _: None).run()
+    fresh, begun = RECIPES[name](target, texts), RECIPES[name](target, texts)
+    write_head(tmp_path / "packed.safetensors", made.describe({"step": 12}), head_of(made), int8=True)
+    for path, near in ((tmp_path / "one" / "head.safetensors", 1e-6), (tmp_path / "packed.safetensors", 0.02)):
+        begun.begin_with(path)
+        assert loss_of(begun, seen[:8]) == pytest.approx(loss_of(made, seen[:8]), rel=near)
+    assert loss_of(begun, seen[:8]) < loss_of(fresh, seen[:8]) - 0.05
+    begun.write(tmp_path, {"step": 1})
+    assert read_head(tmp_path / "head.safetensors")[0].provenance == {"step": 1, "begun_with": {"step": 12}}
+
+
+def test_heads_that_cannot_be_begun_with(target: TorchTarget, texts: list[Text], tmp_path: Path) -> None:
+    RECIPES["medusa"](target, texts).write(tmp_path, {})
+    path = tmp_path / "head.safetensors"
+    deeper = medusa.MedusaRecipe(target, texts, medusa.Settings(layers=2, **SIZES))
+    with pytest.raises(UsageError, match="has layers 1, not 2"):
+        deeper.begin_with(path)
+    with pytest.raises(UsageError, match="has method medusa, not mtp"):
+        RECIPES["mtp"](target, texts).begin_with(path)
+    with pytest.raises(UsageError, match="says other tokens"):
+        RECIPES["medusa"](target, texts[:30]).begin_with(path)
+    with pytest.raises(WeightsError, match="cannot be read"):
+        deeper.begin_with(tmp_path / "nothing")
+
+
+def test_a_run_begins_with_a_head(target: TorchTarget, texts: list[Text], tmp_path: Path) -> None:
+    from foredraft.cli import run
+
+    corpus.append(tmp_path / "texts.jsonl", texts)
+    asked = ["train", "medusa", "-m", str(target.source.path), "--data", str(tmp_path / "texts.jsonl"), "--heads", "2"]
+    asked += ["--device", "cpu", "--dtype", "float32", "--steps", "2", "--vocabulary", "200"]
+    assert run([*asked, "--out", str(tmp_path / "one")]) == 0
+    head = str(tmp_path / "one" / "head.safetensors")
+    assert run([*asked, "--out", str(tmp_path / "two"), "--begin", head, "--precision", "bfloat16"]) == 0
+    provenance = read_head(tmp_path / "two" / "head.safetensors")[0].provenance
+    assert provenance["begun_with"]["step"] == 2
+    assert provenance["settings"]["precision"] == "bfloat16"
+    assert run([*asked, "--out", str(tmp_path / "three"), "--begin", head, "--precision", "half"]) == 2
+
+
+def head_of(made: HeadRecipe) -> dict[str, Any]:
+    tensors = {name: value.detach().numpy() for name, value in made.head.tensors().items()}
+    return tensors | {"vocabulary": tensors["vocabulary"].astype(np.int32)}
 
 
 def test_heads_that_are_apart_are_learnt_from_one_after_another(target: TorchTarget, texts: list[Text]) -> None:

@@ -52,6 +52,10 @@ class Run:
         taps.check(texts)
         return open_target(self.model, self.device, self.dtype, taps)
 
+    def begun(self, recipe: Any) -> Any:
+        """The recipe with the weights that it begins with."""
+        return recipe
+
     def train(self, recipe: Callable[..., Any], settings: Any) -> int:
         """recipe: of target, texts, settings and seed."""
         from foredraft.train import corpus
@@ -73,7 +77,7 @@ class Run:
                 f"the texts in {self.texts} are what {said.target} said, not {target.name}: give that model by -m, "
                 "or other texts by --data"
             )
-        made = recipe(target, [text for text in found if not text.held_out], settings, self.seed)
+        made = self.begun(recipe(target, [text for text in found if not text.held_out], settings, self.seed))
         covered = corpus.coverage((text for text in found if text.held_out), made.says)
         trainer = Trainer(made, found, self.out, loop, partial(print, flush=True), processes)
         if said is None:
@@ -91,6 +95,14 @@ class HeadRun(Run):
 
     taps: Annotated[str, typer.Option(help="layers of the target to read, as in 2,15,27; the method's by default")] = ""
     vocabulary: Annotated[int, typer.Option(help="tokens that the head may say, the commonest; 0 for all")] = 8192
+    begin: Annotated[Path | None, typer.Option(help="a trained head of the same sizes whose weights to begin with")] = (
+        None
+    )
+
+    def begun(self, recipe: Any) -> Any:
+        if self.begin is not None:
+            recipe.begin_with(self.begin)
+        return recipe
 
     @property
     def common(self) -> dict[str, Any]:

@@ -74,6 +74,9 @@ class JointRecipe(MedusaRecipe):
         target.model.requires_grad_(True)
         super().__init__(target, texts, settings, seed)
 
+    def begin_with(self, path: Path) -> None:
+        raise UsageError("a target that is trained too begins as it is, with heads of its own: leave --begin out")
+
     def build(self, vocabulary: Tensor, rows: Tensor) -> MedusaHead:
         return JointHead(self.config, vocabulary, rows, self.target.norm, self.target.model)
 

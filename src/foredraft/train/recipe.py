@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from foredraft.core.errors import UsageError
 from foredraft.heads.batch import Batch
-from foredraft.heads.files import VOCABULARY, HeadConfig, write_head
+from foredraft.heads.files import VOCABULARY, HeadConfig, read_head, write_head
 from foredraft.train.corpus import Text, common
+from foredraft.train.cross_entropy import cross_entropy
 from foredraft.train.processes import Total, itself
 from foredraft.train.target import Columns, TorchTarget
 
@@ -106,7 +106,7 @@ class HeadRecipe(ABC):
         self, target: TorchTarget, texts: Sequence[Text], settings: Common, taps: tuple[int, ...], shape: Any, seed: int
     ) -> None:
         """taps: those of the method, where the settings name none."""
-        self.target, self.settings = target, settings
+        self.target, self.settings, self._begun = target, settings, dict[str, Any]()
         layers, taps = target.about.layers, settings.taps or taps
         if not all(0 <= tap <= layers for tap in taps):
             raise UsageError(f"a head reads a target of {layers} layers after 0 to {layers} of them, not {taps}")
@@ -139,8 +139,23 @@ class HeadRecipe(ABC):
     def parameters(self) -> int:
         return sum(one.numel() for one in self.head.parameters())
 
+    def begin_with(self, path: Path) -> None:
+        """Takes the weights of a head that is there already, of the same sizes and vocabulary; raises UsageError for
+        another. What is kept of a finished run goes on so, with a schedule of its own, or with more texts."""
+        config, tensors = read_head(path)
+        theirs = _sizes(config)
+        for name, own in _sizes(self.config).items():
+            if theirs.get(name) != own:
+                raise UsageError(
+                    f"{path} has {name} {theirs.get(name)}, not {own}: ask for the same, or leave --begin out"
+                )
+        if tensors[VOCABULARY].tolist() != self.says:
+            raise UsageError(f"{path} says other tokens than these texts: give the texts and --vocabulary of that head")
+        self.head.load({name: torch.from_numpy(values) for name, values in tensors.items()})
+        self._begun = {"begun_with": config.provenance}
+
     def describe(self, provenance: dict[str, Any]) -> HeadConfig[Any]:
-        return replace(self.config, provenance=provenance)
+        return replace(self.config, provenance=provenance | self._begun if provenance else provenance)
 
     def write(self, out: Path, provenance: dict[str, Any]) -> None:
         tensors = {name: value.detach().float().cpu().numpy() for name, value in self.head.tensors().items()}
@@ -205,19 +220,8 @@ class HeadRecipe(ABC):
         wanted, counts = reading.wanted(step)
         ends = wanted.shape[1]
         own = None if laws is None else laws[:, step : step + ends][counts]
-        found: Tensor = checkpoint(
-            self._step, rows[:, :ends][counts], own, wanted[counts], reading.drafted(step)[counts], step,
-            use_reentrant=False,
-        )  # fmt: skip
-        return found
-
-    def _step(self, rows: Tensor, laws: Tensor | None, wanted: Tensor, drafted: Tensor, step: int) -> Tensor:
-        logs = self.head.logits(rows, step, drafted).float().log_softmax(-1)
-        hard = F.nll_loss(logs, wanted, reduction="sum")
-        if laws is None:
-            return hard
-        soft = -(laws.float() * logs).sum()
-        return self.settings.hard * hard + (1 - self.settings.hard) * soft
+        logits = self.head.logits(rows[:, :ends][counts], step, reading.drafted(step)[counts])
+        return cross_entropy(logits, wanted[counts], own, self.settings.hard)
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def accepted(self, texts: Sequence[Text]) -> tuple[int, int, np.ndarray]:
@@ -251,6 +255,12 @@ def chains(agree: np.ndarray, real: np.ndarray, start: int) -> tuple[int, int, n
             more = min(run + 1, end - at)  # the text ends there
             tokens, passes, at = tokens + more, passes + 1, at + more
     return tokens, passes, by_position
+
+
+def _sizes(config: HeadConfig[Any]) -> dict[str, Any]:
+    """What two heads must have in common for one to begin with the weights of the other."""
+    about = {"method": config.method, "target": config.target.fingerprint, "taps": config.taps, "block": config.block}
+    return about | asdict(config.shape)
 
 
 def layers_of(target: TorchTarget, hidden: int, heads: tuple[int, int, int] | None = None) -> dict[str, Any]:
