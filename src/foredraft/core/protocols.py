@@ -236,13 +236,6 @@ class News(Generic[S]):
     laws: Laws | None
     first_node: int
 
-    def to(self, state: Any) -> News[Any]:
-        """The same, told to the drafter whose state this is."""
-        return News(
-            state, self.committed, self.tokens, self.start, self.kept, self.scores, self.tree, self.verdict, self.laws,
-            self.first_node,
-        )  # fmt: skip
-
     def row(self, node: int) -> int:
         """The row of a tree node, or of the root."""
         return self.first_node + node

@@ -299,7 +299,7 @@ def _update(turns: Sequence[Turn], news: Sequence[News[Any]]) -> None:
     for drafter, group in _by_drafter([(turn, source) for turn in turns for source in turn.sources]):
         begun = time.perf_counter()
         try:
-            drafter.update([told[id(turn)].to(source.state) for turn, source in group])
+            drafter.update([replace(told[id(turn)], state=source.state) for turn, source in group])
         except Exception as error:  # as in _propose
             for turn, source in group:
                 turn.faults.append(_fault(error))

@@ -83,22 +83,16 @@ class DraftTree:
                 children.setdefault(parent, []).append(node)
         return {parent: tuple(nodes) for parent, nodes in children.items()}
 
-    @cached_property
-    def _guesses(self) -> dict[tuple[int, int], int]:
-        """(parent, token) -> the first drafted child that guesses it."""
-        found = dict[tuple[int, int], int]()
-        for node, (parent, token, probe) in enumerate(zip(self.parents, self.tokens, self.probes, strict=True)):
-            if not probe:
-                found.setdefault((parent, token), node)
-        return found
-
     def children(self, node: int) -> tuple[int, ...]:
         """The drafted children of `node` (or ROOT), in the order in which they were drafted."""
         return self._children.get(node, ())
 
     def child(self, node: int, token: int) -> int | None:
         """The first drafted child of `node` that guesses `token`."""
-        return self._guesses.get((node, token))
+        for child in self.children(node):
+            if self.tokens[child] == token:
+                return child
+        return None
 
     def law(self, node: int) -> Law:
         """The law that the token of `node` was drawn from. Raises DraftError where the node carries none."""
