@@ -2,11 +2,11 @@
 # Trained heads: texts, training, packing. A GPU with 80 GB; on an H200 some ten minutes for a head, and one to five a
 # method for all methods on SmolLM2, by how many run beside each other. The 1.5B's head that is kept was made from other
 # prompts (docs/training.md).
-# Usage: benchmarks/train_heads.sh PROMPTS.jsonl BENCHMARK.jsonl OUT [shipped | methods | distill]
+# Usage: benchmarks/train_heads.sh PROMPTS.jsonl BENCHMARK.jsonl OUT [shipped | methods]
 # shipped: the heads and tables that come with foredraft, the default. methods: every method on SmolLM2, from the same
-# batches of the same texts, with the same vocabulary and rate. distill: small models of four sizes, and every
-# divergence on one of them. Runs that were cut short go on. One of these steps leaves much of a GPU idle: run several
-# of the commands beside each other where time is short.
+# batches of the same texts, with the same vocabulary and rate. Runs that were cut short go on. One of these steps
+# leaves much of a GPU idle: run several of the commands beside each other where time is short. Small models:
+# train_students.sh.
 set -euo pipefail
 here=$(dirname "$0")
 prompts=$1 against=$2 out=$3 what=${4:-shipped}
@@ -40,22 +40,6 @@ if [ "$what" = shipped ]; then
   make_texts qwen2.5-coder-1.5b 3072 1024
   train_head qwen2.5-coder-1.5b qwen2.5-coder-1.5b 1137 block --hidden 2560 --vocabulary 16384 --rate 8e-4
   make_table qwen2.5-coder-1.5b
-elif [ "$what" = distill ]; then
-  make_texts smollm2 8192 2048
-  distil() { # name, options
-    name=$1
-    shift
-    foredraft train distill -m smollm2 --device "$device" --data "$out/smollm2.jsonl" --out "$out/$name" --tokens 6144 \
-      --steps "$steps_each" --evaluate 100 --rate 1e-3 "$@"
-  }
-  distil student-3m --student 2x64
-  distil student-8m --student 8x128
-  distil student-20m --student 6x288
-  distil student-45m --student 0,7,15,22,29
-  for divergence in forward-kl reverse-kl jensen-shannon total-variation likelihood hybrid; do
-    [ "$divergence" = forward-kl ] || distil "student-20m-$divergence" --student 6x288 --divergence "$divergence"
-    distil "student-20m-$divergence-own" --student 6x288 --divergence "$divergence" --on-policy 0.5
-  done
 else
   make_texts smollm2 8192 2048
   same=(--vocabulary 10240 --rate 1.5e-3)

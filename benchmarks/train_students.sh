@@ -1,8 +1,8 @@
 #!/bin/bash
-# Small models that draft for SmolLM2, for the two studies of docs/distill.md and docs/choosing_a_draft_model.md. On two
-# cores with AVX-512 BF16 some 100 minutes in all; runs that were cut short go on.
+# Small models that draft for SmolLM2: what a model's size and the divergence it learns by are worth. Without a GPU; runs
+# that were cut short go on.
 # Usage: benchmarks/train_students.sh TEXTS.jsonl OUT [sizes | divergences | own]
-# TEXTS.jsonl: by `foredraft train data`; its hidden states are kept beside it first, 10.5 GB for 8,182 texts.
+# TEXTS.jsonl: by `foredraft train data`; its last hidden states are kept beside it first, 1.2 GB for a million tokens.
 # Rates fall with the width, 0.64 of its inverse: of a few tried for 100 batches those near it lost least.
 # sizes: four of them, forward KL. divergences: every one, on the second. own: three of them where half of the batches
 # are what the student says itself.
@@ -11,7 +11,7 @@ texts=$1 out=$2 what=${3:-sizes divergences own}
 mkdir -p "$out"
 none=$out/none.jsonl
 : > "$none"
-foredraft train data -m smollm2 --device cpu --out "$texts" --prompts "$none" --taps --disk 12
+foredraft train data -m smollm2 --device cpu --out "$texts" --prompts "$none" --taps --layers 30 --disk 12
 
 distil() { # name, options
   name=$1
@@ -32,9 +32,12 @@ for one in $what; do
     for divergence in forward-kl reverse-kl jensen-shannon total-variation likelihood hybrid; do
       distil "$divergence" --student 8x128 --steps 300 --rate 5e-3 --divergence "$divergence"
     done
-  else
+  elif [ "$one" = own ]; then
     for divergence in forward-kl reverse-kl total-variation; do
       distil "$divergence-own" --student 8x128 --steps 300 --rate 5e-3 --divergence "$divergence" --on-policy 0.5
     done
+  else
+    echo "$one is none of sizes, divergences and own" >&2
+    exit 2
   fi
 done

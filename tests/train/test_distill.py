@@ -172,7 +172,7 @@ def test_a_sample_of_tokens_stands_for_all(name: str) -> None:
     whole = float(divergence(name)(p.log_softmax(-1), q.log_softmax(-1)).mean())
 
     def sampled(seed: int) -> float:
-        some = Compared.some(common, torch.arange(500, size), random.Random(seed))
+        some = Compared.some(common, size, 100, random.Random(seed))
         assert len(some.tokens) == 600
         laws = ((one[:, some.tokens] + some.stands_for).log_softmax(-1) for one in (p, q))
         return float(divergence(name)(*laws).mean())
@@ -181,30 +181,56 @@ def test_a_sample_of_tokens_stands_for_all(name: str) -> None:
     assert np.mean(near) == pytest.approx(whole, rel=0.03)
     assert np.std(near) < 0.05 * whole
     law = p.log_softmax(-1)[:, :500].exp().sum(-1).mean()
-    some = Compared.some(common, torch.arange(500, size), random.Random(1))
+    some = Compared.some(common, size, 100, random.Random(1))
     held = [(p[:, some.tokens] + more).log_softmax(-1).exp()[:, some.stands_for == 0].sum(-1).mean()
             for more in (some.stands_for, 0)]  # fmt: skip
     assert float(held[0]) == pytest.approx(float(law), rel=0.02)
     assert float(held[1]) > 2 * float(law)
 
 
-def test_the_likeliest_token_is_not_one_that_stands_for_many(target: TorchTarget) -> None:
-    """At temperature 0 what counts is which token is likeliest by itself."""
-    made = distilled(target, [Text("0", "t", (3, 4), (5, 6, 7))], Settings("2x32", hard=1.0, vocabulary=5))
-    compared = made._compared(random.Random(0))
+def test_the_batchs_own_tokens_are_compared(target: TorchTarget, texts: list[Text]) -> None:
+    """A law that has nearly all on one rare token is missed by a sample without it, which is the known-bad twin."""
+    made, batch = distilled(target, texts, Settings("2x32", vocabulary=3)), texts[:6]
+    rows = target.rows(batch)
+    compared = made._compared(rows, random.Random(0))
     assert compared is not None
-    shift = compared.stands_for
+    own = {token for text in batch for token in (*text.prompt, *text.response)}
+    assert own <= set(compared.tokens[compared.stands_for == 0].tolist())
+    rare = 250
+    p = torch.zeros(1, len(made.says))
+    p[0, rare] = 10.0  # whose share is above 0.98
+    held = []
+    for certain in (torch.tensor([3, 4, rare]), torch.tensor([3, 4, 5])):
+        some = [Compared.some(certain, len(made.says), 5, random.Random(seed)) for seed in range(40)]
+        laws = [(p[:, one.tokens] + one.stands_for).softmax(-1)[0] for one in some]
+        held.append(np.mean([float(law[one.tokens == rare].sum()) for law, one in zip(laws, some, strict=True)]))
+    whole = float(p.softmax(-1)[0, rare])
+    assert held[0] == pytest.approx(whole, abs=0.01)
+    assert held[1] < whole / 2
+
+
+def test_the_likeliest_token_is_of_all_there_are(target: TorchTarget) -> None:
+    """At temperature 0 what counts is which token is likeliest by itself: not one that stands for many, and where it is
+    not compared there is nothing to learn."""
+    made = distilled(target, [Text("0", "t", (3, 4), (5, 6, 7))], Settings("2x32", hard=1.0, vocabulary=5))
+    compared = made._compared(target.rows([Text("0", "t", (3, 4), (5, 6, 7))]), random.Random(0))
+    assert compared is not None
+    shift, every = compared.stands_for, set(range(len(made.says)))
     assert sorted(compared.tokens[shift == 0].tolist()) == [3, 4, 5, 6, 7]
     assert float(shift.max()) == pytest.approx(np.log(len(made.says) - 5))
-    states = torch.randn(30, 32)
-    theirs = target.head[torch.arange(30) % 5 + 3] * 3  # each is likeliest where it stands, by less than the shift
+    left_out = min(every - set(compared.tokens.tolist()))
+    states = torch.randn(31, 32)
+    theirs = target.head[torch.tensor([*(n % 5 + 3 for n in range(30)), left_out])] * 3
+    whole = (theirs @ target.head.T).argmax(-1)
+    assert int(whole[-1]) == left_out
     law = (theirs @ target.head.T)[:, compared.tokens]
-    likeliest = law.argmax(-1)
-    assert not torch.equal(likeliest, (law + shift).argmax(-1))  # the bad twin would differ
+    assert not torch.equal(law.argmax(-1), (law + shift).argmax(-1))  # the bad twin would differ
+    ours, rows = made.head.lm_head.weight[compared.tokens], target.head[compared.tokens]
     with torch.no_grad():
-        logs = (made.head.lm_head(states)[:, compared.tokens] + shift).log_softmax(-1)
-        found = made._part(states, theirs, compared)
-    assert float(found) == pytest.approx(-float(logs.gather(1, likeliest[:, None]).sum()), rel=1e-4)
+        found = made._part(states, theirs, ours, rows, None, compared)
+        logs = ((states @ ours.T) + shift).log_softmax(-1)
+    places = [compared.tokens.tolist().index(int(token)) for token in whole[:-1]]
+    assert float(found) == pytest.approx(-sum(float(logs[n, place]) for n, place in enumerate(places)), rel=1e-4)
 
 
 def test_a_projection_keeps_what_most_embeddings_share() -> None:

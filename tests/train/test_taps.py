@@ -125,6 +125,12 @@ def test_kept_states_are_read_and_the_layers_are_not_run(
     made = medusa.MedusaRecipe(target, texts, medusa.Settings(block=2, vocabulary=100))
     (loss,) = list(made.losses(texts[:4]))[:1]
     assert torch.isfinite(loss)
+    student = distill.distilled(target, texts, distill.Settings("2x32"))
+    assert torch.isfinite(next(student.losses(texts[:4])))
+    assert student.overlap(texts[:4])[1] == sum(len(text.response) for text in texts[:4])
+    own = distill.distilled(target, texts, distill.Settings("2x32", on_policy=1.0))
+    with pytest.raises(TypeError):  # what the student said itself the target has to read
+        next(own.losses(texts[:4]))
 
 
 def test_a_run_that_was_killed_goes_on(

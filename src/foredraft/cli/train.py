@@ -229,7 +229,7 @@ def distill(
     size: Annotated[int, typer.Option("--block", help="tokens of the chains that training is judged by")] = 4,
     hard: Annotated[float, typer.Option(help="share of the loss that looks at the likeliest token alone")] = 0.0,
     vocabulary: Annotated[
-        int, typer.Option(help="tokens that are learnt, the commonest, as by head=N of the drafter; 0 for all")
+        int, typer.Option(help="tokens over which laws are compared, the commonest; others by a sample; 0 for all")
     ] = 0,
 ) -> int:
     """A small model with the target's vocabulary, for `--drafter model:OUT/...` (docs/distill.md)."""

@@ -16,7 +16,7 @@ from foredraft.core.errors import MissingExtra, UsageError
 N = TypeVar("N", int, float)
 Model = Annotated[str, typer.Option("-m", "--model", help="the target: known name, GGUF file, directory or hub id")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, or auto for cuda where there is one")]
-Dtype = Annotated[str, typer.Option(help="of the target's weights: float32 or bfloat16")]
+Dtype = Annotated[str, typer.Option(help="of the target's weights: float32 or bfloat16; by default as --precision")]
 Minutes = Annotated[float | None, typer.Option(help="so many in all; data goes on when run again")]
 Seed = Annotated[int, typer.Option(help="repeats a run")]
 
@@ -35,22 +35,23 @@ class Run:
     minutes: Minutes = None
     seed: Seed = 0
     device: Device = "auto"
-    dtype: Dtype = "bfloat16"
+    dtype: Dtype = ""
     sharded: Annotated[bool, typer.Option("--sharded", help="under torchrun: each holds a part (FSDP2)")] = False
     kept: Annotated[bool, typer.Option("--kept", help="read the states that `train data --taps` kept")] = False
     precision: Annotated[
-        str, typer.Option(help="of products: float32 or bfloat16; by default the latter where it is computed as such")
+        str, typer.Option(help="in which is learnt: float32 or bfloat16, by default where the machine multiplies it")
     ] = ""
 
     def opened(self, texts: Sequence[Any]) -> Any:
         """The target that these texts are of."""
+        dtype = self.dtype or precision_on(self.device, self.precision)
         if not self.kept:
-            return open_target(self.model, self.device, self.dtype)
+            return open_target(self.model, self.device, dtype)
         from foredraft.train.taps import Taps, folder_of
 
         taps = Taps(folder_of(self.texts))
         taps.check(texts)
-        return open_target(self.model, self.device, self.dtype, taps)
+        return open_target(self.model, self.device, dtype, taps)
 
     def begun(self, recipe: Any) -> Any:
         """The recipe with the weights that it begins with."""
@@ -59,7 +60,6 @@ class Run:
     def train(self, recipe: Callable[..., Any], settings: Any) -> int:
         """recipe: of target, texts, settings and seed."""
         from foredraft.train import corpus
-        from foredraft.train.precision import precision_for
         from foredraft.train.processes import started
         from foredraft.train.trainer import Settings as Loop
         from foredraft.train.trainer import Trainer
@@ -67,11 +67,11 @@ class Run:
         found = corpus.read(self.texts)
         if not any(not text.held_out for text in found):
             raise UsageError(f"there are no texts in {self.texts}: make some by `foredraft train data`")
-        processes, target, said = started(self.device, self.sharded), self.opened(found), corpus.speaker_of(self.texts)
         loop = Loop(
             steps=self.steps, tokens=self.tokens, rate=self.rate, minutes=self.minutes, evaluate=self.evaluate,
-            seed=self.seed, precision=precision_for(target.device, self.precision),
+            seed=self.seed, precision=precision_on(self.device, self.precision),
         )  # fmt: skip
+        processes, target, said = started(self.device, self.sharded), self.opened(found), corpus.speaker_of(self.texts)
         if said is not None and said.fingerprint != target.speaker.fingerprint:
             raise UsageError(
                 f"the texts in {self.texts} are what {said.target} said, not {target.name}: give that model by -m, "
@@ -115,6 +115,16 @@ def numbers(text: str, option: str, kind: type[N]) -> list[N]:
         return [kind(one) for one in text.split(",") if one.strip()]
     except ValueError:
         raise UsageError(f"{option} are numbers joined by commas, not {text!r}") from None
+
+
+def precision_on(device: str, asked: str) -> str:
+    """On the device that `--device` stands for."""
+    import torch
+
+    from foredraft.train.precision import precision_for
+    from foredraft.train.target import has_gpu
+
+    return precision_for(torch.device("cuda" if device != "cpu" and has_gpu() else "cpu"), asked)
 
 
 def installed() -> None:

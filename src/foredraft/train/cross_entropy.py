@@ -11,8 +11,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
-ROWS = 128  # positions at a time: what is made of their logits should stay in a cache
+# Logits at a time: on a CPU what is made of them should stay in a cache, on a GPU they should be many.
+AT_ONCE = {"cpu": 1 << 20, "cuda": 1 << 26}
 
 
 def cross_entropy(logits: Tensor, wanted: Tensor, laws: Tensor | None = None, hard: float = 1.0) -> Tensor:
@@ -28,8 +30,9 @@ class _CrossEntropy(torch.autograd.Function):  # type: ignore[misc]
     @staticmethod
     def forward(ctx: Any, logits: Tensor, wanted: Tensor, laws: Tensor | None, hard: float) -> Tensor:
         loss, slope = torch.zeros((), device=logits.device), torch.empty_like(logits)
-        for begin in range(0, len(logits), ROWS):
-            some = slice(begin, begin + ROWS)
+        count = max(1, AT_ONCE.get(logits.device.type, AT_ONCE["cuda"]) // logits.shape[1])
+        for begin in range(0, len(logits), count):
+            some = slice(begin, begin + count)
             rows, said = logits[some].float(), wanted[some, None]
             norm = rows.logsumexp(-1, keepdim=True)
             weight = torch.full_like(norm, hard)
@@ -47,5 +50,7 @@ class _CrossEntropy(torch.autograd.Function):  # type: ignore[misc]
         return loss
 
     @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, *above: Tensor) -> tuple[Tensor, None, None, None]:
-        return ctx.slope * above[0].to(ctx.slope.dtype), None, None, None
+        slope, ctx.slope = ctx.slope, None  # a loss is learnt from once, and no second one of these is made
+        return slope.mul_(above[0]), None, None, None

@@ -4,7 +4,7 @@ Off-policy on the target's own responses (DistillSpec, 2310.08461); on-policy, i
 student itself says to the same prompts, without a gradient through its sampling (GKD, 2306.13649). The loss of a
 position is a divergence between the two whole laws (`train/divergences.py`), mixed by `hard` with the cross entropy of
 the target's likeliest token, which is what counts at temperature 0. Most of a small model is its vocabulary, so laws
-may be compared over the commonest tokens and a sample of the others (after Jean et al., 1412.2007).
+may be compared over the commonest tokens, those of the batch and a sample of the others (after Jean et al., 1412.2007).
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from foredraft.train.student_file import check_written, write_student
 from foredraft.train.target import Rows, TorchTarget
 
 ROWS = 512  # positions whose laws over the whole vocabulary stand in memory at a time
+NOWHERE = -100  # of a token that is not compared
 RARE = 0.2  # of the commonest tokens: how many others are drawn for a batch
 
 
@@ -41,8 +42,8 @@ RARE = 0.2  # of the commonest tokens: how many others are drawn for a batch
 class Settings:
     """student: as it was written. divergence: by name. on_policy: share of the batches that the student writes itself.
     hard: share of the loss that looks at the target's likeliest token alone. block: tokens of the chains by which a
-    run is judged. vocabulary: tokens over which laws are compared in every batch, the commonest, 0 for all; a share
-    `RARE` as many drawn for it stand for the others."""
+    run is judged. vocabulary: tokens over which laws are compared in every batch, the commonest, 0 for all; beside them
+    the batch's own, and a share `RARE` as many that are drawn and stand for the others."""
 
     student: str
     divergence: str = "forward-kl"
@@ -64,18 +65,26 @@ class Settings:
 @dataclass(frozen=True)
 class Compared:
     """Tokens over which laws are compared, ascending, and what is added to their logits: the log of how many tokens
-    each stands for, so that a law over them is near the whole one."""
+    each stands for. Where a law has much on one rare token, that must be one of the certain ones, or it is missed."""
 
     tokens: Tensor
     stands_for: Tensor
 
     @staticmethod
-    def some(common: Tensor, others: Tensor, chance: random.Random) -> Compared:
-        count = min(max(round(RARE * len(common)), 1), len(others))
-        drawn = others[torch.tensor(sorted(chance.sample(range(len(others)), count)), dtype=torch.long)]
-        many = torch.cat([torch.zeros(len(common)), torch.full((count,), math.log(len(others) / max(count, 1)))])
-        tokens, order = torch.cat([common, drawn]).sort()
-        return Compared(tokens, many[order])
+    def some(certain: Tensor, size: int, count: int, chance: random.Random) -> Compared:
+        """The certain ones and so many of the others, if there are, of a vocabulary of `size`."""
+        rest = torch.ones(size, dtype=torch.bool)
+        rest[certain] = False
+        others = rest.nonzero()[:, 0]
+        count = min(count, len(others))
+        drawn = others[torch.tensor(chance.sample(range(len(others)), count), dtype=torch.long)]
+        stands_for = torch.zeros(size)
+        stands_for[drawn] = math.log(len(others) / count) if count else 0.0
+        tokens = torch.cat([certain, drawn]).sort().values
+        return Compared(tokens, stands_for[tokens])
+
+    def to(self, device: torch.device) -> Compared:
+        return Compared(self.tokens.to(device), self.stands_for.to(device))
 
 
 @dataclass(frozen=True)
@@ -100,15 +109,18 @@ class DistillRecipe:
     def __init__(self, target: TorchTarget, student: Any, settings: Settings, common: Sequence[int] = ()) -> None:
         """common: the tokens that are compared in every batch; none for all."""
         self.target, self.head, self.settings = target, student, settings
-        rest = torch.ones(len(self.says), dtype=torch.bool)
-        rest[list(common)] = False
-        self._common, self._others = torch.tensor(common, dtype=torch.long), rest.nonzero()[:, 0]
+        self._common = torch.tensor(common, dtype=torch.long)
         self._divergence = divergence(settings.divergence)
         self._about = About(target.about, settings, self.parameters)
 
     @property
     def parameters(self) -> int:
         return sum(one.numel() for one in self.head.parameters())
+
+    @property
+    def drafts(self) -> bool:
+        """As it begins it is no drafter to go back to."""
+        return False
 
     @property
     def says(self) -> range:
@@ -138,32 +150,55 @@ class DistillRecipe:
         own_words = chance.random() < self.settings.on_policy and any(text.response for text in texts)
         if own_words:
             texts = self._said(texts, chance.getrandbits(31))
-        compared = self._compared(chance)
         rows = self.target.rows(texts)
-        counts = _counted(rows)
+        compared, counts = self._compared(rows, chance), _counted(rows)
+        theirs, ours, bias = self.target.head, self.head.lm_head.weight, self.head.lm_head.bias
+        if compared is not None:
+            theirs, ours = theirs[compared.tokens], ours[compared.tokens]
+            bias = None if bias is None else bias[compared.tokens]
         states = self._states(rows)[counts]
         known = self.target.last(rows, () if own_words else texts)[counts]
         summed = torch.zeros((), device=states.device)
-        for own, theirs in zip(states.split(ROWS), known.split(ROWS), strict=True):
-            part: Tensor = checkpoint(self._part, own, theirs, compared, use_reentrant=False)
+        for own, seen in zip(states.split(ROWS), known.split(ROWS), strict=True):
+            part: Tensor = checkpoint(self._part, own, seen, ours, theirs, bias, compared, use_reentrant=False)
             summed = summed + part
         yield summed / total(counts.sum()).clamp(min=1)
 
-    def _compared(self, chance: random.Random) -> Compared | None:
+    def _compared(self, rows: Rows, chance: random.Random) -> Compared | None:
         """For a batch; None for all tokens."""
-        if not len(self._common) or not len(self._others):
+        if not len(self._common):
             return None
-        some, device = Compared.some(self._common, self._others, chance), self.target.device
-        return Compared(some.tokens.to(device), some.stands_for.to(device))
+        certain = torch.cat([self._common, rows.ids[rows.real].cpu()]).unique()
+        return Compared.some(certain, len(self.says), round(RARE * len(self._common)), chance).to(self.target.device)
 
-    def _part(self, states: Tensor, theirs: Tensor, compared: Compared | None) -> Tensor:
-        """Summed over some positions."""
+    def _part(
+        self,
+        states: Tensor,
+        known: Tensor,
+        ours: Tensor,
+        theirs: Tensor,
+        bias: Tensor | None,
+        compared: Compared | None,
+    ) -> Tensor:
+        """Summed over some positions. known: the target's states. ours, theirs: of the heads, what is compared."""
         with torch.no_grad():
-            p = _law(theirs, self.target.head, None, compared)
-        q = _law(states, self.head.lm_head.weight, self.head.lm_head.bias, compared)
-        likeliest = (p if compared is None else p - compared.stands_for).argmax(-1)
+            p = _law(known, theirs, None, compared)
+        q = _law(states, ours, bias, compared)
         loss = (1 - self.settings.hard) * self._divergence(p, q).sum()
-        return loss + self.settings.hard * F.nll_loss(q, likeliest, reduction="sum")
+        if self.settings.hard:
+            places = self._likeliest(known, compared)
+            loss = loss + self.settings.hard * F.nll_loss(q, places, reduction="sum", ignore_index=NOWHERE)
+        return loss
+
+    @torch.no_grad()  # type: ignore[untyped-decorator]
+    def _likeliest(self, known: Tensor, compared: Compared | None) -> Tensor:
+        """[positions] of the target's likeliest tokens, of all there are, in what is compared; NOWHERE for others."""
+        likeliest = F.linear(known, self.target.head).argmax(-1)
+        if compared is None:
+            return likeliest
+        places = torch.full((len(self.says),), NOWHERE, device=likeliest.device)
+        places[compared.tokens] = torch.arange(len(compared.tokens), device=likeliest.device)
+        return places[likeliest]
 
     def _states(self, rows: Rows) -> Tensor:
         """[texts, columns, width] of the student, what `lm_head` reads."""
@@ -224,11 +259,9 @@ def distilled(target: TorchTarget, texts: Sequence[Text], settings: Settings, se
 
 
 def _law(states: Tensor, head: Tensor, bias: Tensor | None, compared: Compared | None) -> Tensor:
-    """[positions, tokens]: log probabilities over what is compared."""
-    if compared is None:
-        return F.linear(states, head, bias).float().log_softmax(-1)
-    own = None if bias is None else bias[compared.tokens]
-    return (F.linear(states, head[compared.tokens], own).float() + compared.stands_for).log_softmax(-1)
+    """[positions, tokens]: log probabilities over what is compared, of which `head` has the rows."""
+    logits = F.linear(states, head, bias).float()
+    return (logits if compared is None else logits + compared.stands_for).log_softmax(-1)
 
 
 def _counted(rows: Rows) -> Tensor:

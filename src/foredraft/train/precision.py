@@ -1,4 +1,5 @@
-"""In which numbers products are computed while something is learnt; weights and their updates stay float32."""
+"""In which numbers what is learnt multiplies; its weights and their updates stay float32, and the target has a type of
+its own."""
 
 from __future__ import annotations
 

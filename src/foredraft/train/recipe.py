@@ -119,7 +119,11 @@ class HeadRecipe(ABC):
             raise UsageError(f"there is no such head, for {error}: leave --taps to the method") from error
         torch.manual_seed(seed)
         every = range(target.about.vocab_size)  # the target's own head may be filled up with more
-        vocabulary = torch.tensor(common(texts, settings.vocabulary) if settings.vocabulary else every)
+        self._say(torch.tensor(common(texts, settings.vocabulary) if settings.vocabulary else every))
+
+    def _say(self, vocabulary: Tensor) -> None:
+        """A new head of these tokens, ascending."""
+        target = self.target
         self.head = self.build(vocabulary, target.head[vocabulary.to(target.device)].detach().clone())
         self.head.to(target.device)
         self.place = torch.full((target.head.shape[0],), -1, dtype=torch.long)
@@ -136,26 +140,31 @@ class HeadRecipe(ABC):
         return found
 
     @property
+    def drafts(self) -> bool:
+        """Whether it begins as a head that was trained."""
+        return bool(self._begun)
+
+    @property
     def parameters(self) -> int:
         return sum(one.numel() for one in self.head.parameters())
 
     def begin_with(self, path: Path) -> None:
-        """Takes the weights of a head that is there already, of the same sizes and vocabulary; raises UsageError for
-        another. What is kept of a finished run goes on so, with a schedule of its own, or with more texts."""
+        """Takes the weights and the tokens of a trained head. Raises UsageError for one of other sizes."""
         config, tensors = read_head(path)
+        if config.target.fingerprint != self.target.about.fingerprint:
+            raise UsageError(f"{path} drafts for {config.target.name}: give that model by -m, or leave --begin out")
         theirs = _sizes(config)
         for name, own in _sizes(self.config).items():
             if theirs.get(name) != own:
                 raise UsageError(
                     f"{path} has {name} {theirs.get(name)}, not {own}: ask for the same, or leave --begin out"
                 )
-        if tensors[VOCABULARY].tolist() != self.says:
-            raise UsageError(f"{path} says other tokens than these texts: give the texts and --vocabulary of that head")
+        self._say(torch.from_numpy(tensors[VOCABULARY].astype(np.int64)))
         self.head.load({name: torch.from_numpy(values) for name, values in tensors.items()})
         self._begun = {"begun_with": config.provenance}
 
     def describe(self, provenance: dict[str, Any]) -> HeadConfig[Any]:
-        return replace(self.config, provenance=provenance | self._begun if provenance else provenance)
+        return replace(self.config, provenance=provenance | self._begun)
 
     def write(self, out: Path, provenance: dict[str, Any]) -> None:
         tensors = {name: value.detach().float().cpu().numpy() for name, value in self.head.tensors().items()}
@@ -259,8 +268,7 @@ def chains(agree: np.ndarray, real: np.ndarray, start: int) -> tuple[int, int, n
 
 def _sizes(config: HeadConfig[Any]) -> dict[str, Any]:
     """What two heads must have in common for one to begin with the weights of the other."""
-    about = {"method": config.method, "target": config.target.fingerprint, "taps": config.taps, "block": config.block}
-    return about | asdict(config.shape)
+    return {"method": config.method, "taps": config.taps, "block": config.block} | asdict(config.shape)
 
 
 def layers_of(target: TorchTarget, hidden: int, heads: tuple[int, int, int] | None = None) -> dict[str, Any]:

@@ -24,11 +24,12 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from foredraft import __version__
-from foredraft.core.errors import UsageError
+from foredraft.core.errors import UnknownName, UsageError
 from foredraft.heads import files
 from foredraft.train import corpus
 from foredraft.train.corpus import Text
 from foredraft.train.page import page
+from foredraft.train.precision import PRECISIONS
 from foredraft.train.processes import Alone, Processes, Total, itself
 
 Tell = Callable[[str], None]
@@ -47,6 +48,10 @@ class Recipe(Protocol):
 
     @property
     def head(self) -> nn.Module: ...
+
+    @property
+    def drafts(self) -> bool:
+        """Whether it drafts before it has learnt anything: then it is judged first."""
 
     def describe(self, provenance: dict[str, Any]) -> Described:
         """What is written beside the weights."""
@@ -74,7 +79,7 @@ class Recipe(Protocol):
 @dataclass(frozen=True)
 class Settings:
     """tokens: of a batch, padding counted. minutes: ends the schedule early. evaluate: seconds between evaluations.
-    precision: of products (`train/precision.py`)."""
+    precision: of what is learnt (`train/precision.py`); by default bfloat16 on a GPU and float32 elsewhere."""
 
     steps: int = 3000
     tokens: int = 8192
@@ -86,11 +91,13 @@ class Settings:
     evaluate: float = 60.0
     held_out: int = 200
     seed: int = 0
-    precision: str = "float32"
+    precision: str = ""
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.tokens < 1 or (self.minutes is not None and not self.minutes > 0):
             raise UsageError("steps, tokens and minutes of a run must be more than 0")
+        if self.precision not in ("", *PRECISIONS):
+            raise UnknownName("precision", self.precision, PRECISIONS)
 
 
 class Trainer:
@@ -114,13 +121,14 @@ class Trainer:
             raise UsageError(
                 "no text of temperature 0 is held out, by which training is judged: make more by `foredraft train data`"
             )
+        self.device = next(recipe.head.parameters()).device
+        self.precision = settings.precision or ("bfloat16" if self.device.type == "cuda" else "float32")
         self.sort = self._sort()  # of the beginning: what is trained may become another
         self.parts = self.processes.learner(recipe)
         groups = recipe.groups()
         self.trained: list[nn.Parameter] = [one for group in groups for one in group["params"]]
         self.optimizer = torch.optim.AdamW(groups, lr=settings.rate, betas=(0.9, 0.95), weight_decay=settings.decay)
         self.step, self.epoch, self.within, self.best, self.spent = 0, 0, 0, 0.0, 0.0
-        self.device = self.trained[0].device
 
     def tell(self, what: str) -> None:
         """The first says it for all."""
@@ -148,6 +156,8 @@ class Trainer:
         if self.first:
             self.out.mkdir(parents=True, exist_ok=True)
         began = time.monotonic() - self.spent
+        if not self.step and self.recipe.drafts:
+            self._evaluate([])  # what only gets worse stays as it was
         last, losses, batches = self.spent, list[float](), self._batches()
         while self.progress < 1:
             losses.append(self._learn(next(batches)))
@@ -196,7 +206,7 @@ class Trainer:
     @contextmanager
     def _autocast(self) -> Iterator[None]:
         """In the precision asked for, and without an attention that plans for shapes."""
-        half = self.settings.precision == "bfloat16"
+        half = self.precision == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=half), sdpa_kernel(list(ATTENTION)):
             yield
 
@@ -281,7 +291,8 @@ class Trainer:
         head: Any = self.recipe.head
         says = head.state_dict().get(files.VOCABULARY)
         texts = hashlib.sha256(repr(self.texts).encode()).hexdigest()
-        return json.dumps([self.recipe.describe({}).json(), None if says is None else says.tolist(), texts])
+        known = None if says is None else says.tolist()
+        return json.dumps([self.recipe.describe({}).json(), known, texts, self.precision])
 
     def _resume(self) -> None:
         path = self.out / "state.pt"
