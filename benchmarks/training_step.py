@@ -41,7 +41,7 @@ def main() -> None:
     options = parser.parse_args()
     texts, kept = corpus.read(options.texts), Taps(folder_of(options.texts)) if options.kept else None
     target = TorchTarget(options.model, options.device, "bfloat16", kept)
-    precision = precision_for(target.device, options.precision)
+    precision = precision_for(target.device.type, options.precision)
 
     def seconds(steps: int) -> float:
         recipe, began = BlockRecipe(target, texts, Block(vocabulary=8192)), time.monotonic()

@@ -6,12 +6,10 @@ from pathlib import Path
 
 import pytest
 
-torch = pytest.importorskip("torch")
+from foredraft.core.errors import UnknownName
+from foredraft.train.precision import precision_for
 
-from foredraft.core.errors import UnknownName  # noqa: E402
-from foredraft.train.precision import precision_for  # noqa: E402
-
-CPU = torch.device("cpu")
+CPU = "cpu"
 
 
 @pytest.mark.parametrize(
@@ -32,6 +30,6 @@ def test_halves_are_for_processors_that_multiply_them(tmp_path: Path, said: str,
 
 def test_what_a_machine_does_not_say() -> None:
     assert precision_for(CPU, cpuinfo=Path("/nowhere/cpuinfo")) == "float32"
-    assert precision_for(torch.device("cuda"), cpuinfo=Path("/nowhere/cpuinfo")) == "bfloat16"
+    assert precision_for("cuda", cpuinfo=Path("/nowhere/cpuinfo")) == "bfloat16"
     with pytest.raises(UnknownName, match="float16"):
         precision_for(CPU, "float16")

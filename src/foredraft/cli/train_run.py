@@ -119,12 +119,10 @@ def numbers(text: str, option: str, kind: type[N]) -> list[N]:
 
 def precision_on(device: str, asked: str) -> str:
     """On the device that `--device` stands for."""
-    import torch
-
     from foredraft.train.precision import precision_for
     from foredraft.train.target import has_gpu
 
-    return precision_for(torch.device("cuda" if device != "cpu" and has_gpu() else "cpu"), asked)
+    return precision_for("cuda" if device != "cpu" and has_gpu() else "cpu", asked)
 
 
 def installed() -> None:

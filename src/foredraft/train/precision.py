@@ -6,8 +6,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import torch
-
 from foredraft.core.errors import UnknownName
 
 PRECISIONS = ("float32", "bfloat16")
@@ -15,13 +13,14 @@ PRECISIONS = ("float32", "bfloat16")
 HALVES = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 
 
-def precision_for(device: torch.device, asked: str = "", cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """What is asked for, or else bfloat16 where the machine multiplies it as such. Raises UnknownName."""
+def precision_for(kind: str, asked: str = "", cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """What is asked for, or else bfloat16 where a device of this kind (cpu, cuda) multiplies it as such. Raises
+    UnknownName."""
     if asked:
         if asked not in PRECISIONS:
             raise UnknownName("precision", asked, PRECISIONS)
         return asked
-    return "bfloat16" if device.type == "cuda" or HALVES & _flags(cpuinfo) else "float32"
+    return "bfloat16" if kind == "cuda" or HALVES & _flags(cpuinfo) else "float32"
 
 
 def _flags(cpuinfo: Path) -> frozenset[str]:
