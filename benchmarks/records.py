@@ -76,9 +76,6 @@ def _line(entry: Mapping[str, Any]) -> str:
     return json.dumps(entry, ensure_ascii=False) + "\n"
 
 
-# --- where and with what --------------------------------------------------------------------------------------------
-
-
 def tell(found: Mapping[str, Any], out: Path | None) -> None:
     """Prints a JSON line, with the commit, and appends it to a file where one is named."""
     line = json.dumps({**found, "commit": commit()})
@@ -86,6 +83,9 @@ def tell(found: Mapping[str, Any], out: Path | None) -> None:
     if out is not None:
         with out.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
+
+
+# --- where and with what --------------------------------------------------------------------------------------------
 
 
 def machine() -> dict[str, Any]:

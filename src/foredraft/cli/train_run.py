@@ -39,7 +39,7 @@ class Run:
     sharded: Annotated[bool, typer.Option("--sharded", help="under torchrun: each holds a part (FSDP2)")] = False
     kept: Annotated[bool, typer.Option("--kept", help="read the states that `train data --taps` kept")] = False
     precision: Annotated[
-        str, typer.Option(help="in which is learnt: float32 or bfloat16, by default where the machine multiplies it")
+        str, typer.Option(help="of what is learnt: float32 or bfloat16; by default the latter where it is multiplied")
     ] = ""
 
     def opened(self, texts: Sequence[Any]) -> Any:
@@ -95,9 +95,9 @@ class HeadRun(Run):
 
     taps: Annotated[str, typer.Option(help="layers of the target to read, as in 2,15,27; the method's by default")] = ""
     vocabulary: Annotated[int, typer.Option(help="tokens that the head may say, the commonest; 0 for all")] = 8192
-    begin: Annotated[Path | None, typer.Option(help="a trained head of the same sizes whose weights to begin with")] = (
-        None
-    )
+    begin: Annotated[
+        Path | None, typer.Option(help="a trained head of the same sizes whose weights and tokens to begin with")
+    ] = None
 
     def begun(self, recipe: Any) -> Any:
         if self.begin is not None:

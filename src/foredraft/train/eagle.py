@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from foredraft.heads.eagle import EagleHead
 from foredraft.heads.shapes.steps import EagleShape
 from foredraft.train.corpus import Text
+from foredraft.train.cross_entropy import cross_entropy
 from foredraft.train.processes import Total, itself
 from foredraft.train.recipe import HeadRecipe, Layered, layers_of
 from foredraft.train.target import TorchTarget
@@ -50,7 +50,7 @@ class EagleRecipe(HeadRecipe):
     def losses(self, texts: Sequence[Text], total: Total = itself) -> Iterator[Tensor]:
         """One: only the first step is learnt."""
         reading = self.read(texts)
-        _, said = reading.wanted(0)
+        wanted, said = reading.wanted(0)
         start = reading.batch.start
         real = reading.columns.real[:, start + 1 :].clone()  # the row at a column stands for the feature there
         features_count, laws_count = total(torch.stack([real.sum(), said.sum()])).tolist()
@@ -62,12 +62,8 @@ class EagleRecipe(HeadRecipe):
         off = F.smooth_l1_loss(ends[real].float(), features[real].float(), reduction="sum")
         loss = off / (features_count * self.config.width)
         if laws_count:
-            law = checkpoint(self._entropy, ends[said], features[said], use_reentrant=False)
+            with torch.no_grad():
+                laws = self.head.logits(features[said], 0).float().softmax(-1)
+            law = cross_entropy(self.head.logits(ends[said], 0), wanted[said], laws, hard=0.0)
             loss = loss + self.settings.law * law / laws_count
         yield loss
-
-    def _entropy(self, ends: Tensor, features: Tensor) -> Tensor:
-        """Cross entropy of the laws of features, over the head's vocabulary, summed."""
-        with torch.no_grad():
-            laws = self.head.logits(features, 0).float().softmax(-1)
-        return -(laws * self.head.logits(ends, 0).float().log_softmax(-1)).sum()
