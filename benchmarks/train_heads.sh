@@ -3,11 +3,10 @@
 # method for all methods on SmolLM2, by how many run beside each other. The 1.5B's head that is kept was made from other
 # prompts (docs/training.md).
 # Usage: benchmarks/train_heads.sh PROMPTS.jsonl BENCHMARK.jsonl OUT [shipped | further | methods]
-# shipped: the heads and tables that come with foredraft, the default. further: SmolLM2's goes on, on a CPU, an hour and
-# 25 GB of disk. methods: every method on SmolLM2, from the same
-# batches of the same texts, with the same vocabulary and rate. Runs that were cut short go on. One of these steps
-# leaves much of a GPU idle: run several of the commands beside each other where time is short. Small models:
-# train_students.sh.
+# shipped: the heads and tables that come with foredraft, the default. further: SmolLM2's goes on, on a CPU, in an hour
+# and 25 GB of disk. methods: every method on SmolLM2, from the same batches of the same texts, with the same vocabulary
+# and rate. Runs that were cut short go on. One of these steps leaves much of a GPU idle: run several of the commands
+# beside each other where time is short. Small models: train_students.sh.
 set -euo pipefail
 here=$(dirname "$0")
 prompts=$1 against=$2 out=$3 what=${4:-shipped}

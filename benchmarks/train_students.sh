@@ -3,7 +3,8 @@
 # that were cut short go on.
 # Usage: benchmarks/train_students.sh TEXTS.jsonl OUT [sizes | divergences | own]
 # TEXTS.jsonl: by `foredraft train data`; its last hidden states are kept beside it first, 1.2 GB for a million tokens.
-# Rates fall with the width, 0.64 of its inverse: of a few tried for 100 batches those near it lost least.
+# Rates fall with the width, 0.64 of its inverse: of two or three tried for 100 batches of the two smallest the highest
+# lost least; the others follow.
 # sizes: four of them, forward KL. divergences: every one, on the second. own: three of them where half of the batches
 # are what the student says itself.
 set -euo pipefail
