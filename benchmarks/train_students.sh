@@ -1,8 +1,9 @@
 #!/bin/bash
 # Small models that draft for SmolLM2: what a model's size and the divergence it learns by are worth. Without a GPU; runs
 # that were cut short go on.
-# Usage: benchmarks/train_students.sh TEXTS.jsonl OUT [sizes | divergences | own]
+# Usage: [LAYERS=30] benchmarks/train_students.sh TEXTS.jsonl OUT [sizes | divergences | own]
 # TEXTS.jsonl: by `foredraft train data`; its last hidden states are kept beside it first, 1.2 GB for a million tokens.
+# LAYERS: those kept already, where there are more than the last; DISK: what they may take, in GB.
 # Rates fall with the width, 0.64 of its inverse: of two or three tried for 100 batches of the two smallest the highest
 # lost least; the others follow.
 # sizes: four of them, forward KL. divergences: every one, on the second. own: three of them where half of the batches
@@ -12,7 +13,7 @@ texts=$1 out=$2 what=${3:-sizes divergences own}
 mkdir -p "$out"
 none=$out/none.jsonl
 : > "$none"
-foredraft train data -m smollm2 --device cpu --out "$texts" --prompts "$none" --taps --layers 30 --disk 12
+foredraft train data -m smollm2 --device cpu --out "$texts" --prompts "$none" --taps --layers "${LAYERS:-30}" --disk "${DISK:-12}"
 
 distil() { # name, options
   name=$1

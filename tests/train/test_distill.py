@@ -225,10 +225,10 @@ def test_the_likeliest_token_is_of_all_there_are(target: TorchTarget) -> None:
     assert int(whole[-1]) == left_out
     law = (theirs @ target.head.T)[:, compared.tokens]
     assert not torch.equal(law.argmax(-1), (law + shift).argmax(-1))  # the bad twin would differ
-    ours, rows = made.head.lm_head.weight[compared.tokens], target.head[compared.tokens]
     with torch.no_grad():
-        found = made._part(states, theirs, ours, rows, None, compared)
-        logs = ((states @ ours.T) + shift).log_softmax(-1)
+        ours = states @ made.head.lm_head.weight[compared.tokens].T
+        found = made._loss(compared, made._likeliest(theirs, compared))(slice(0, 31), law, ours)
+        logs = (ours + shift).log_softmax(-1)
     places = [compared.tokens.tolist().index(int(token)) for token in whole[:-1]]
     assert float(found) == pytest.approx(-sum(float(logs[n, place]) for n, place in enumerate(places)), rel=1e-4)
 

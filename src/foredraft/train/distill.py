@@ -21,19 +21,18 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from foredraft.core.errors import UsageError
 from foredraft.heads.files import Target
 from foredraft.train.corpus import Text, common
 from foredraft.train.divergences import divergence, overlap
+from foredraft.train.fused_loss import ROWS, Head, Loss, fused_loss
 from foredraft.train.processes import Total, itself
 from foredraft.train.recipe import chains
 from foredraft.train.student import make_student
 from foredraft.train.student_file import check_written, write_student
 from foredraft.train.target import Rows, TorchTarget
 
-ROWS = 512  # positions whose laws over the whole vocabulary stand in memory at a time
 NOWHERE = -100  # of a token that is not compared
 RARE = 0.2  # of the commonest tokens: how many others are drawn for a batch
 
@@ -152,16 +151,13 @@ class DistillRecipe:
             texts = self._said(texts, chance.getrandbits(31))
         rows = self.target.rows(texts)
         compared, counts = self._compared(rows, chance), _counted(rows)
-        theirs, ours, bias = self.target.head, self.head.lm_head.weight, self.head.lm_head.bias
+        head, ours, bias = self.target.head, self.head.lm_head.weight, self.head.lm_head.bias
         if compared is not None:
-            theirs, ours = theirs[compared.tokens], ours[compared.tokens]
+            head, ours = head[compared.tokens], ours[compared.tokens]
             bias = None if bias is None else bias[compared.tokens]
-        states = self._states(rows)[counts]
         known = self.target.last(rows, () if own_words else texts)[counts]
-        summed = torch.zeros((), device=states.device)
-        for own, seen in zip(states.split(ROWS), known.split(ROWS), strict=True):
-            part: Tensor = checkpoint(self._part, own, seen, ours, theirs, bias, compared, use_reentrant=False)
-            summed = summed + part
+        loss = self._loss(compared, self._likeliest(known, compared) if self.settings.hard else None)
+        summed = fused_loss(Head(known, head), Head(self._states(rows)[counts], ours, bias), loss)
         yield summed / total(counts.sum()).clamp(min=1)
 
     def _compared(self, rows: Rows, chance: random.Random) -> Compared | None:
@@ -171,29 +167,23 @@ class DistillRecipe:
         certain = torch.cat([self._common, rows.ids[rows.real].cpu()]).unique()
         return Compared.some(certain, len(self.says), round(RARE * len(self._common)), chance).to(self.target.device)
 
-    def _part(
-        self,
-        states: Tensor,
-        known: Tensor,
-        ours: Tensor,
-        theirs: Tensor,
-        bias: Tensor | None,
-        compared: Compared | None,
-    ) -> Tensor:
-        """Summed over some positions. known: the target's states. ours, theirs: of the heads, what is compared."""
-        with torch.no_grad():
-            p = _law(known, theirs, None, compared)
-        q = _law(states, ours, bias, compared)
-        loss = (1 - self.settings.hard) * self._divergence(p, q).sum()
-        if self.settings.hard:
-            places = self._likeliest(known, compared)
-            loss = loss + self.settings.hard * F.nll_loss(q, places, reduction="sum", ignore_index=NOWHERE)
-        return loss
+    def _loss(self, compared: Compared | None, likeliest: Tensor | None) -> Loss:
+        """likeliest: as `_likeliest` finds them, where they count."""
+
+        def summed(some: slice, theirs: Tensor, ours: Tensor) -> Tensor:
+            p, q = _law(theirs, compared), _law(ours, compared)
+            loss = (1 - self.settings.hard) * self._divergence(p, q).sum()
+            if likeliest is not None:
+                hard = F.nll_loss(q, likeliest[some], reduction="sum", ignore_index=NOWHERE)
+                loss = loss + self.settings.hard * hard
+            return loss
+
+        return summed
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def _likeliest(self, known: Tensor, compared: Compared | None) -> Tensor:
         """[positions] of the target's likeliest tokens, of all there are, in what is compared; NOWHERE for others."""
-        likeliest = F.linear(known, self.target.head).argmax(-1)
+        likeliest = torch.cat([F.linear(some, self.target.head).argmax(-1) for some in known.split(ROWS)])
         if compared is None:
             return likeliest
         places = torch.full((len(self.says),), NOWHERE, device=likeliest.device)
@@ -258,9 +248,8 @@ def distilled(target: TorchTarget, texts: Sequence[Text], settings: Settings, se
     return DistillRecipe(target, student, settings, common(texts, settings.vocabulary) if settings.vocabulary else ())
 
 
-def _law(states: Tensor, head: Tensor, bias: Tensor | None, compared: Compared | None) -> Tensor:
-    """[positions, tokens]: log probabilities over what is compared, of which `head` has the rows."""
-    logits = F.linear(states, head, bias).float()
+def _law(logits: Tensor, compared: Compared | None) -> Tensor:
+    """[positions, tokens]: log probabilities over what is compared, whose logits these are."""
     return (logits if compared is None else logits + compared.stands_for).log_softmax(-1)
 
 

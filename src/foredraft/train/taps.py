@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -65,7 +66,7 @@ class Taps:
     """What is kept at `folder`. Raises UsageError where it cannot be read."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self._maps = folder, dict[int, Halves]()
+        self.folder, self._maps = folder, dict[int, mmap.mmap]()
         try:
             raw = json.loads((folder / "about.json").read_text(encoding="utf-8"))
             self.about = Kept(**{**raw, "layers": tuple(raw["layers"])})
@@ -86,31 +87,43 @@ class Taps:
                 )
 
     def of(self, text: Text, layers: Sequence[int]) -> Halves:
-        """[tokens, layers, width], mapped until it is read. Raises UsageError for what is not kept."""
+        """[tokens, layers, width], read from a map. Raises UsageError for what is not kept."""
         if missing := set(layers) - set(self.about.layers):
             raise UsageError(
                 f"layer {min(missing)} is not among those in {self.folder}, {_listed(self.about.layers)}: "
                 "keep it too by `foredraft train data --taps`, with another --out"
             )
         self.check([text])
-        place = self.places[digest(text)]
-        own = self._shard(place.shard)[place.start : place.start + place.rows]
-        if len(own) != _tokens(text):
-            raise UsageError(f"{self.folder} is damaged: remove it, and run `foredraft train data --taps` again")
-        return own[:, [self.about.layers.index(layer) for layer in layers]]
+        place, row = self.places[digest(text)], self.about.row
+        begin, end = place.start * row, (place.start + place.rows) * row
+        try:
+            with _paged(self._shard(place.shard), begin, end) as shard:
+                whole = np.frombuffer(shard, "<f2", (end - begin) // 2, begin)
+                every = whole.reshape(_tokens(text), len(self.about.layers), self.about.width)
+                own: Halves = every[:, [self.about.layers.index(layer) for layer in layers]]
+        except (OSError, ValueError) as error:
+            raise UsageError(
+                f"{self.folder} is damaged ({error}): remove it, and run `foredraft train data --taps` again"
+            ) from error
+        return own
 
-    def _shard(self, number: int) -> Halves:
+    def _shard(self, number: int) -> mmap.mmap:
         if number not in self._maps:
-            try:
-                flat = np.memmap(self.folder / f"{number}.f16", dtype="<f2", mode="r")
-            except (OSError, ValueError) as error:
-                raise UsageError(
-                    f"{self.folder} is damaged ({error}): remove it, and run `foredraft train data --taps` again"
-                ) from error
-            self._maps[number] = flat[: len(flat) // (self.about.row // 2) * (self.about.row // 2)].reshape(
-                -1, len(self.about.layers), self.about.width
-            )
+            with (self.folder / f"{number}.f16").open("rb") as file:
+                self._maps[number] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            self._maps[number].madvise(mmap.MADV_RANDOM)
         return self._maps[number]
+
+
+@contextmanager
+def _paged(shard: mmap.mmap, begin: int, end: int) -> Iterator[mmap.mmap]:
+    """These bytes are asked for at once, and nothing around them; afterwards they count no more as this process's."""
+    first = begin // mmap.PAGESIZE * mmap.PAGESIZE
+    if end > len(shard):
+        raise ValueError(f"a shard ends at {len(shard)}, before {end}")
+    shard.madvise(mmap.MADV_WILLNEED, first, end - first)
+    yield shard
+    shard.madvise(mmap.MADV_DONTNEED, first, end - first)
 
 
 @dataclass(frozen=True)
