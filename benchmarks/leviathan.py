@@ -2,6 +2,7 @@
 
     leviathan.py [--model NAME] [--draft SPEC …] [--lengths 1,2,3,4] [--suite FILE.jsonl] [--per-task N]
                  [--max-tokens N] [--passes N] [--out FILE.json]
+    leviathan.py --show FILE.json
 
 SPEC is what stands after `model:` (a draft model and its options). With g drafted tokens a round (2211.17192, theorem
 3.8, with the pass of g + 1 rows at its own price v instead of for nothing):
@@ -13,7 +14,8 @@ draft model, and v: a pass of g + 1 rows of the target, both beside a pass of on
 bare models, in turn with the texts. Measured is decoding: rounds of plain text and of drafted text, the first of each
 text left out, because it holds the draft model's reading of the prompt, of which the formula knows nothing; `with
 prompt` counts it. Everything between the passes, which the formula leaves out, shows as measured / formula below 1.
-Greedy; the texts must be the same. The last line is one JSON object.
+Greedy; the texts must be the same. The last line is one JSON object. --show prints a table of one that was written; its
+`needs` is the a below which one drafted token costs more than it brings, c + v(2) - 1.
 """
 
 from __future__ import annotations
@@ -158,6 +160,28 @@ def _row(
     return row
 
 
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """A line a draft: measured speed-ups by g, the formula's in brackets."""
+    lengths = sorted({row["g"] for row in rows})
+    heads = ["draft", "acceptance", "c", "needs", *(f"g = {g}" for g in lengths)]
+    lines = ["| " + " | ".join(heads) + " |", "| --- " * len(heads) + "|"]
+    for draft in dict.fromkeys(row["draft"] for row in rows):
+        own = {row["g"]: row for row in rows if row["draft"] == draft}
+        first = own[lengths[0]]
+        needs = f"{first['c'] + first['v'] - 1:.2f}" if lengths[0] == 1 else "–"
+        gains = [f"{own[g]['measured']:.2f} ({own[g]['formula']:.2f})" for g in lengths]
+        cells = [f"`{_short(draft)}`", f"{first['acceptance']:.2f}", f"{first['c']:.2f}", needs, *gains]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _short(draft: str) -> str:
+    """The folder of a student's file, a model's name; with its options."""
+    path, _, options = draft.partition(",")
+    name = Path(path).parent.name if Path(path).name == "model.gguf" else Path(path).name
+    return f"{name},{options}" if options else name
+
+
 def _seconds(steps: Sequence[Step]) -> float:
     return sum(step.wall for step in steps)
 
@@ -185,13 +209,17 @@ def main() -> None:
     parser.add_argument("--max-tokens", type=int, default=48)
     parser.add_argument("--passes", type=int, default=2)
     parser.add_argument("--out")
+    parser.add_argument("--show", type=Path, help="only prints what was written")
     options = parser.parse_args()
+    if options.show:
+        print(table(json.loads(options.show.read_text(encoding="utf-8"))["rows"]))
+        return
     target = load_model(options.model)
     rows = [row for draft in options.draft for row in measured(target, draft, options, print)]
     line = json.dumps(
         {
             "rows": rows,
-            "options": {name: value for name, value in vars(options).items() if name != "out"},
+            "options": {name: value for name, value in vars(options).items() if name not in ("out", "show")},
             "machine": machine(),
             "version": foredraft.__version__,
         }

@@ -4,19 +4,21 @@
     students.py table FILE.json [--beside NAME]
 
 FOLDER/*/model.gguf: by benchmarks/train_students.sh. On texts of temperature 0, whether both find the same token
-likeliest, and from it the mean acceptance length of greedy chains of four; on texts of temperature 1, of both laws at
-every position
+likeliest, and from it the mean acceptance length of greedy chains of four, all tokens by all passes; on texts of
+temperature 1, of the laws at every position
   overlap  sum min(p, q): how often a token drafted from q is accepted (Leviathan et al. 2211.17192, theorem 3.5)
   junk     of q, what lies on tokens that are accepted less than one time in ten
   missed   of p, what lies on tokens that q gives less than a tenth of
-  nats     the two entropies; forward and reverse, KL(p || q) and KL(q || p)
-A table's intervals are of the difference to the model NAME on the same texts, two standard errors each way.
+  nats     q's entropy; forward and reverse, KL(p || q) and KL(q || p)
+But for lengths of chains a figure is the mean over texts of a text's mean. The intervals of the first and of overlap
+are of the difference to the model NAME on the same texts, two standard errors each way.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ from numpy.typing import NDArray
 
 import foredraft
 from foredraft.core.protocols import Model
+from foredraft.models.tokenizer import same_vocabulary
 
 Floats = NDArray[np.float64]
 CHAIN = 4
@@ -50,14 +53,14 @@ def compared(p: Floats, q: Floats) -> list[float]:
     return [float(one.sum(1).mean()) for one in each]
 
 
-def chain(agree: NDArray[np.bool_]) -> float:
-    """Tokens a pass, where a pass accepts until the first of CHAIN drafts that differs, and adds one."""
+def chain(agree: NDArray[np.bool_]) -> int:
+    """Passes for these tokens, where a pass accepts until the first of CHAIN drafts that differs, and adds one."""
     place, passes = 0, 0
     while place < len(agree):
         ahead = agree[place : place + CHAIN]
         place += (len(ahead) if ahead.all() else int(np.argmin(ahead))) + 1
         passes += 1
-    return len(agree) / passes
+    return passes
 
 
 def along(target: Model, student: Model, said: list[tuple[tuple[int, ...], int]], temperature: float) -> Iterator[Any]:
@@ -67,7 +70,7 @@ def along(target: Model, student: Model, said: list[tuple[tuple[int, ...], int]]
         theirs, ours = laws(target, text, begin, size), laws(student, text, begin, size)
         if temperature == 0:
             agree = theirs.argmax(1) == ours.argmax(1)
-            yield [float(agree.mean()), chain(agree)]
+            yield [float(agree.mean()), len(agree), chain(agree)]
         else:
             yield compared(softmax(theirs, temperature), softmax(ours, temperature))
 
@@ -78,12 +81,17 @@ def entropy(target: Model, said: list[tuple[tuple[int, ...], int]]) -> float:
 
 
 def measure(options: argparse.Namespace) -> None:
+    files = sorted(options.folder.glob("*/model.gguf"))
+    if not files or not options.out.parent.is_dir():
+        sys.exit(f"{options.folder} has no */model.gguf" if not files else f"there is no folder {options.out.parent}")
     with foredraft.load(options.model, "none") as llm:
         target = llm.loaded.model
         said = {heat: [one for one in texts(llm, options, heat) if len(one[0]) > one[1]] for heat in (0.0, 1.0)}
         rows = []
-        for path in sorted(options.folder.glob("*/model.gguf")):
+        for path in files:
             with foredraft.load(str(path), "none") as second:
+                if difference := same_vocabulary(second.tokenizer, llm.tokenizer):
+                    sys.exit(f"{path} has another vocabulary than {options.model}: {difference}")
                 student = second.loaded.model
                 found = {f"{heat:g}": list(along(target, student, said[heat], heat)) for heat in said}
             rows.append({"student": path.parent.name, "texts": found})
@@ -96,16 +104,17 @@ def measure(options: argparse.Namespace) -> None:
 def table(raw: Any, beside: str = "") -> str:
     """Of `measure`'s file, in its order."""
     figures = {row["student"]: [np.array(row["texts"][heat]) for heat in ("0", "1")] for row in raw["rows"]}
+    if beside and beside not in figures:
+        sys.exit(f"{beside} is none of {', '.join(figures)}")
     lines = ["| | " + " | ".join(COLUMNS) + " |", "| --- " * (len(COLUMNS) + 1) + "|"]
-    for name, found in figures.items():
-        cells = []
-        for heat, own in enumerate(found):
-            for column, values in enumerate(own.T):
-                cell = f"{values.mean():.3f}"
-                if beside in figures and name != beside and column == 0:
-                    apart = values - figures[beside][heat][:, column]
-                    cell += f" ({apart.mean():+.3f} ± {2 * apart.std(ddof=1) / len(apart) ** 0.5:.3f})"
-                cells.append(cell)
+    for name, (greedy, sampled) in figures.items():
+        other = figures[beside] if beside and name != beside else None
+        cells = [
+            _against(greedy[:, 0], None if other is None else other[0][:, 0]),
+            f"{greedy[:, 1].sum() / greedy[:, 2].sum():.3f}",
+            _against(sampled[:, 0], None if other is None else other[1][:, 0]),
+            *(f"{mean:.3f}" for mean in sampled[:, 1:].mean(axis=0)),
+        ]
         lines.append(f"| `{name}` | " + " | ".join(cells) + " |")
     counts = [len(next(iter(figures.values()))[heat]) for heat in (0, 1)]
     return "\n".join(
@@ -116,6 +125,14 @@ def table(raw: Any, beside: str = "") -> str:
             f"temperature 1, prompts of {raw['suite']}; the target's entropy {raw['target_nats']:.3f} nats.",
         ]
     )
+
+
+def _against(values: Floats, other: Floats | None) -> str:
+    """The mean over texts; in brackets its difference to another's on the same, give or take two standard errors."""
+    if other is None:
+        return f"{values.mean():.3f}"
+    apart = values - other
+    return f"{values.mean():.3f} ({apart.mean():+.3f} ± {2 * apart.std(ddof=1) / len(apart) ** 0.5:.3f})"
 
 
 def main() -> None:

@@ -31,28 +31,28 @@ def test_laws_that_are_one_another() -> None:
 
 
 @pytest.mark.parametrize(
-    ("agree", "tokens"),
+    ("agree", "passes"),
     [
-        ([0, 0, 0], 1.0),
-        ([1, 1, 1, 1, 1, 1], 3.0),  # four and one more, then one that the text ends with
-        ([1, 0, 1, 1, 0], 2.5),
+        ([0, 0, 0], 3),
+        ([1, 1, 1, 1, 1, 1], 2),  # four and one more, then one that the text ends with
+        ([1, 0, 1, 1, 0], 2),
     ],
 )
-def test_chains_as_an_engine_would_accept_them(agree: list[int], tokens: float) -> None:
-    assert students.chain(np.array(agree, dtype=bool)) == tokens
+def test_chains_as_an_engine_would_accept_them(agree: list[int], passes: int) -> None:
+    assert students.chain(np.array(agree, dtype=bool)) == passes
 
 
 def test_a_table_tells_differences_on_the_same_texts() -> None:
     figures = [0.5, 0.1, 0.1, 1.0, 1.0, 2.0]
     more = [0.6, *figures[1:]]
     rows = [
-        {"student": "a", "texts": {"0": [[0.5, 1.5], [0.7, 1.7]], "1": [figures, figures]}},
-        {"student": "b", "texts": {"0": [[0.6, 1.6], [0.8, 1.8]], "1": [more, more]}},
+        {"student": "a", "texts": {"0": [[0.5, 48, 48], [0.7, 48, 10]], "1": [figures, figures]}},
+        {"student": "b", "texts": {"0": [[0.6, 48, 40], [0.9, 48, 8]], "1": [more, more]}},
     ]
     raw = {"model": "m", "suite": "s", "max_tokens": 8, "target_nats": 2.0, "rows": rows}
     made = students.table(raw, "a").splitlines()
     assert len({line.count("|") for line in made[:4]}) == 1
-    assert made[2].startswith("| `a` | 0.600 | 1.600 | 0.500 |")
-    assert "0.700 (+0.100 ± 0.000)" in made[3]
+    assert made[2].startswith("| `a` | 0.600 | 1.655 | 0.500 |")
+    assert "0.750 (+0.150 ± 0.100) | 2.000 |" in made[3]
     assert "0.600 (+0.100 ± 0.000)" in made[3]
     assert "2 texts" in made[-1]

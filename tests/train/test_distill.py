@@ -23,6 +23,7 @@ from foredraft.models.sources import resolve  # noqa: E402
 from foredraft.models.tokenizer import Tokenizer, same_vocabulary  # noqa: E402
 from foredraft.train import student, student_file  # noqa: E402
 from foredraft.train.corpus import Text  # noqa: E402
+from foredraft.train.cross_entropy import AT_ONCE  # noqa: E402
 from foredraft.train.distill import Compared, DistillRecipe, Settings, distilled  # noqa: E402
 from foredraft.train.divergences import divergence, overlap  # noqa: E402
 from foredraft.train.student import Shape  # noqa: E402
@@ -53,8 +54,12 @@ def loss_of(made: DistillRecipe, texts: list[Text]) -> float:
     return sum(float(part.detach()) for part in made.losses(texts))
 
 
+@pytest.mark.parametrize("at_once", [3000, 1 << 20])
 @pytest.mark.parametrize("name", ["forward-kl", "total-variation", "hybrid"])
-def test_the_loss_is_that_of_whole_laws_one_text_at_a_time(target: TorchTarget, texts: list[Text], name: str) -> None:
+def test_the_loss_is_that_of_whole_laws_one_text_at_a_time(
+    target: TorchTarget, texts: list[Text], name: str, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(AT_ONCE, "cpu", at_once)
     made, batch = recipe(target, divergence=name, hard=0.25), texts[:6]
     total, count = 0.0, 0
     with torch.no_grad():

@@ -35,9 +35,13 @@ def fused(fixed: Head, learnt: Head, name: str) -> torch.Tensor:
     return fused_loss(fixed, learnt, loss)
 
 
+@pytest.mark.parametrize("at_once", [3 * TOKENS, 1 << 20])
 @pytest.mark.parametrize("name", DIVERGENCES)
-@pytest.mark.parametrize("positions, bias", [(0, True), (1, False), (ROWS, True), (ROWS + 7, False)])
-def test_loss_and_gradients_are_those_of_torch(name: str, positions: int, bias: bool) -> None:
+@pytest.mark.parametrize(("positions", "bias"), [(0, True), (1, False), (ROWS, True), (ROWS + 7, False)])
+def test_loss_and_gradients_are_those_of_torch(
+    monkeypatch: pytest.MonkeyPatch, name: str, positions: int, bias: bool, at_once: int
+) -> None:
+    monkeypatch.setitem(AT_ONCE, "cpu", at_once)
     fixed, learnt = heads(positions, bias=bias)
     wanted, found = whole(fixed, learnt, name), fused(fixed, learnt, name)
     torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)

@@ -13,6 +13,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
+from foredraft.bench.memory import memory  # noqa: E402
 from foredraft.core.errors import UsageError  # noqa: E402
 from foredraft.engine.llm import load  # noqa: E402
 from foredraft.heads.files import read_head, write_head  # noqa: E402
@@ -195,6 +196,8 @@ def test_the_log_is_drawn(target: TorchTarget, texts: list[Text], tmp_path: Path
     Trainer(recipe(target, texts), texts, tmp_path, Loop(steps=3, tokens=512, evaluate=0.0), lambda _: None).run()
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 3, 3]
+    if memory().peak is not None:
+        assert 0.01 < lines[0]["memory"] <= lines[-1]["memory"] < 64  # a peak, in GB
     drawn = (tmp_path / "log.html").read_text()
     for line in lines[:3]:
         assert f"step {line['step']}: {line['loss']}<" in drawn

@@ -2,7 +2,7 @@
 
 A law over a vocabulary is the largest thing that training makes. Here a few positions at a time are multiplied by the
 heads, a few of those become laws, a loss and its slope while they are in a cache, and only gradients of states and
-weights are kept: memory does not grow with the vocabulary times the batch, and nothing is computed twice.
+weights are kept: memory does not grow with the vocabulary times the batch, and no law is made twice.
 """
 
 from __future__ import annotations
@@ -47,11 +47,12 @@ class _FusedLoss(torch.autograd.Function):  # type: ignore[misc]
         learnt, total = Head(states, weight, bias), torch.zeros((), device=states.device)
         slopes = [torch.zeros_like(one, dtype=torch.float32) for one in (states, weight)]
         bias_slope = None if bias is None else torch.zeros_like(bias, dtype=torch.float32)
+        rounded = weight.to(learnt.logits(slice(0, 0)).dtype)  # as logits are, by what the caller multiplies in
         for begin in range(0, len(states), ROWS):
             some = slice(begin, begin + ROWS)
             part, slope = _look(begin, fixed.logits(some), learnt.logits(some), loss)
             total += part
-            slopes[0][some] = slope @ weight.to(slope.dtype)
+            slopes[0][some] = slope @ rounded
             slopes[1] += slope.T @ states[some].to(slope.dtype)
             if bias_slope is not None:
                 bias_slope += slope.sum(0, dtype=torch.float32)

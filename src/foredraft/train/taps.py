@@ -12,6 +12,7 @@ import hashlib
 import json
 import mmap
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -111,7 +112,8 @@ class Taps:
         if number not in self._maps:
             with (self.folder / f"{number}.f16").open("rb") as file:
                 self._maps[number] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            self._maps[number].madvise(mmap.MADV_RANDOM)
+            if sys.platform != "win32":
+                self._maps[number].madvise(mmap.MADV_RANDOM)
         return self._maps[number]
 
 
@@ -121,9 +123,11 @@ def _paged(shard: mmap.mmap, begin: int, end: int) -> Iterator[mmap.mmap]:
     first = begin // mmap.PAGESIZE * mmap.PAGESIZE
     if end > len(shard):
         raise ValueError(f"a shard ends at {len(shard)}, before {end}")
-    shard.madvise(mmap.MADV_WILLNEED, first, end - first)
+    if sys.platform != "win32":
+        shard.madvise(mmap.MADV_WILLNEED, first, end - first)
     yield shard
-    shard.madvise(mmap.MADV_DONTNEED, first, end - first)
+    if sys.platform != "win32":
+        shard.madvise(mmap.MADV_DONTNEED, first, end - first)
 
 
 @dataclass(frozen=True)

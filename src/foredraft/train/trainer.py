@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from foredraft import __version__
+from foredraft.bench.memory import memory
 from foredraft.core.errors import UnknownName, UsageError
 from foredraft.heads import files
 from foredraft.train import corpus
@@ -236,6 +237,7 @@ class Trainer:
             "acceptance_length": round(length, 4),
             **beside,
             "accepted_by_position": [round(float(count) / max(passes, 1), 4) for count in by_position],
+            **_peak(),
         }
         self._log(found)
         left = self.spent / max(self.progress, 1e-6) - self.spent
@@ -322,3 +324,9 @@ class Trainer:
             torch.set_rng_state(cpu.cpu())
             if self.device.type == "cuda" and gpu:
                 torch.cuda.set_rng_state(gpu[0].cpu())
+
+
+def _peak() -> dict[str, float]:
+    """What this process held at most, in GB, where the system says."""
+    most = memory().peak
+    return {} if most is None else {"memory": round(most / 1e9, 2)}
