@@ -22,6 +22,7 @@ from foredraft.train.block import BlockRecipe, Settings  # noqa: E402
 from foredraft.train.corpus import Text  # noqa: E402
 from foredraft.train.eagle import EagleRecipe  # noqa: E402
 from foredraft.train.eagle import Settings as EagleSettings  # noqa: E402
+from foredraft.train.lock import alone  # noqa: E402
 from foredraft.train.target import TorchTarget  # noqa: E402
 from foredraft.train.trainer import Settings as Loop  # noqa: E402
 from foredraft.train.trainer import Trainer  # noqa: E402
@@ -190,6 +191,13 @@ def test_a_head_learns_and_drafts_in_the_engine(target: TorchTarget, texts: list
     with load(str(target.source.path), "none", engine="hf") as llm:
         plain = [llm.generate(text.prompt, ask) for text in held]
     assert [one.token_ids for one in drafted] == [one.token_ids for one in plain]
+
+
+def test_two_runs_do_not_share_a_place(target: TorchTarget, texts: list[Text], tmp_path: Path) -> None:
+    made = Trainer(recipe(target, texts), texts, tmp_path / "run", Loop(steps=1, tokens=512), lambda _: None)
+    with alone(tmp_path / "run"), pytest.raises(UsageError, match="another run is writing"):
+        made.run()
+    assert made.run() >= 1
 
 
 def test_the_log_is_drawn(target: TorchTarget, texts: list[Text], tmp_path: Path) -> None:

@@ -57,6 +57,7 @@ def data(
     """
     from foredraft.train import corpus
     from foredraft.train.data import Plan, make, read_openings
+    from foredraft.train.lock import alone
     from foredraft.train.taps import GIGA, Keeping, folder_of
 
     if prompts is None and not invent:
@@ -80,7 +81,7 @@ def data(
     )
     if layers and not taps:
         raise UsageError("layers are those whose hidden states are kept: write --taps too")
-    with closing(_answers(model, device, dtype)) as answers:
+    with alone(out), closing(_answers(model, device, dtype)) as answers:
         if not taps:
             print(f"{make(answers, plan)} texts in {out}")
             return 0

@@ -13,7 +13,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -29,6 +29,7 @@ from foredraft.core.errors import UnknownName, UsageError
 from foredraft.heads import files
 from foredraft.train import corpus
 from foredraft.train.corpus import Text
+from foredraft.train.lock import alone
 from foredraft.train.page import page
 from foredraft.train.precision import PRECISIONS
 from foredraft.train.processes import Alone, Processes, Total, itself
@@ -146,7 +147,7 @@ class Trainer:
 
     def run(self) -> float:
         """Trains to the end; the best held-out mean acceptance length. A run cut short is taken up where it stood."""
-        with self.processes.together():
+        with self.processes.together(), alone(self.out) if self.first else nullcontext():
             self._resume()
             if self.processes.agreed(self.step) != self.step:
                 raise UsageError(f"not every process sees what is in {self.out}: give an --out that all of them share")
