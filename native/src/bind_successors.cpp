@@ -43,6 +43,7 @@ void take_in(Successors& table, const Ids& text, const Ids& tokens, const Ids& p
     if (context.size() > table.longest()) context.erase(context.begin(), context.end() - int64_t(table.longest()));
     contexts.push_back(std::move(context));
   }
+  for (const Ids& context : contexts) table.ask_for(context);
   for (size_t row = 0; row < nodes.size(); ++row) {
     const auto& [ids, logits] = readings[row];
     if (nodes[row] < -1 || nodes[row] >= int32_t(tokens.size())) throw std::invalid_argument("there is no such node");

@@ -30,13 +30,39 @@ Successors::Successors(std::vector<Trust> trusts, size_t width, double share, st
   if (!width_) throw std::invalid_argument("a row has at least one successor");
 }
 
-size_t Successors::Hash::operator()(const Key& key) const {
+size_t Places::first(const Key& key) const {
   uint64_t mixed = 0;
   for (int32_t token : key) {
     mixed = (mixed ^ uint32_t(token)) * 0x9e3779b97f4a7c15;
     mixed ^= mixed >> 32;
   }
-  return size_t(mixed);
+  return size_t(mixed) & (slots_.size() - 1);
+}
+
+// Of its slot, or of the free one where it belongs.
+size_t Places::place_of(const Key& key) const {
+  size_t at = first(key);
+  while (slots_[at].key != Key{} && slots_[at].key != key) at = (at + 1) & (slots_.size() - 1);
+  return at;
+}
+
+const Places::Slot* Places::find(const Key& key) const {
+  const Slot& slot = slots_[place_of(key)];
+  return slot.key == key ? &slot : nullptr;
+}
+
+Places::Slot& Places::put(const Key& key, uint32_t fresh) {
+  size_t at = place_of(key);
+  if (slots_[at].key == key) return slots_[at];
+  if (2 * ++taken_ > slots_.size()) {
+    std::vector<Slot> before(2 * slots_.size());
+    before.swap(slots_);
+    for (const Slot& slot : before)
+      if (slot.key != Key{}) slots_[place_of(slot.key)] = slot;
+    at = place_of(key);
+  }
+  slots_[at] = {key, fresh, 0};
+  return slots_[at];
 }
 
 Successors::Key Successors::key_of(std::span<const int32_t> context) {
@@ -61,10 +87,9 @@ std::vector<uint32_t> Successors::order() const {
 }
 
 bool Successors::find(const Key& key, Row& row) const {
-  const auto found = places_.find(key);
-  if (found == places_.end()) return base_ && base_->find(key, row);
-  const size_t place = found->second, count = rows_[place].count;
-  row = {{&tokens_[place * width_], count}, {&probs_[place * width_], count}};
+  const Places::Slot* found = places_.find(key);
+  if (!found) return base_ && base_->find(key, row);
+  row = {{&tokens_[found->place * width_], found->count}, {&probs_[found->place * width_], found->count}};
   return true;
 }
 
@@ -101,17 +126,17 @@ void Successors::put(std::span<const int32_t> context, std::span<const int32_t> 
 }
 
 void Successors::write(const Key& key, std::span<const int32_t> tokens, std::span<const double> probs) {
-  const auto [at, fresh] = places_.try_emplace(key, uint32_t(rows_.size()));
-  if (fresh) {
+  Places::Slot& slot = places_.put(key, uint32_t(rows_.size()));
+  if (slot.place == rows_.size()) {
     rows_.push_back({key, 0, 0});
     tokens_.resize(rows_.size() * width_);
     probs_.resize(rows_.size() * width_);
   }
   const size_t count = std::min(width_, tokens.size());
-  std::copy_n(tokens.begin(), count, tokens_.begin() + int64_t(at->second * width_));
-  std::copy_n(probs.begin(), count, probs_.begin() + int64_t(at->second * width_));
-  rows_[at->second].stamp = ++stamp_;
-  rows_[at->second].count = uint32_t(count);
+  std::copy_n(tokens.begin(), count, tokens_.begin() + int64_t(slot.place * width_));
+  std::copy_n(probs.begin(), count, probs_.begin() + int64_t(slot.place * width_));
+  rows_[slot.place].stamp = ++stamp_;
+  rows_[slot.place].count = slot.count = uint32_t(count);
 }
 
 void Successors::blend(const Row& old, std::span<const int32_t> tokens, std::span<const double> probs, double share) {
@@ -153,11 +178,18 @@ std::shared_ptr<Successors> Successors::over(const Successors* known) const {
   auto joined = std::make_shared<Successors>(trusts_, width_, share_, nullptr);
   if (known)
     known->each([&](const std::vector<int32_t>& context, const Row& row) {
-      if (!places_.contains(key_of(context))) joined->put(context, row.tokens, row.probs);
+      if (!places_.find(key_of(context))) joined->put(context, row.tokens, row.probs);
     });
   each([&](const std::vector<int32_t>& context, const Row& row) { joined->put(context, row.tokens, row.probs); });
   if (joined->rows_.size() > CONTEXTS) joined->keep_newest();
   return joined;
+}
+
+void Successors::ask_for(std::span<const int32_t> text) const {
+  for (size_t size = std::min(text.size(), trusts_.size()); size > 0; --size) {
+    const Key key = key_of(end_of(text, size));
+    for (const Successors* table = this; table; table = table->base_.get()) table->places_.ask_for(key);
+  }
 }
 
 bool Successors::follow(std::span<const int32_t> context, Found& found) const {
@@ -182,15 +214,22 @@ Successors::Grown Successors::draft(std::span<const int32_t> text, int64_t rows,
   Grown grown;
   std::vector<std::vector<int32_t>> contexts;  // of each node, the root first
   std::vector<int64_t> levels{0};
+  std::vector<int32_t> soon;
   int64_t serial = 0;
   const auto offer = [&](int32_t parent, const Found& found, size_t place) {
     if (place >= found.row.tokens.size()) return;
     const double above = parent < 0 ? 0.0 : grown.score[size_t(parent)];
     const double lost = -above - found.trust->score(found.row.probs[place]);
-    if (lost <= -least) heap.push({lost, serial++, parent, found, place});
+    if (lost <= -least) {
+      heap.push({lost, serial++, parent, found, place});
+      soon = contexts[size_t(parent + 1)];  // it may be the next that is taken
+      soon.push_back(found.row.tokens[place]);
+      ask_for(soon);
+    }
   };
   const auto last = end_of(text, trusts_.size());
   contexts.emplace_back(last.begin(), last.end());
+  ask_for(last);
   Found found;
   if (rows > 0 && depth > 0 && follow(contexts[0], found)) offer(-1, found, 0);
   while (!heap.empty() && int64_t(grown.tokens.size()) < rows) {

@@ -7,7 +7,6 @@
 #include <cstdint>
 #include <memory>
 #include <span>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -17,6 +16,36 @@ namespace foredraft {
 struct Trust {
   double weight, doubt;
   double score(double prob) const;
+};
+
+// Where the row of each context stands: slots that are probed one after another, at most half of them taken. What is
+// looked up comes from memory each time, for a pass of the target has swept the caches: a slot is all that is read to
+// know that a context is none, and many can be asked for at once.
+class Places {
+ public:
+  static constexpr size_t LONGEST = 4;
+  // The tokens of a context, each one more than it is, the last one last; 0 where there are fewer.
+  using Key = std::array<int32_t, LONGEST>;
+  struct Slot {
+    Key key{};  // of zeros: free
+    uint32_t place = 0, count = 0;
+  };
+
+  Places() : slots_(SMALLEST) {}
+  // Null where it is not.
+  const Slot* find(const Key& key) const;
+  // The slot of a key; where it is new its place is `fresh`.
+  Slot& put(const Key& key, uint32_t fresh);
+  void ask_for(const Key& key) const { __builtin_prefetch(&slots_[first(key)]); }
+
+ private:
+  static constexpr size_t SMALLEST = 256;
+
+  size_t first(const Key& key) const;
+  size_t place_of(const Key& key) const;
+
+  std::vector<Slot> slots_;
+  size_t taken_ = 0;
 };
 
 class Successors {
@@ -31,7 +60,7 @@ class Successors {
   };
 
   // The longest context that a table may know.
-  static constexpr size_t LONGEST = 4;
+  static constexpr size_t LONGEST = Places::LONGEST;
 
   // A trust for each length of context, LONGEST at most; width > 0. Throws std::invalid_argument.
   Successors(std::vector<Trust> trusts, size_t width, double share, std::shared_ptr<const Successors> base);
@@ -43,6 +72,8 @@ class Successors {
   Grown draft(std::span<const int32_t> text, int64_t rows, int64_t depth, double least) const;
   void take(const Successors& learnt, double share);
   std::shared_ptr<Successors> over(const Successors* known) const;
+  // Whatever is known of what may follow this text will soon be looked up.
+  void ask_for(std::span<const int32_t> text) const;
 
   size_t longest() const { return trusts_.size(); }
   size_t size() const { return rows_.size(); }
@@ -55,11 +86,7 @@ class Successors {
   }
 
  private:
-  // The tokens of a context, each one more than it is, the last one last; 0 where there are fewer.
-  using Key = std::array<int32_t, LONGEST>;
-  struct Hash {
-    size_t operator()(const Key& key) const;
-  };
+  using Key = Places::Key;
   struct Entry {
     Key key;
     uint64_t stamp;
@@ -85,7 +112,7 @@ class Successors {
   size_t width_;
   double share_;
   std::shared_ptr<const Successors> base_;
-  std::unordered_map<Key, uint32_t, Hash> places_;
+  Places places_;
   std::vector<Entry> rows_;
   std::vector<int32_t> tokens_;  // [rows][width]
   std::vector<double> probs_;
