@@ -2,7 +2,7 @@
 
     leviathan.py [--model NAME] [--draft SPEC …] [--lengths 1,2,3,4] [--suite FILE.jsonl] [--per-task N]
                  [--max-tokens N] [--passes N] [--out FILE.json]
-    leviathan.py --show FILE.json
+    leviathan.py --show FILE.json [--times 4,16]
 
 SPEC is what stands after `model:` (a draft model and its options). With g drafted tokens a round (2211.17192, theorem
 3.8, with the pass of g + 1 rows at its own price v instead of for nothing):
@@ -15,7 +15,8 @@ bare models, in turn with the texts. Measured is decoding: rounds of plain text 
 text left out, because it holds the draft model's reading of the prompt, of which the formula knows nothing; `with
 prompt` counts it. Everything between the passes, which the formula leaves out, shows as measured / formula below 1.
 Greedy; the texts must be the same. The last line is one JSON object. --show prints a table of one that was written; its
-`needs` is the a below which one drafted token costs more than it brings, c + v(2) - 1.
+`needs` is the a below which one drafted token costs more than it brings, c + v(2) - 1; --times adds the best that the
+formula has for a target whose passes take so many times as long, where a and v are as they are.
 """
 
 from __future__ import annotations
@@ -160,17 +161,22 @@ def _row(
     return row
 
 
-def table(rows: Sequence[dict[str, Any]]) -> str:
+def table(rows: Sequence[dict[str, Any]], times: Sequence[float] = ()) -> str:
     """A line a draft: measured speed-ups by g, the formula's in brackets."""
     lengths = sorted({row["g"] for row in rows})
-    heads = ["draft", "acceptance", "c", "needs", *(f"g = {g}" for g in lengths)]
+    slower = [f"{factor:g} times" for factor in times]
+    heads = ["draft", "acceptance", "c", "needs", *(f"g = {g}" for g in lengths), *slower]
     lines = ["| " + " | ".join(heads) + " |", "| --- " * len(heads) + "|"]
     for draft in dict.fromkeys(row["draft"] for row in rows):
         own = {row["g"]: row for row in rows if row["draft"] == draft}
         first = own[lengths[0]]
         needs = f"{first['c'] + first['v'] - 1:.2f}" if lengths[0] == 1 else "–"
         gains = [f"{own[g]['measured']:.2f} ({own[g]['formula']:.2f})" for g in lengths]
-        cells = [f"`{_short(draft)}`", f"{first['acceptance']:.2f}", f"{first['c']:.2f}", needs, *gains]
+        dear = [
+            f"{max(formula(row['acceptance'], row['c'] / factor, row['v'], g) for g, row in own.items()):.2f}"
+            for factor in times
+        ]
+        cells = [f"`{_short(draft)}`", f"{first['acceptance']:.2f}", f"{first['c']:.2f}", needs, *gains, *dear]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -210,16 +216,17 @@ def main() -> None:
     parser.add_argument("--passes", type=int, default=2)
     parser.add_argument("--out")
     parser.add_argument("--show", type=Path, help="only prints what was written")
+    parser.add_argument("--times", type=lambda text: [float(one) for one in text.split(",")], default=[])
     options = parser.parse_args()
     if options.show:
-        print(table(json.loads(options.show.read_text(encoding="utf-8"))["rows"]))
+        print(table(json.loads(options.show.read_text(encoding="utf-8"))["rows"], options.times))
         return
     target = load_model(options.model)
     rows = [row for draft in options.draft for row in measured(target, draft, options, print)]
     line = json.dumps(
         {
             "rows": rows,
-            "options": {name: value for name, value in vars(options).items() if name not in ("out", "show")},
+            "options": {name: value for name, value in vars(options).items() if name not in ("out", "show", "times")},
             "machine": machine(),
             "version": foredraft.__version__,
         }

@@ -16,6 +16,7 @@ pytest.importorskip("transformers")
 
 from cut_short import learn_until  # noqa: E402
 from foredraft import SamplingParams  # noqa: E402
+from foredraft.cli.train_run import HeadRun  # noqa: E402
 from foredraft.core.errors import UsageError, WeightsError  # noqa: E402
 from foredraft.core.heads import Feed  # noqa: E402
 from foredraft.draft import family  # noqa: E402
@@ -378,3 +379,10 @@ def test_targets_that_cannot_be_trained_too(texts: list[Text], tmp_path: Path) -
     half = TorchTarget(str(write_model(tmp_path / "old", layers=2)), "cpu", "bfloat16")
     with pytest.raises(UsageError, match="write --dtype float32"):
         joint.JointRecipe(half, texts, medusa.Settings(**SIZES), out=tmp_path / "target")
+
+
+def test_a_head_that_goes_on_brings_its_own_tokens() -> None:
+    with pytest.raises(UsageError, match="leave out --vocabulary or --begin"):
+        HeadRun(Path("texts.jsonl"), Path("out"), begin=Path("head.safetensors"), vocabulary=100)
+    assert HeadRun(Path("texts.jsonl"), Path("out")).common["vocabulary"] == 8192
+    assert HeadRun(Path("texts.jsonl"), Path("out"), vocabulary=0).common["vocabulary"] == 0

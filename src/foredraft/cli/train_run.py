@@ -14,6 +14,7 @@ import typer
 from foredraft.core.errors import MissingExtra, UsageError
 
 N = TypeVar("N", int, float)
+VOCABULARY = 8192
 Model = Annotated[str, typer.Option("-m", "--model", help="the target: known name, GGUF file, directory or hub id")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, or auto for cuda where there is one")]
 Dtype = Annotated[str, typer.Option(help="of the target's weights: float32 or bfloat16; by default as --precision")]
@@ -94,10 +95,18 @@ class HeadRun(Run):
     """Those of every head too."""
 
     taps: Annotated[str, typer.Option(help="layers of the target to read, as in 2,15,27; the method's by default")] = ""
-    vocabulary: Annotated[int, typer.Option(help="tokens that the head may say, the commonest; 0 for all")] = 8192
+    vocabulary: Annotated[
+        int | None, typer.Option(help="tokens that the head may say, the commonest; 0 for all; by default 8192")
+    ] = None
     begin: Annotated[
         Path | None, typer.Option(help="a trained head of the same sizes whose weights and tokens to begin with")
     ] = None
+
+    def __post_init__(self) -> None:
+        if self.begin is not None and self.vocabulary is not None:
+            raise UsageError(
+                "a head begins with the tokens of the one it goes on from: leave out --vocabulary or --begin"
+            )
 
     def begun(self, recipe: Any) -> Any:
         if self.begin is not None:
@@ -107,7 +116,10 @@ class HeadRun(Run):
     @property
     def common(self) -> dict[str, Any]:
         """What the settings of every head take from here."""
-        return {"taps": tuple(numbers(self.taps, "taps", int)), "vocabulary": self.vocabulary}
+        return {
+            "taps": tuple(numbers(self.taps, "taps", int)),
+            "vocabulary": VOCABULARY if self.vocabulary is None else self.vocabulary,
+        }
 
 
 def numbers(text: str, option: str, kind: type[N]) -> list[N]:
