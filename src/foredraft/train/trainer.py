@@ -29,7 +29,7 @@ from foredraft.core.errors import UnknownName, UsageError
 from foredraft.heads import files
 from foredraft.train import corpus
 from foredraft.train.corpus import Text
-from foredraft.train.giving_back import EVERY, give_back
+from foredraft.train.giving_back import Held
 from foredraft.train.lock import alone
 from foredraft.train.page import page
 from foredraft.train.precision import PRECISIONS
@@ -161,11 +161,10 @@ class Trainer:
         began = time.monotonic() - self.spent
         if not self.step and self.recipe.drafts:
             self._evaluate([])  # what only gets worse stays as it was
-        last, losses, batches = self.spent, list[float](), self._batches()
+        last, losses, batches, held = self.spent, list[float](), self._batches(), Held()
         while self.progress < 1:
             losses.append(self._learn(next(batches)))
-            if self.step % EVERY == 0 and self.device.type == "cpu":
-                give_back()
+            held.look()
             self.spent = self.processes.agreed(time.monotonic() - began)  # else some would go on alone
             if self.spent - last > self.settings.evaluate:
                 self._evaluate(losses)
