@@ -195,7 +195,7 @@ def test_a_head_learns_and_drafts_in_the_engine(target: TorchTarget, texts: list
 
 def test_two_runs_do_not_share_a_place(target: TorchTarget, texts: list[Text], tmp_path: Path) -> None:
     made = Trainer(recipe(target, texts), texts, tmp_path / "run", Loop(steps=1, tokens=512), lambda _: None)
-    with alone(tmp_path / "run"), pytest.raises(UsageError, match="another run is writing"):
+    with alone(tmp_path / "run", folder=True), pytest.raises(UsageError, match="another run is writing"):
         made.run()
     assert made.run() >= 1
 

@@ -12,12 +12,13 @@ from foredraft.core.errors import ForedraftError, UsageError
 
 
 @contextmanager
-def alone(out: Path) -> Iterator[None]:
-    """Meanwhile no other process writes to `out`, a file or a folder. A process that ends in any way gives it free; the
-    file that says so, OUT.lock beside it, may stay. Raises UsageError where another does."""
+def alone(out: Path, *, folder: bool = False) -> Iterator[None]:
+    """Meanwhile no other process writes to `out`, a file, or a `folder`, which is made. A process that ends in any way
+    gives it free; the file that says so, OUT.lock or OUT/lock, may stay. Raises UsageError where another does."""
+    path = out / "lock" if folder else out.with_name(out.name + ".lock")
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(out.with_name(out.name + ".lock"), timeout=0)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path, timeout=0)
         lock.acquire()
     except Timeout as error:
         raise UsageError(f"another run is writing to {out}: wait until it ends, or give another --out") from error

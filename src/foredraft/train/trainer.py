@@ -148,7 +148,7 @@ class Trainer:
 
     def run(self) -> float:
         """Trains to the end; the best held-out mean acceptance length. A run cut short is taken up where it stood."""
-        with self.processes.together(), alone(self.out) if self.first else nullcontext():
+        with self.processes.together(), alone(self.out, folder=True) if self.first else nullcontext():
             self._resume()
             if self.processes.agreed(self.step) != self.step:
                 raise UsageError(f"not every process sees what is in {self.out}: give an --out that all of them share")
