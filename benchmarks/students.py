@@ -1,7 +1,7 @@
 """What small models learnt of their target, read from their laws along texts that the target says itself.
 
     students.py measure FOLDER --suite FILE [-m MODEL] [--prompts N] [--max-tokens N] --out FILE.json
-    students.py table FILE.json [--beside NAME]
+    students.py table FILE.json [--beside NAME] [--only NAME,…]
 
 FOLDER/*/model.gguf: by benchmarks/train_students.sh. On texts of temperature 0, whether both find the same token
 likeliest, and from it the mean acceptance length of greedy chains of four, all tokens by all passes; on texts of
@@ -19,7 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -101,13 +101,15 @@ def measure(options: argparse.Namespace) -> None:
     options.out.write_text(json.dumps(about) + "\n", encoding="utf-8")
 
 
-def table(raw: Any, beside: str = "") -> str:
-    """Of `measure`'s file, in its order."""
+def table(raw: Any, beside: str = "", only: Sequence[str] = ()) -> str:
+    """Of `measure`'s file, all in its order, or only some."""
     figures = {row["student"]: [np.array(row["texts"][heat]) for heat in ("0", "1")] for row in raw["rows"]}
-    if beside and beside not in figures:
-        sys.exit(f"{beside} is none of {', '.join(figures)}")
+    for name in (*only, *([beside] if beside else [])):
+        if name not in figures:
+            sys.exit(f"{name} is none of {', '.join(figures)}")
     lines = ["| | " + " | ".join(COLUMNS) + " |", "| --- " * (len(COLUMNS) + 1) + "|"]
-    for name, (greedy, sampled) in figures.items():
+    for name in only or figures:
+        greedy, sampled = figures[name]
         other = figures[beside] if beside and name != beside else None
         cells = [
             _against(greedy[:, 0], None if other is None else other[0][:, 0]),
@@ -147,12 +149,14 @@ def main() -> None:
     one.add_argument("--out", type=Path, required=True)
     other = actions.add_parser("table", help="prints what was written")
     other.add_argument("file", type=Path)
+    other.add_argument("--only", default="", help="students, joined by commas; all by default")
     other.add_argument("--beside", default="", help="a student from which differences are told")
     options = parser.parse_args()
     if options.action == "measure":
         measure(options)
     else:
-        print(table(json.loads(options.file.read_text(encoding="utf-8")), options.beside))
+        only = [name for name in options.only.split(",") if name]
+        print(table(json.loads(options.file.read_text(encoding="utf-8")), options.beside, only))
 
 
 if __name__ == "__main__":
