@@ -16,7 +16,8 @@ text left out, because it holds the draft model's reading of the prompt, of whic
 prompt` counts it. Everything between the passes, which the formula leaves out, shows as measured / formula below 1.
 Greedy; the texts must be the same. The last line is one JSON object. --show prints a table of one that was written; its
 `needs` is the a below which one drafted token costs more than it brings, c + v(2) - 1; --times adds the best that the
-formula has for a target whose passes take so many times as long, where a and v are as they are.
+formula has for a target whose passes take so many times as long, where a and v are as they are. v is the target's, so
+the table takes the median over all drafts.
 """
 
 from __future__ import annotations
@@ -165,15 +166,17 @@ def table(rows: Sequence[dict[str, Any]], times: Sequence[float] = ()) -> str:
     """A line a draft: measured speed-ups by g, the formula's in brackets."""
     lengths = sorted({row["g"] for row in rows})
     slower = [f"{factor:g} times" for factor in times]
+    check = {g: statistics.median(row["v"] for row in rows if row["g"] == g) for g in lengths}
     heads = ["draft", "acceptance", "c", "needs", *(f"g = {g}" for g in lengths), *slower]
     lines = ["| " + " | ".join(heads) + " |", "| --- " * len(heads) + "|"]
     for draft in dict.fromkeys(row["draft"] for row in rows):
         own = {row["g"]: row for row in rows if row["draft"] == draft}
         first = own[lengths[0]]
-        needs = f"{first['c'] + first['v'] - 1:.2f}" if lengths[0] == 1 else "–"
-        gains = [f"{own[g]['measured']:.2f} ({own[g]['formula']:.2f})" for g in lengths]
+        needs = f"{first['c'] + check[1] - 1:.2f}" if lengths[0] == 1 else "–"
+        said = {g: formula(row["acceptance"], row["c"], check[g], g) for g, row in own.items()}
+        gains = [f"{own[g]['measured']:.2f} ({said[g]:.2f})" for g in lengths]
         dear = [
-            f"{max(formula(row['acceptance'], row['c'] / factor, row['v'], g) for g, row in own.items()):.2f}"
+            f"{max(formula(row['acceptance'], row['c'] / factor, check[g], g) for g, row in own.items()):.2f}"
             for factor in times
         ]
         cells = [f"`{_short(draft)}`", f"{first['acceptance']:.2f}", f"{first['c']:.2f}", needs, *gains, *dear]

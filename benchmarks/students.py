@@ -134,7 +134,7 @@ def _against(values: Floats, other: Floats | None) -> str:
     if other is None:
         return f"{values.mean():.3f}"
     apart = values - other
-    return f"{values.mean():.3f} ({apart.mean():+.3f} ± {2 * apart.std(ddof=1) / len(apart) ** 0.5:.3f})"
+    return f"{values.mean():.3f} ({apart.mean():+.4f} ± {2 * apart.std(ddof=1) / len(apart) ** 0.5:.4f})"
 
 
 def main() -> None:

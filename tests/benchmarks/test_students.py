@@ -53,6 +53,6 @@ def test_a_table_tells_differences_on_the_same_texts() -> None:
     made = students.table(raw, "a").splitlines()
     assert len({line.count("|") for line in made[:4]}) == 1
     assert made[2].startswith("| `a` | 0.600 | 1.655 | 0.500 |")
-    assert "0.750 (+0.150 ± 0.100) | 2.000 |" in made[3]
-    assert "0.600 (+0.100 ± 0.000)" in made[3]
+    assert "0.750 (+0.1500 ± 0.1000) | 2.000 |" in made[3]
+    assert "0.600 (+0.1000 ± 0.0000)" in made[3]
     assert "2 texts" in made[-1]

@@ -225,14 +225,17 @@ def test_a_run_begins_with_a_head(target: TorchTarget, texts: list[Text], tmp_pa
 
     corpus.append(tmp_path / "texts.jsonl", texts)
     asked = ["train", "medusa", "-m", str(target.source.path), "--data", str(tmp_path / "texts.jsonl"), "--heads", "2"]
-    asked += ["--device", "cpu", "--dtype", "float32", "--steps", "2", "--vocabulary", "200"]
-    assert run([*asked, "--out", str(tmp_path / "one")]) == 0
+    asked += ["--device", "cpu", "--dtype", "float32", "--steps", "2"]
+    some = ["--vocabulary", "200"]
+    assert run([*asked, *some, "--out", str(tmp_path / "one")]) == 0
     head = str(tmp_path / "one" / "head.safetensors")
     assert run([*asked, "--out", str(tmp_path / "two"), "--begin", head, "--precision", "bfloat16"]) == 0
     provenance = read_head(tmp_path / "two" / "head.safetensors")[0].provenance
     assert "step" in provenance["begun_with"]
+    assert len(read_head(tmp_path / "two" / "head.safetensors")[1]["vocabulary"]) == 200
     assert provenance["settings"]["precision"] == "bfloat16"
     assert run([*asked, "--out", str(tmp_path / "three"), "--begin", head, "--precision", "half"]) == 2
+    assert run([*asked, *some, "--out", str(tmp_path / "three"), "--begin", head]) == 2
 
 
 def head_of(made: HeadRecipe) -> dict[str, Any]:
