@@ -1,3 +1,7 @@
+"""Losses and gradients that are made look by look are those that torch makes of whole laws."""
+
+from __future__ import annotations
+
 import pytest
 
 torch = pytest.importorskip("torch")

@@ -57,7 +57,7 @@ class _FusedLoss(torch.autograd.Function):  # type: ignore[misc]
             if bias_slope is not None:
                 bias_slope += slope.sum(0, dtype=torch.float32)
         ctx.slopes = [
-            None if one is None or like is None else one.to(like.dtype)
+            None if like is None else one.to(like.dtype)
             for one, like in zip((*slopes, bias_slope), (states, weight, bias), strict=True)
         ]
         return total

@@ -156,8 +156,6 @@ class Trainer:
             return self.processes.agreed(self.best)
 
     def _train(self) -> None:
-        if self.first:
-            self.out.mkdir(parents=True, exist_ok=True)
         began = time.monotonic() - self.spent
         if not self.step and self.recipe.drafts:
             self._evaluate([])  # what only gets worse stays as it was
