@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,32 +16,22 @@ pytest.importorskip("transformers")
 from cut_short import learn_until  # noqa: E402
 from foredraft import SamplingParams  # noqa: E402
 from foredraft.cli.train_run import HeadRun  # noqa: E402
-from foredraft.core.errors import UsageError, WeightsError  # noqa: E402
+from foredraft.core.errors import UsageError  # noqa: E402
 from foredraft.core.heads import Feed  # noqa: E402
 from foredraft.draft import family  # noqa: E402
 from foredraft.draft.family import Provided  # noqa: E402
 from foredraft.engine.heads import plain_head  # noqa: E402
 from foredraft.engine.llm import load  # noqa: E402
-from foredraft.heads.files import read_head, write_head  # noqa: E402
-from foredraft.train import block, corpus, data, eagle, eagle3, hydra, joint, medusa, mtp, mtp_sequential  # noqa: E402
+from foredraft.heads.files import read_head  # noqa: E402
+from foredraft.train import joint, medusa, mtp  # noqa: E402
 from foredraft.train.corpus import Text  # noqa: E402
-from foredraft.train.recipe import HeadRecipe, chains  # noqa: E402
+from foredraft.train.recipe import chains  # noqa: E402
 from foredraft.train.target import TorchTarget  # noqa: E402
 from foredraft.train.trainer import Settings as Loop  # noqa: E402
 from foredraft.train.trainer import Trainer  # noqa: E402
 from random_heads import taps_of  # noqa: E402
+from recipes import BEGUN, LAYER, RECIPES, SIZES, loss_of, texts_of  # noqa: E402
 from tiny import write_model  # noqa: E402
-
-SIZES: dict[str, Any] = {"block": 3, "vocabulary": 200}
-LAYER: dict[str, Any] = {"hidden": 64, "heads": (2, 1, 16)}
-Make = Callable[[TorchTarget, list[Text]], HeadRecipe]
-RECIPES: dict[str, Make] = {
-    "medusa": lambda target, texts: medusa.MedusaRecipe(target, texts, medusa.Settings(**SIZES)),
-    "medusa own": lambda target, texts: medusa.MedusaRecipe(target, texts, medusa.Settings(own=True, **SIZES)),
-    "hydra": lambda target, texts: hydra.HydraRecipe(target, texts, hydra.Settings(**SIZES, **LAYER)),
-    "hydra++": lambda target, texts: hydra.HydraRecipe(target, texts, hydra.Settings(**SIZES, **LAYER, **hydra.PLUS)),
-    "mtp": lambda target, texts: mtp.MTPRecipe(target, texts, mtp.Settings(**SIZES, **LAYER)),
-}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -61,16 +50,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> TorchTarget:
 
 @pytest.fixture(scope="module")
 def texts(target: TorchTarget, tmp_path_factory: pytest.TempPathFactory) -> list[Text]:
-    folder = tmp_path_factory.mktemp("texts")
-    prompts = folder / "prompts.jsonl"
-    said = ({"id": n, "task": "t", "turns": [f"say {n} " + "x" * (n % 7)]} for n in range(100))
-    prompts.write_text("".join(json.dumps(one) + "\n" for one in said))
-    data.make(target, data.Plan(prompts, folder / "texts.jsonl", most=12, batch=50), lambda _: None)
-    return corpus.read(folder / "texts.jsonl")
-
-
-def loss_of(made: HeadRecipe, texts: list[Text]) -> float:
-    return sum(float(part.detach()) for part in made.losses(texts))
+    return texts_of(target, tmp_path_factory.mktemp("texts"))
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -125,78 +105,6 @@ def test_what_is_trained_is_what_drafts(target: TorchTarget, texts: list[Text], 
     np.testing.assert_allclose(said, expected, atol=1e-4 * max(1.0, np.abs(expected).max()), rtol=0)
 
 
-BEGUN: dict[str, Make] = RECIPES | {
-    "block": lambda target, texts: block.BlockRecipe(target, texts, block.Settings(rank=8, **SIZES, **LAYER)),
-    "eagle": lambda target, texts: eagle.EagleRecipe(target, texts, eagle.Settings(noise=0.0, **SIZES, **LAYER)),
-    "eagle3": lambda target, texts: eagle3.Eagle3Recipe(target, texts, eagle3.Settings(**SIZES, **LAYER)),
-    "mtp sequential": lambda target, texts: mtp_sequential.SequentialRecipe(
-        target, texts, mtp_sequential.Settings(**SIZES, **LAYER)
-    ),
-}
-
-
-@pytest.mark.parametrize("name", BEGUN)
-def test_a_head_goes_on_from_one_that_is_there(
-    target: TorchTarget, texts: list[Text], tmp_path: Path, name: str
-) -> None:
-    """Packed or not, with its own tokens though other texts would choose others."""
-    made, seen = BEGUN[name](target, texts), [text for text in texts if not text.held_out]
-    Trainer(made, texts, tmp_path / "one", Loop(steps=12, tokens=512, rate=5e-3, warmup=2), lambda _: None).run()
-    fresh, begun = BEGUN[name](target, texts), BEGUN[name](target, texts[:30])
-    assert begun.says != made.says
-    write_head(tmp_path / "packed.safetensors", made.describe({"step": 12}), head_of(made), int8=True)
-    for path, near in ((tmp_path / "one" / "head.safetensors", 1e-6), (tmp_path / "packed.safetensors", 0.02)):
-        begun.begin_with(path)
-        assert begun.says == made.says
-        assert loss_of(begun, seen[:8]) == pytest.approx(loss_of(made, seen[:8]), rel=near)
-    assert loss_of(begun, seen[:8]) < loss_of(fresh, seen[:8])
-    begun.write(tmp_path, {"step": 1})
-    assert read_head(tmp_path / "head.safetensors")[0].provenance == {"step": 1, "begun_with": {"step": 12}}
-
-
-def test_heads_that_cannot_be_begun_with(target: TorchTarget, texts: list[Text], tmp_path: Path) -> None:
-    RECIPES["medusa"](target, texts).write(tmp_path, {"step": 1})
-    path = tmp_path / "head.safetensors"
-    deeper = medusa.MedusaRecipe(target, texts, medusa.Settings(layers=2, **SIZES))
-    with pytest.raises(UsageError, match="has layers 1, not 2"):
-        deeper.begin_with(path)
-    with pytest.raises(UsageError, match="has method medusa, not mtp"):
-        RECIPES["mtp"](target, texts).begin_with(path)
-    with pytest.raises(WeightsError, match="cannot be read"):
-        deeper.begin_with(tmp_path / "nothing")
-    config, tensors = read_head(path)
-    write_head(path, dataclasses.replace(config, target=dataclasses.replace(config.target, fingerprint="0")), tensors)
-    with pytest.raises(UsageError, match="give that model by -m"):
-        RECIPES["medusa"](target, texts).begin_with(path)
-
-
-def test_a_begun_run_is_judged_first_and_is_another_run(target: TorchTarget, texts: list[Text], tmp_path: Path) -> None:
-    """What only gets worse stays as it was; a folder of a run that began otherwise is refused."""
-    made = RECIPES["medusa"](target, texts)
-    Trainer(made, texts, tmp_path / "one", Loop(steps=40, tokens=512, rate=5e-3, warmup=2), lambda _: None).run()
-    head = tmp_path / "one" / "head.safetensors"
-
-    def run(out: Path, *, begin: bool, steps: int = 3) -> Trainer:
-        begun = RECIPES["medusa"](target, texts)
-        if begin:
-            begun.begin_with(head)
-        return Trainer(begun, texts, out, Loop(steps=steps, tokens=512, rate=50.0, warmup=1), lambda _: None)
-
-    best = run(tmp_path / "two", begin=True).run()
-    lines = [json.loads(line) for line in (tmp_path / "two" / "log.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == [0, 3]
-    assert round(best, 4) == lines[0]["acceptance_length"] > lines[1]["acceptance_length"]
-    assert read_head(tmp_path / "two" / "head.safetensors")[0].provenance["step"] == 0
-    with pytest.raises(UsageError, match="other settings or texts"):
-        run(tmp_path / "two", begin=False).run()
-    with pytest.raises(UsageError, match="other settings or texts"):
-        run(tmp_path / "one", begin=True).run()
-    learnt = learn_until(3, run(tmp_path / "whole", begin=True), tmp_path / "whole", Trainer._save)
-    pieces = learn_until(1, run(tmp_path / "three", begin=True), tmp_path / "three", Trainer._save)
-    pieces += learn_until(3, run(tmp_path / "three", begin=True), tmp_path / "three", Trainer._save)
-    np.testing.assert_allclose(pieces, learnt, rtol=1e-5)  # its own weights go on, not those it began with
-
-
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("name", BEGUN)
 def test_every_method_learns_in_both_precisions(
@@ -218,41 +126,6 @@ def test_every_method_learns_in_both_precisions(
     assert seen == {precision == "bfloat16"}
     with pytest.raises(UsageError, match="unknown precision"):
         Loop(precision="half")
-
-
-def test_a_run_begins_with_a_head(target: TorchTarget, texts: list[Text], tmp_path: Path) -> None:
-    from foredraft.cli import run
-
-    corpus.append(tmp_path / "texts.jsonl", texts)
-    asked = ["train", "medusa", "-m", str(target.source.path), "--data", str(tmp_path / "texts.jsonl"), "--heads", "2"]
-    asked += ["--device", "cpu", "--dtype", "float32", "--steps", "2"]
-    some = ["--vocabulary", "200"]
-    assert run([*asked, *some, "--out", str(tmp_path / "one")]) == 0
-    head = str(tmp_path / "one" / "head.safetensors")
-    assert run([*asked, "--out", str(tmp_path / "two"), "--begin", head, "--precision", "bfloat16"]) == 0
-    provenance = read_head(tmp_path / "two" / "head.safetensors")[0].provenance
-    assert "step" in provenance["begun_with"]
-    said = [read_head(tmp_path / out / "head.safetensors")[1]["vocabulary"].tolist() for out in ("one", "two")]
-    assert said[0] == said[1]
-    assert provenance["settings"]["precision"] == "bfloat16"
-    assert run([*asked, "--out", str(tmp_path / "three"), "--begin", head, "--precision", "half"]) == 2
-    assert run([*asked, *some, "--out", str(tmp_path / "three"), "--begin", head]) == 2
-
-
-def head_of(made: HeadRecipe) -> dict[str, Any]:
-    tensors = {name: value.detach().numpy() for name, value in made.head.tensors().items()}
-    return tensors | {"vocabulary": tensors["vocabulary"].astype(np.int32)}
-
-
-def test_heads_that_are_apart_are_learnt_from_one_after_another(target: TorchTarget, texts: list[Text]) -> None:
-    """The parts of a loss are those of its heads, and each leaves the others' weights alone."""
-    made = RECIPES["mtp"](target, texts)
-    parts = made.losses(texts[:4])
-    for number in range(3):
-        next(parts).backward()
-        moved = [layer.gate.weight.grad is not None for layer in made.head.layers]
-        assert moved == [at <= number for at in range(3)]
-    assert next(parts, None) is None
 
 
 def test_a_layer_begins_as_the_targets_last(target: TorchTarget, texts: list[Text]) -> None:
@@ -385,8 +258,6 @@ def test_targets_that_cannot_be_trained_too(texts: list[Text], tmp_path: Path) -
         joint.JointRecipe(half, texts, medusa.Settings(**SIZES), out=tmp_path / "target")
 
 
-def test_a_head_that_goes_on_brings_its_own_tokens() -> None:
-    with pytest.raises(UsageError, match="leave out --vocabulary or --begin"):
-        HeadRun(Path("texts.jsonl"), Path("out"), begin=Path("head.safetensors"), vocabulary=100)
+def test_a_head_says_eight_thousand_tokens_or_as_many_as_asked() -> None:
     assert HeadRun(Path("texts.jsonl"), Path("out")).common["vocabulary"] == 8192
     assert HeadRun(Path("texts.jsonl"), Path("out"), vocabulary=0).common["vocabulary"] == 0

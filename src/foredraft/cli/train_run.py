@@ -39,6 +39,9 @@ class Run:
     dtype: Dtype = ""
     sharded: Annotated[bool, typer.Option("--sharded", help="under torchrun: each holds a part (FSDP2)")] = False
     kept: Annotated[bool, typer.Option("--kept", help="read the states that `train data --taps` kept")] = False
+    remember: Annotated[
+        float | None, typer.Option(help="gigabytes of the device for the target's states, which are computed once")
+    ] = None
     precision: Annotated[
         str, typer.Option(help="of what is learnt: float32 or bfloat16; by default the latter where it is multiplied")
     ] = ""
@@ -46,10 +49,15 @@ class Run:
     def opened(self, texts: Sequence[Any]) -> Any:
         """The target that these texts are of."""
         dtype = self.dtype or precision_on(self.device, self.precision)
+        if self.kept and self.remember is not None:
+            raise UsageError("states are read from disk or remembered: leave --kept or --remember out")
+        from foredraft.train.remembered import Remembered
+        from foredraft.train.taps import GIGA, Taps, folder_of
+
+        if self.remember is not None:
+            return open_target(self.model, self.device, dtype, remembered=Remembered(self.remember * GIGA))
         if not self.kept:
             return open_target(self.model, self.device, dtype)
-        from foredraft.train.taps import Taps, folder_of
-
         taps = Taps(folder_of(self.texts))
         taps.check(texts)
         return open_target(self.model, self.device, dtype, taps)
@@ -96,21 +104,19 @@ class HeadRun(Run):
 
     taps: Annotated[str, typer.Option(help="layers of the target to read, as in 2,15,27; the method's by default")] = ""
     vocabulary: Annotated[
-        int | None, typer.Option(help="tokens that the head may say, the commonest; 0 for all; by default 8192")
+        int | None,
+        typer.Option(
+            help="tokens that the head may say, the commonest; 0 for all; by default 8192, or those of --begin"
+        ),
     ] = None
     begin: Annotated[
-        Path | None, typer.Option(help="a trained head of the same sizes whose weights and tokens to begin with")
+        Path | None,
+        typer.Option(help="a trained head of the same sizes whose weights to begin with, and whose tokens"),
     ] = None
-
-    def __post_init__(self) -> None:
-        if self.begin is not None and self.vocabulary is not None:
-            raise UsageError(
-                "a head begins with the tokens of the one it goes on from: leave out --vocabulary or --begin"
-            )
 
     def begun(self, recipe: Any) -> Any:
         if self.begin is not None:
-            recipe.begin_with(self.begin)
+            recipe.begin_with(self.begin, own_tokens=self.vocabulary is not None)
         return recipe
 
     @property
@@ -142,8 +148,8 @@ def installed() -> None:
         raise MissingExtra("training", "train")
 
 
-def open_target(model: str, device: str, dtype: str, kept: Any = None) -> Any:
+def open_target(model: str, device: str, dtype: str, kept: Any = None, remembered: Any = None) -> Any:
     installed()
     from foredraft.train.target import TorchTarget
 
-    return TorchTarget(model, device, dtype, kept)
+    return TorchTarget(model, device, dtype, kept, remembered)

@@ -66,15 +66,17 @@ class JointRecipe(MedusaRecipe):
             raise UsageError("a target that is trained too must be a Hugging Face directory: give one by -m")
         if target.model.dtype != torch.float32:
             raise UsageError("a target that is trained too must be in float32: write --dtype float32")
-        if target.kept is not None:
-            raise UsageError("a target that is trained too has no states that could be kept: leave --kept out")
+        if target.kept is not None or target.remembered is not None:
+            raise UsageError(
+                "a target that is trained too has no states that could be kept: leave --kept and --remember out"
+            )
         if settings.hard != 1:
             raise UsageError("a target that is trained too has no law to be learnt from: leave --hard at 1")
         self.out = out
         target.model.requires_grad_(True)
         super().__init__(target, texts, settings, seed)
 
-    def begin_with(self, path: Path) -> None:
+    def begin_with(self, path: Path, *, own_tokens: bool = False) -> None:
         raise UsageError("a target that is trained too begins as it is, with heads of its own: leave --begin out")
 
     def build(self, vocabulary: Tensor, rows: Tensor) -> MedusaHead:

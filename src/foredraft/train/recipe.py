@@ -8,7 +8,7 @@ counts, and only where the next token is one that the head can say.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -148,8 +148,9 @@ class HeadRecipe(ABC):
     def parameters(self) -> int:
         return sum(one.numel() for one in self.head.parameters())
 
-    def begin_with(self, path: Path) -> None:
-        """Takes the weights and the tokens of a trained head. Raises UsageError for one of other sizes."""
+    def begin_with(self, path: Path, *, own_tokens: bool = False) -> None:
+        """Takes the weights and the tokens of a trained head. own_tokens: the weights alone, and of its tables the rows
+        of tokens that both say. Raises UsageError for one of other sizes."""
         config, tensors = read_head(path)
         if config.target.fingerprint != self.target.about.fingerprint:
             raise UsageError(f"{path} drafts for {config.target.name}: give that model by -m, or leave --begin out")
@@ -159,9 +160,24 @@ class HeadRecipe(ABC):
                 raise UsageError(
                     f"{path} has {name} {theirs.get(name)}, not {own}: ask for the same, or leave --begin out"
                 )
-        self._say(torch.from_numpy(tensors[VOCABULARY].astype(np.int64)))
-        self.head.load({name: torch.from_numpy(values) for name, values in tensors.items()})
+        found = {name: torch.from_numpy(values) for name, values in tensors.items()}
+        if own_tokens:
+            found |= self._tables(config, found)
+        else:
+            self._say(found[VOCABULARY].long())
+        self.head.load(found)
         self._begun = {"begun_with": config.provenance}
+
+    def _tables(self, config: HeadConfig[Any], theirs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What has a row a token, for the tokens of this head."""
+        own, few, more = self.head.tensors(), config.tensors(1), config.tensors(2)
+        found = {name: own[name].detach().cpu().clone() for name in few if few[name] != more[name]}
+        here, there = found.pop(VOCABULARY), theirs[VOCABULARY]
+        both = torch.isin(here, there)
+        rows = torch.searchsorted(there, here[both])
+        for name, table in found.items():
+            table[both] = theirs[name][rows]
+        return {VOCABULARY: here} | found
 
     def describe(self, provenance: dict[str, Any]) -> HeadConfig[Any]:
         return replace(self.config, provenance=provenance | self._begun)

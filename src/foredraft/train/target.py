@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from foredraft.models.known import KNOWN
 from foredraft.models.sources import Source, resolve
 from foredraft.models.tokenizer import Tokenizer
 from foredraft.train.corpus import Speaker, Text
+from foredraft.train.remembered import Remembered
 from foredraft.train.taps import Taps
 
 GROUPED = "foredraft_grouped"
@@ -90,15 +91,18 @@ class Columns(Rows):
 
 class TorchTarget:
     """Frozen. device: cpu or cuda; dtype: of the weights, by torch's name. kept: hidden states that are read, where
-    they would be computed. final_norm: its weights, as stored."""
+    they would be computed. remembered: those that are computed once; of one set of layers. final_norm: its weights, as
+    stored."""
 
-    def __init__(self, name: str, device: str, dtype: str, kept: Taps | None = None) -> None:
+    def __init__(
+        self, name: str, device: str, dtype: str, kept: Taps | None = None, remembered: Remembered | None = None
+    ) -> None:
         self.source: Source = resolve(name)
         self.tokenizer = Tokenizer.from_source(self.source)
         # In float32 first: the fingerprint is of the norm as stored.
         model: Any = hf_load.load(self.source.path, self.source.kind, device="cpu", dtype="float32", threads=None)
         self.final_norm: Tensor = Body.of(model).norm_weight().cpu().clone()
-        self._fingerprint, self.kept = fingerprint_of(self.final_norm.numpy()), kept
+        self._fingerprint, self.kept, self.remembered = fingerprint_of(self.final_norm.numpy()), kept, remembered
         if kept is not None and kept.about.fingerprint != self._fingerprint:
             raise UsageError(f"{kept.folder} has states of another target, {kept.about.target}: give that one by -m")
         self.model: Any = hf_load.placed(model, device, dtype)
@@ -165,46 +169,79 @@ class TorchTarget:
         """The final normed states, [texts, columns, width], and nothing else of a pass. texts: those of the rows, where
         states that are kept of them may be read."""
         with torch.inference_mode():
-            if self.kept is not None and texts:
-                kept: Tensor = self._norm(self._states(self.kept, rows, texts, (self.about.layers,))[:, :, 0])
+            if texts and (self.kept is not None or self.remembered is not None):
+                kept: Tensor = self._norm(self._known(rows, texts, (self.about.layers,))[:, :, 0])
                 return kept.to(self.head.dtype)
             found: Tensor = self._pass(rows, False).last_hidden_state
         return found
 
     def columns(self, texts: Sequence[Text], taps: Sequence[int], *, learn: bool = False) -> Columns:
-        """One pass over whole texts, or none where the states are kept. taps: after how many layers hidden states are
-        wanted, 0 to all of them. learn: with gradients, for a target that is trained too."""
+        """One pass over whole texts, or none where the states are kept or remembered. taps: after how many layers
+        hidden states are wanted, 0 to all of them. learn: with gradients, for a target that is trained too."""
         with torch.enable_grad() if learn else torch.inference_mode():
             rows = self.rows(texts)
-            return self._columns(rows, taps) if self.kept is None else self._read(self.kept, rows, texts, taps)
+            if self.kept is None and self.remembered is None:
+                states, last = self._walk(rows)
+                return self._columns(rows, self._after(states, taps), states[0], last)
+            found = self._known(rows, texts, (*taps, self.about.layers))
+            embedded = self.model.get_input_embeddings()(rows.ids)
+            return self._columns(rows, found[:, :, :-1], embedded, self._norm(found[:, :, -1]))
 
-    def _read(self, kept: Taps, rows: Rows, texts: Sequence[Text], taps: Sequence[int]) -> Columns:
-        """What follows from the last layer's states, and from the tokens, is computed here."""
-        found = self._states(kept, rows, texts, (*taps, self.about.layers))
-        embedded = self.model.get_input_embeddings()(rows.ids)
-        last = self._norm(found[:, :, -1])
-        return Columns(rows.ids, rows.positions, rows.real, rows.start, found[:, :, :-1], embedded, last)
+    @staticmethod
+    def _columns(rows: Rows, hidden: Tensor, embedded: Tensor, last: Tensor) -> Columns:
+        return Columns(rows.ids, rows.positions, rows.real, rows.start, hidden, embedded, last)
 
-    def _states(self, kept: Taps, rows: Rows, texts: Sequence[Text], layers: Sequence[int]) -> Tensor:
-        """[texts, columns, layers, width] as they are kept, 0 where there is no text."""
-        states = np.zeros((*rows.ids.shape, len(layers), self.about.width), dtype=np.float32)
+    def _known(self, rows: Rows, texts: Sequence[Text], layers: Sequence[int]) -> Tensor:
+        """[texts, columns, layers, width] without a pass over what is known already, 0 where there is no text."""
+        kept, remembered = self.kept, self.remembered
+        if kept is not None:
+            states = torch.zeros((*rows.ids.shape, len(layers), self.about.width))
+            self._lay(states, rows, texts, lambda text: torch.from_numpy(kept.of(text, layers)))
+            return states.to(self.device)
+        assert remembered is not None
+        fresh = self._fresh([text for text in texts if text not in remembered], layers)
+        states = self.head.new_zeros((*rows.ids.shape, len(layers), self.about.width))
+        self._lay(states, rows, texts, lambda text: fresh[text] if text in fresh else remembered.of(text))
+        return states
+
+    def _lay(self, states: Tensor, rows: Rows, texts: Sequence[Text], own: Callable[[Text], Tensor]) -> None:
+        """Puts every text's, [tokens, layers, width], where its tokens are."""
         for row, text in enumerate(texts):
             if text.response:  # else nothing of it counts
-                own = kept.of(text, layers)
-                first = rows.start + 1 - len(text.prompt)
-                states[row, first : first + len(own)] = own
-        return torch.from_numpy(states).to(self.device)
+                found, first = own(text), self._first(rows, text)
+                states[row, first : first + len(found)] = found
 
-    def _columns(self, rows: Rows, taps: Sequence[int]) -> Columns:
+    @staticmethod
+    def _first(rows: Rows, text: Text) -> int:
+        """The column where a text begins."""
+        return rows.start + 1 - len(text.prompt)
+
+    def _fresh(self, texts: Sequence[Text], layers: Sequence[int]) -> dict[Text, Tensor]:
+        """[tokens, layers, width] of texts seen for the first time, which are remembered from now on."""
+        if not texts:
+            return {}
+        rows, found = self.rows(texts), dict[Text, Tensor]()
+        states = self._after(self._walk(rows)[0], layers)
+        for row, text in enumerate(texts):
+            first = self._first(rows, text)
+            found[text] = states[row, first : first + len(text.prompt) + len(text.response)]
+            if self.remembered is not None:
+                self.remembered.add(text, found[text])
+        return found
+
+    @staticmethod
+    def _after(states: Sequence[Tensor], layers: Sequence[int]) -> Tensor:
+        return torch.stack([states[layer] for layer in layers], dim=2)
+
+    def _walk(self, rows: Rows) -> tuple[list[Tensor], Tensor]:
+        """States after 0, 1, … all layers, as these leave them, and the last one normed."""
         entered: list[Tensor] = []  # the final norm: what transformers shows after the last layer is normed already
         seen = self._norm.register_forward_pre_hook(lambda _, args: entered.append(args[0]))
         try:
             out = self._pass(rows, True)
         finally:
             seen.remove()
-        states = [*out.hidden_states[:-1], entered[0]]
-        hidden = torch.stack([states[tap] for tap in taps], dim=2)
-        return Columns(rows.ids, rows.positions, rows.real, rows.start, hidden, states[0], out.last_hidden_state)
+        return [*out.hidden_states[:-1], entered[0]], out.last_hidden_state
 
     def _pass(self, rows: Rows, hidden: bool) -> Any:
         return self.model.model(

@@ -1,0 +1,63 @@
+"""Recipes of every kind of head for a tiny target, its texts, and what tests ask of both (torch)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from foredraft.train import block, corpus, data, eagle, eagle3, hydra, medusa, mtp, mtp_sequential
+from foredraft.train.corpus import Text
+from foredraft.train.recipe import HeadRecipe
+from foredraft.train.target import TorchTarget
+
+SIZES: dict[str, Any] = {"block": 3, "vocabulary": 200}
+LAYER: dict[str, Any] = {"hidden": 64, "heads": (2, 1, 16)}
+Make = Callable[[TorchTarget, list[Text]], HeadRecipe]
+RECIPES: dict[str, Make] = {
+    "medusa": lambda target, texts: medusa.MedusaRecipe(target, texts, medusa.Settings(**SIZES)),
+    "medusa own": lambda target, texts: medusa.MedusaRecipe(target, texts, medusa.Settings(own=True, **SIZES)),
+    "hydra": lambda target, texts: hydra.HydraRecipe(target, texts, hydra.Settings(**SIZES, **LAYER)),
+    "hydra++": lambda target, texts: hydra.HydraRecipe(target, texts, hydra.Settings(**SIZES, **LAYER, **hydra.PLUS)),
+    "mtp": lambda target, texts: mtp.MTPRecipe(target, texts, mtp.Settings(**SIZES, **LAYER)),
+}
+BEGUN: dict[str, Make] = RECIPES | {
+    "block": lambda target, texts: block.BlockRecipe(target, texts, block.Settings(rank=8, **SIZES, **LAYER)),
+    "eagle": lambda target, texts: eagle.EagleRecipe(target, texts, eagle.Settings(noise=0.0, **SIZES, **LAYER)),
+    "eagle3": lambda target, texts: eagle3.Eagle3Recipe(target, texts, eagle3.Settings(**SIZES, **LAYER)),
+    "mtp sequential": lambda target, texts: mtp_sequential.SequentialRecipe(
+        target, texts, mtp_sequential.Settings(**SIZES, **LAYER)
+    ),
+}
+
+
+def texts_of(target: TorchTarget, folder: Path) -> list[Text]:
+    """What it answers to a hundred prompts."""
+    prompts = folder / "prompts.jsonl"
+    said = ({"id": n, "task": "t", "turns": [f"say {n} " + "x" * (n % 7)]} for n in range(100))
+    prompts.write_text("".join(json.dumps(one) + "\n" for one in said))
+    data.make(target, data.Plan(prompts, folder / "texts.jsonl", most=12, batch=50), lambda _: None)
+    return corpus.read(folder / "texts.jsonl")
+
+
+def loss_of(made: HeadRecipe, texts: list[Text]) -> float:
+    return sum(float(part.detach()) for part in made.losses(texts))
+
+
+def head_of(made: HeadRecipe) -> dict[str, Any]:
+    tensors = {name: value.detach().numpy() for name, value in made.head.tensors().items()}
+    return tensors | {"vocabulary": tensors["vocabulary"].astype(np.int32)}
+
+
+def test_heads_that_are_apart_are_learnt_from_one_after_another(target: TorchTarget, texts: list[Text]) -> None:
+    """The parts of a loss are those of its heads, and each leaves the others' weights alone."""
+    made = RECIPES["mtp"](target, texts)
+    parts = made.losses(texts[:4])
+    for number in range(3):
+        next(parts).backward()
+        moved = [layer.gate.weight.grad is not None for layer in made.head.layers]
+        assert moved == [at <= number for at in range(3)]
+    assert next(parts, None) is None
