@@ -17,6 +17,7 @@ from foredraft.core.tree import DraftTree
 from foredraft.draft import specify
 from foredraft.draft.block import FAMILY, Options
 from foredraft.draft.family import Provided
+from foredraft.draft.head_drafter import WAITING
 from foredraft.draft.one_pass import OnePassDrafter
 from foredraft.draft.plain_block import PlainBlock
 from foredraft.engine.sequence import open_sequence
@@ -60,14 +61,16 @@ class TestWindow(DrafterChecks):
 
 
 class Noting(PlainBlock):
-    """Notes its passes, and how many rows each sequence fed."""
+    """Notes its passes, how many rows each sequence fed, and how many of them with a block behind them."""
 
     fed: list[int]
+    behind: list[int]
     passes: int
 
     def score(self, feeds: Sequence[Feed]) -> list[Logits]:
         self.passes += bool(feeds)
         self.fed += [len(feed.tokens) for feed in feeds]
+        self.behind += [len(feed.tokens) for feed in feeds if feed.block]
         return super().score(feeds)
 
 
@@ -78,7 +81,7 @@ def target() -> ToyModel:
 
 def noting(target: Model, **changes: Any) -> Noting:
     head = Noting(target, *random_head(target.about, **(SMALL | changes)), dtype=np.float64)
-    head.fed, head.passes = [], 0
+    head.fed, head.behind, head.passes = [], [], 0
     return head
 
 
@@ -132,6 +135,23 @@ def test_of_what_it_has_not_read_it_reads_the_last_of_a_window(target: ToyModel,
         wanted = logits_of(target, (head.config, head._layers.tensors), text[state.first - 1 :], known)
         np.testing.assert_allclose(logits, wanted, atol=1e-10)
     assert len(firsts) > 2
+
+
+@pytest.mark.parametrize("asked", [0, 3])
+def test_by_default_it_reads_all_and_long_stretches_by_themselves(target: ToyModel, asked: int) -> None:
+    """So that rows which nobody drafts behind never go through the whole layer with those of a block."""
+    head = noting(target, block=3)
+    drafter, rng = OnePassDrafter(head, name="block", window=Options().window), np.random.default_rng(0)
+    prompt = tuple(rng.integers(5, size=40).tolist())
+    sequence = open_sequence(target, drafter, Match(), Request(prompt, 1, rules=Rules(temperature=1.0)), until(40))
+    drive(target, Constant(asked), [sequence], chunk=16)
+    read = sequence.state
+    assert read.first == 1  # nothing was left out
+    assert read.end == sequence.cache.length + 1
+    assert read.waiting <= WAITING
+    assert max(head.behind, default=0) <= WAITING
+    assert bool(head.behind) == bool(asked)
+    assert sum(head.fed) >= len(prompt) - WAITING
 
 
 class Failing(Noting):

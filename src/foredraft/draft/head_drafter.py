@@ -19,11 +19,9 @@ from foredraft.core.tree import EMPTY, DraftTree
 from foredraft.draft.family import Family, Provided
 from foredraft.draft.head_state import HeadState
 
-# Context rows that wait for the next draft at most where all are read: more are fed before.
-WAITING = 16
-# Of what it has not read when it is asked, a prompt or rounds in which it was not, a head reads so many tokens, the
-# last. So it takes no time where it does not draft; what that costs in acceptance: docs/algorithms/block_drafter.md.
-WINDOW = 64
+# Context rows that wait for the next draft at most where all are read: more are fed before, by themselves, for in a
+# pass that drafts they would go through the whole layer.
+WAITING = 8
 H = TypeVar("H", bound=Head)
 
 
@@ -36,7 +34,7 @@ class HeadOptions:
     depth: int = field(default=0, metadata={"help": "tokens a path may have; 0 for all that the head drafts"})
     quantize: str = field(default="", metadata={"help": "int8 or int4, for the head's matrices; int8 by default"})
     window: int = field(
-        default=WINDOW, metadata={"help": "unread tokens that a draft reads first, the last; 0 for all"}
+        default=0, metadata={"help": "unread tokens that a draft reads first, the last; 0 for all, as they come"}
     )
 
     def __post_init__(self) -> None:

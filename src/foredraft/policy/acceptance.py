@@ -62,10 +62,12 @@ class Acceptance:
 
     def chance(self, where: Bin, claimed: float) -> float:
         """The calibrated chance of a node of this bin that its drafter gave `claimed`."""
-        prior = self.below.chance(where, claimed) if self.below is not None else believed(where[0], claimed)
-        tally = self.tallies.get(where)
-        most = min(MOST_PRIOR, self.memory / 2)  # or what was seen could never outweigh it
-        return min(CEILING, tally.estimate(prior, most) if tally is not None else prior)
+        return _chance(self._levels(), where, claimed)
+
+    def _levels(self) -> list[tuple[dict[Bin, Tally], float]]:
+        """Counts from the lowest level up, and for how many trials what is below counts at most."""
+        below = self.below._levels() if self.below is not None else []
+        return [*below, (self.tallies, min(MOST_PRIOR, self.memory / 2))]  # or what was seen could never outweigh it
 
     def add(self, where: Bin, hit: bool) -> None:
         tally = self.tallies.get(where)
@@ -77,10 +79,10 @@ class Acceptance:
 
     def paths(self, tree: DraftTree, traits: Sequence[Trait]) -> list[float]:
         """P(path accepted) of every node; siblings never promise more than 1 together."""
-        chances: list[float] = []
+        chances, levels = list[float](), self._levels()
         for parent, (where, claimed) in zip(tree.parents, traits, strict=True):
             above = 1.0 if parent == ROOT else chances[parent]
-            chances.append(max(FLOOR, above * self.chance(where, claimed)))
+            chances.append(max(FLOOR, above * _chance(levels, where, claimed)))
         _share_out(tree, chances)
         return chances
 
@@ -96,6 +98,15 @@ class Acceptance:
             if follows is None:
                 return
             node = follows
+
+
+def _chance(levels: Sequence[tuple[dict[Bin, Tally], float]], where: Bin, claimed: float) -> float:
+    """What is believed of a claim, corrected level by level."""
+    found = believed(where[0], claimed)
+    for tallies, most in levels:
+        tally = tallies.get(where)
+        found = min(CEILING, tally.estimate(found, most) if tally is not None else found)
+    return found
 
 
 @lru_cache(1024)

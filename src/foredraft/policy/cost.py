@@ -8,8 +8,7 @@ fixed point of Dinkelbach's method for ratios).
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -90,18 +89,12 @@ def choices(
     """
     probes = tuple(map(_probes, trees))
     rows = len(trees) + sum(map(len, probes))
-    heap = [(-chances[which][node], which, node) for which, tree in enumerate(trees) for node in tree.children(ROOT)]
-    heapq.heapify(heap)
-    order: list[tuple[int, int]] = []
-    tokens, spent = [float(len(trees))], [seconds(rows)]
-    while heap and len(order) < most:
-        negative, which, node = heapq.heappop(heap)
-        order.append((which, node))
-        tokens.append(tokens[-1] - negative)
-        spent.append(seconds(rows + len(order)))
-        for child in trees[which].children(node):
-            heapq.heappush(heap, (-chances[which][child], which, child))
-    return Choices(probes, tuple(order), tuple(tokens), tuple(spent))
+    # No path is likelier than its beginning, so in this order parents come before their children.
+    ranked = sorted((-chances[which][node], which, node) for which, tree in enumerate(trees) for node in _drafts(tree))
+    order = ranked[:most]
+    tokens = accumulate((-negative for negative, _, _ in order), initial=float(len(trees)))
+    spent = map(seconds, range(rows, rows + len(order) + 1))
+    return Choices(probes, tuple((which, node) for _, which, node in order), tuple(tokens), tuple(spent))
 
 
 def most_of(gains: Sequence[float]) -> int:
@@ -111,11 +104,21 @@ def most_of(gains: Sequence[float]) -> int:
 
 def _probes(tree: DraftTree) -> tuple[int, ...]:
     """Those that follow the root or other probes, whatever is chosen."""
+    return tuple(_below_the_root(tree, probes=True)) if any(tree.probes) else ()
+
+
+def _drafts(tree: DraftTree) -> Iterable[int]:
+    """All but probes and what follows them."""
+    return _below_the_root(tree, probes=False) if any(tree.probes) else range(len(tree))
+
+
+def _below_the_root(tree: DraftTree, *, probes: bool) -> list[int]:
+    """Nodes whose whole path is of probes, or of drafts."""
     found = {ROOT}
     for node, parent in enumerate(tree.parents):
-        if tree.probes[node] and parent in found:
+        if tree.probes[node] == probes and parent in found:
             found.add(node)
-    return tuple(sorted(found - {ROOT}))
+    return sorted(found - {ROOT})
 
 
 def chain_length(acceptance: float, step: float, seconds: Callable[[int], float], rate: float, most: int) -> int:
