@@ -172,7 +172,7 @@ def test_a_pass_that_failed_loses_no_context(target: ToyModel, failing: int) -> 
 
     def run(fails: int) -> list[DraftTree]:
         head = Failing(target, *random_head(target.about, **(SMALL | {"block": 3})), dtype=np.float64)
-        head.fed, head.passes, head.failing = [], 0, fails
+        head.fed, head.behind, head.passes, head.failing = [], [], 0, fails
         drafter = OnePassDrafter(head, name="block")
         sequences = [
             open_sequence(target, {"block": drafter}, Match(), Request((1, 2, 3, 4), seed), until(20))
