@@ -1,11 +1,11 @@
 #!/bin/bash
 # Trained heads: texts, training, packing. A GPU with 80 GB; on an H200 some ten minutes for a head, and one to five a
-# method for all methods on SmolLM2, by how many run beside each other. The 1.5B's head that is kept was made from other
-# prompts (docs/training.md).
-# Usage: benchmarks/train_heads.sh PROMPTS.jsonl BENCHMARK.jsonl OUT [shipped | further | methods]
-# shipped: the heads and tables that come with foredraft, the default. further: SmolLM2's goes on, on a CPU, in an hour
-# and 25 GB of disk. methods: every method on SmolLM2, from the same batches of the same texts, with the same vocabulary
-# and rate. Runs that were cut short go on. One of these steps leaves much of a GPU idle: run several of the commands
+# method for all methods on SmolLM2, by how many run beside each other.
+# Usage: benchmarks/train_heads.sh PROMPTS.jsonl BENCHMARK.jsonl OUT [shipped | further | longer | methods]
+# The heads that come with foredraft are made by shipped, further and longer, one after the other; the tables by shipped,
+# which is the default. further: SmolLM2's goes on, on a CPU, in an hour and 25 GB of disk. longer: both go on with
+# more texts, on a GPU of 140 GB. methods: every method on SmolLM2, from the same batches of the same texts, with the
+# same vocabulary and rate. Runs that were cut short go on. One of these steps leaves much of a GPU idle: run several of the commands
 # beside each other where time is short. Small models: train_students.sh.
 set -euo pipefail
 here=$(dirname "$0")
@@ -46,6 +46,21 @@ elif [ "$what" = further ]; then
   foredraft train block -m smollm2 --device cpu --data "$out/smollm2.jsonl" --kept --out "$out/smollm2-further" --begin "$out/smollm2.safetensors" \
     --hidden 1536 --tokens 6144 --rate 1e-3 --steps 1143 --evaluate 800
   foredraft train pack "$out/smollm2-further/head.safetensors" "$out/smollm2-further.safetensors"
+elif [ "$what" = longer ]; then
+  # of SmolLM2's second texts the first 10,624 of 16,768 were there when it went on
+  more=(--against "$against" --openings "$here/prompts/openings.txt" --temperatures 0,0.7 --max-tokens 160 --max-prompt 640 --seed 7000000)
+  foredraft train data -m smollm2 --device cpu --out "$out/smollm2-more.jsonl" --invent 10240 --max-invented 384 --batch 512 "${more[@]}"
+  foredraft train data -m qwen2.5-coder-1.5b --device "$device" --out "$out/qwen2.5-coder-1.5b-more.jsonl" --invent 14336 --max-invented 320 --batch 2048 --minutes 2.4 "${more[@]}"
+  for target in smollm2 qwen2.5-coder-1.5b; do
+    { cat "$out/$target.jsonl"; tail -n +2 "$out/$target-more.jsonl"; } > "$out/$target-both.jsonl"
+  done
+  go_on() { # target, name, head to begin with, its options
+    foredraft train block -m "$1" --device "$device" --data "$out/$1-both.jsonl" --out "$out/$2" --begin "$3" --tokens 6144 "${@:4}"
+    foredraft train pack "$out/$2/head.safetensors" "$out/$2.safetensors"
+  }
+  go_on smollm2 smollm2-longer "$out/smollm2-further.safetensors" --hidden 1536 --rate 1e-3 --steps 2634 --evaluate 100 --remember 36
+  go_on smollm2 smollm2-longer-2 "$out/smollm2-longer/head.safetensors" --hidden 1536 --rate 7e-4 --steps 1177 --evaluate 80 --remember 36
+  go_on qwen2.5-coder-1.5b qwen2.5-coder-1.5b-longer "$out/qwen2.5-coder-1.5b.safetensors" --vocabulary 16384 --hidden 2560 --rate 1e-3 --steps 4249 --evaluate 75 --remember 80
 else
   make_texts smollm2 8192 2048
   same=(--vocabulary 10240 --rate 1.5e-3)

@@ -50,14 +50,3 @@ def loss_of(made: HeadRecipe, texts: list[Text]) -> float:
 def head_of(made: HeadRecipe) -> dict[str, Any]:
     tensors = {name: value.detach().numpy() for name, value in made.head.tensors().items()}
     return tensors | {"vocabulary": tensors["vocabulary"].astype(np.int32)}
-
-
-def test_heads_that_are_apart_are_learnt_from_one_after_another(target: TorchTarget, texts: list[Text]) -> None:
-    """The parts of a loss are those of its heads, and each leaves the others' weights alone."""
-    made = RECIPES["mtp"](target, texts)
-    parts = made.losses(texts[:4])
-    for number in range(3):
-        next(parts).backward()
-        moved = [layer.gate.weight.grad is not None for layer in made.head.layers]
-        assert moved == [at <= number for at in range(3)]
-    assert next(parts, None) is None

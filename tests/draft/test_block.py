@@ -166,8 +166,9 @@ class Failing(Noting):
         return super().score(feeds)
 
 
+@pytest.mark.parametrize("prompt", [(1, 2, 3, 4), (0, 1, 2, 3, 4) * 8], ids=["short", "read before it is asked"])
 @pytest.mark.parametrize("failing", [0, 1, 3])
-def test_a_pass_that_failed_loses_no_context(target: ToyModel, failing: int) -> None:
+def test_a_pass_that_failed_loses_no_context(target: ToyModel, failing: int, prompt: tuple[int, ...]) -> None:
     """What was fed waits again: the same ask, made once more, gives the tree that it would have given."""
 
     def run(fails: int) -> list[DraftTree]:
@@ -175,7 +176,7 @@ def test_a_pass_that_failed_loses_no_context(target: ToyModel, failing: int) -> 
         head.fed, head.behind, head.passes, head.failing = [], [], 0, fails
         drafter = OnePassDrafter(head, name="block")
         sequences = [
-            open_sequence(target, {"block": drafter}, Match(), Request((1, 2, 3, 4), seed), until(20))
+            open_sequence(target, {"block": drafter}, Match(), Request(prompt, seed), until(20))
             for seed in (1, 2)
         ]
         drive(target, Constant(3), sequences)  # two share a pass; where it fails, each is asked alone

@@ -128,6 +128,17 @@ def test_every_method_learns_in_both_precisions(
         Loop(precision="half")
 
 
+def test_heads_that_are_apart_are_learnt_from_one_after_another(target: TorchTarget, texts: list[Text]) -> None:
+    """The parts of a loss are those of its heads, and each leaves the others' weights alone."""
+    made = RECIPES["mtp"](target, texts)
+    parts = made.losses(texts[:4])
+    for number in range(3):
+        next(parts).backward()
+        moved = [layer.gate.weight.grad is not None for layer in made.head.layers]
+        assert moved == [at <= number for at in range(3)]
+    assert next(parts, None) is None
+
+
 def test_a_layer_begins_as_the_targets_last(target: TorchTarget, texts: list[Text]) -> None:
     same = mtp.MTPRecipe(target, texts, mtp.Settings(**SIZES, **LAYER))
     last = target.model.model.layers[-1]

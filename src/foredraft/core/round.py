@@ -304,9 +304,9 @@ def _update(turns: Sequence[Turn], news: Sequence[News[Any]]) -> None:
             for turn, source in group:
                 turn.faults.append(_fault(error))
                 source.close()
-        seconds = (time.perf_counter() - begun) / len(group)
-        for turn, source in group:
-            turn.spent[source.name] = turn.spent.get(source.name, 0.0) + seconds
+        seconds, rows = time.perf_counter() - begun, [len(told[id(turn)].kept) for turn, _ in group]
+        for (turn, source), own in zip(group, rows, strict=True):  # one that reads a prompt takes longer than the others
+            turn.spent[source.name] = turn.spent.get(source.name, 0.0) + seconds * own / max(1, sum(rows))
 
 
 def _noted(turns: Sequence[Turn], policy: AnyPolicy, seconds: Times) -> list[Step]:

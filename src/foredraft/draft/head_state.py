@@ -61,7 +61,8 @@ class HeadState:
             self.taps = [self.last]
             count = 1
         taps = self.taps[0] if len(self.taps) == 1 else np.concatenate(self.taps)
-        self.taps, self.last = [taps[count:]] if count < len(taps) else [], taps[count - 1 : count]
+        # Copies, or these few rows would keep the whole chunk of a prompt.
+        self.taps, self.last = [taps[count:].copy()] if count < len(taps) else [], taps[count - 1 : count].copy()
         begin = self.first + self.cache.length
         return Feed(self.cache, tuple(text[begin : begin + count]), taps[:count], block)
 

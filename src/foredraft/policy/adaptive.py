@@ -85,10 +85,6 @@ class Adaptive:
         if self._free(worth) and not joining:
             state.asked[source] = 0.0
             return Budget(MOST, DEPTH, self._least(state, worth)) if worth.rounds else _first(load)
-        if worth.sure and not (len(so_far) or joining or state.drawn):
-            worth.sure -= 1
-            state.asked[source] = 0.0
-            return Budget(MOST, DEPTH, self._least(state, worth), worth.claimed(min(1.0, state.second * worth.step)))
         if worth.burden(FREE * self.curve(1), state.rate) and state.tried.get(source, 0) >= ENOUGH:
             return LEAVE
         before, gains = self._best(state, so_far), state.gains_of(source)

@@ -41,8 +41,6 @@ SPILL = 0.7
 # of a token a round at most.
 PATIENCE = 4
 TRYING = 0.005
-# One asked first that adds so many tokens beyond its time surely pays: it is judged once in so many rounds.
-PLENTY, JUDGED = 0.25, 4
 # Rounds that the balance reaches back, and rounds until it counts.
 ACCOUNT_MEMORY = 40.0
 TOLD = 40
@@ -153,8 +151,7 @@ class Worth:
 
     brought, taken: tokens and seconds of a round, all of its own; told: of how many rounds they tell.
     modesty: log of its chances as they come true / log of those it claims; below 1 for one that claims too little.
-    idle: rounds since it was asked. waits: where it does not pay, by how strong the others are. sure: rounds in which
-    it is asked first without being judged.
+    idle: rounds since it was asked. waits: where it does not pay, by how strong the others are.
     """
 
     seconds: float = 0.0
@@ -169,7 +166,6 @@ class Worth:
     told: int = 0
     gains: Gains = field(default_factory=Gains)
     idle: int = 0
-    sure: int = 0
     waits: list[Wait] = field(default_factory=lambda: [Wait() for _ in range(len(STRENGTHS) + 1)])
 
     @property
@@ -239,11 +235,9 @@ class Worth:
         self._account(brought.came, brought.seconds + sequences * self.rest)
         place = place_of(strength)
         gains.add(place, brought)
-        wait, net = self.waits[place], gains.net(place, rate)
-        wait.patience = PATIENCE if net > 0 else 2 * wait.patience
+        wait = self.waits[place]
+        wait.patience = PATIENCE if gains.net(place, rate) > 0 else 2 * wait.patience
         self.idle = wait.idle = 0
-        if place == 0:
-            self.sure = JUDGED - 1 if net > PLENTY and not self.new else 0
 
     def _account(self, tokens: float, seconds: float) -> None:
         self.told += 1

@@ -172,7 +172,8 @@ class HeadRecipe(ABC):
         """What has a row a token, for the tokens of this head."""
         own, few, more = self.head.tensors(), config.tensors(1), config.tensors(2)
         found = {name: own[name].detach().cpu().clone() for name in few if few[name] != more[name]}
-        here, there = found.pop(VOCABULARY), theirs[VOCABULARY]
+        here = found.pop(VOCABULARY)
+        there = theirs[VOCABULARY].to(here.dtype)
         both = torch.isin(here, there)
         rows = torch.searchsorted(there, here[both])
         for name, table in found.items():

@@ -183,15 +183,17 @@ class TorchTarget:
             if self.kept is None and self.remembered is None:
                 states, last = self._walk(rows)
                 return self._columns(rows, self._after(states, taps), states[0], last)
-            found = self._known(rows, texts, (*taps, self.about.layers))
-            embedded = self.model.get_input_embeddings()(rows.ids)
-            return self._columns(rows, found[:, :, :-1], embedded, self._norm(found[:, :, -1]))
+            layers = tuple(dict.fromkeys((*taps, self.about.layers)))  # once each
+            found = self._known(rows, texts, layers)
+            hidden = found if layers == tuple(taps) else found[:, :, [layers.index(tap) for tap in taps]]
+            last = self._norm(found[:, :, layers.index(self.about.layers)])
+            return self._columns(rows, hidden, self.model.get_input_embeddings()(rows.ids), last)
 
     @staticmethod
     def _columns(rows: Rows, hidden: Tensor, embedded: Tensor, last: Tensor) -> Columns:
         return Columns(rows.ids, rows.positions, rows.real, rows.start, hidden, embedded, last)
 
-    def _known(self, rows: Rows, texts: Sequence[Text], layers: Sequence[int]) -> Tensor:
+    def _known(self, rows: Rows, texts: Sequence[Text], layers: tuple[int, ...]) -> Tensor:
         """[texts, columns, layers, width] without a pass over what is known already, 0 where there is no text."""
         kept, remembered = self.kept, self.remembered
         if kept is not None:
@@ -199,9 +201,9 @@ class TorchTarget:
             self._lay(states, rows, texts, lambda text: torch.from_numpy(kept.of(text, layers)))
             return states.to(self.device)
         assert remembered is not None
-        fresh = self._fresh([text for text in texts if text not in remembered], layers)
+        fresh = self._fresh([text for text in texts if text.response and text not in remembered], layers)
         states = self.head.new_zeros((*rows.ids.shape, len(layers), self.about.width))
-        self._lay(states, rows, texts, lambda text: fresh[text] if text in fresh else remembered.of(text))
+        self._lay(states, rows, texts, lambda text: fresh[text] if text in fresh else remembered.of(text, layers))
         return states
 
     def _lay(self, states: Tensor, rows: Rows, texts: Sequence[Text], own: Callable[[Text], Tensor]) -> None:
@@ -216,7 +218,7 @@ class TorchTarget:
         """The column where a text begins."""
         return rows.start + 1 - len(text.prompt)
 
-    def _fresh(self, texts: Sequence[Text], layers: Sequence[int]) -> dict[Text, Tensor]:
+    def _fresh(self, texts: Sequence[Text], layers: tuple[int, ...]) -> dict[Text, Tensor]:
         """[tokens, layers, width] of texts seen for the first time, which are remembered from now on."""
         if not texts:
             return {}
@@ -226,7 +228,7 @@ class TorchTarget:
             first = self._first(rows, text)
             found[text] = states[row, first : first + len(text.prompt) + len(text.response)]
             if self.remembered is not None:
-                self.remembered.add(text, found[text])
+                self.remembered.add(text, layers, found[text])
         return found
 
     @staticmethod
