@@ -66,7 +66,7 @@ def test_a_head_goes_on_from_one_that_is_there(
 @pytest.mark.parametrize("name", BEGUN)
 def test_a_head_may_go_on_with_other_tokens(target: TorchTarget, texts: list[Text], tmp_path: Path, name: str) -> None:
     """What is of a token goes with it, and is new for a token that the head before did not have."""
-    made, begun = BEGUN[name](target, texts), BEGUN[name](target, texts[:30])
+    made, begun = BEGUN[name](target, texts[:30]), BEGUN[name](target, texts[30:])
     with torch.no_grad():  # or both would begin alike
         for parameter in made.head.parameters():
             parameter += torch.randn_like(parameter)
