@@ -305,7 +305,7 @@ def _update(turns: Sequence[Turn], news: Sequence[News[Any]]) -> None:
                 turn.faults.append(_fault(error))
                 source.close()
         seconds, rows = time.perf_counter() - begun, [len(told[id(turn)].kept) for turn, _ in group]
-        for (turn, source), own in zip(group, rows, strict=True):  # one that reads a prompt takes longer than the others
+        for (turn, source), own in zip(group, rows, strict=True):  # who reads a prompt takes longer than the others
             turn.spent[source.name] = turn.spent.get(source.name, 0.0) + seconds * own / max(1, sum(rows))
 
 
