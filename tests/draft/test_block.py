@@ -176,8 +176,7 @@ def test_a_pass_that_failed_loses_no_context(target: ToyModel, failing: int, pro
         head.fed, head.behind, head.passes, head.failing = [], [], 0, fails
         drafter = OnePassDrafter(head, name="block")
         sequences = [
-            open_sequence(target, {"block": drafter}, Match(), Request(prompt, seed), until(20))
-            for seed in (1, 2)
+            open_sequence(target, {"block": drafter}, Match(), Request(prompt, seed), until(20)) for seed in (1, 2)
         ]
         drive(target, Constant(3), sequences)  # two share a pass; where it fails, each is asked alone
         assert head.failing == -1
