@@ -5,8 +5,8 @@
 # The heads that come with foredraft are made by shipped, further and longer, one after the other; the tables by shipped,
 # which is the default. further: SmolLM2's goes on, on a CPU, in an hour and 25 GB of disk. longer: both go on with
 # more texts, on a GPU of 140 GB. methods: every method on SmolLM2, from the same batches of the same texts, with the
-# same vocabulary and rate. Runs that were cut short go on. One of these steps leaves much of a GPU idle: run several of the commands
-# beside each other where time is short. Small models: train_students.sh.
+# same vocabulary and rate. Runs that were cut short go on. A step by itself leaves much of a GPU idle: where time is
+# short, run several of the commands beside each other. Small models: train_students.sh.
 set -euo pipefail
 here=$(dirname "$0")
 prompts=$1 against=$2 out=$3 what=${4:-shipped}

@@ -50,3 +50,11 @@ def loss_of(made: HeadRecipe, texts: list[Text]) -> float:
 def head_of(made: HeadRecipe) -> dict[str, Any]:
     tensors = {name: value.detach().numpy() for name, value in made.head.tensors().items()}
     return tensors | {"vocabulary": tensors["vocabulary"].astype(np.int32)}
+
+
+def drawn_texts() -> list[Text]:
+    """Of tokens by chance, prompts and responses of several lengths."""
+    chance = np.random.default_rng(0)
+    lengths = [(4 + n % 5, 1 + n % 9) for n in range(40)]
+    drawn = [[tuple(chance.integers(3, 259, length).tolist()) for length in pair] for pair in lengths]
+    return [Text(str(n), "t", prompt, response) for n, (prompt, response) in enumerate(drawn)]

@@ -118,8 +118,8 @@ def test_drafters_that_look_things_up_are_believed_less_until_they_were_tested()
     """Also where they agree with others; and what came true of their claims decides soon after."""
     new = Acceptance(1e9)
     for sources in ("suffix", "recycling+suffix", "block+suffix"):
-        assert new.chance((sources, 1, 4), 0.36) == pytest.approx(0.36**1.5)
-    assert new.chance(("block", 1, 4), 0.36) == 0.36
+        assert chances(new, chain(0.36, source=sources)) == pytest.approx([0.36**1.5])
+    assert chances(new, chain(0.36, source="block")) == pytest.approx([0.36])
     for _ in range(500):
         new.add(("suffix", 1, 4), True)
-    assert new.chance(("suffix", 1, 4), 0.36) > 0.9
+    assert chances(new, chain(0.36, source="suffix"))[0] > 0.9

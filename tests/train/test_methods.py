@@ -30,27 +30,10 @@ from foredraft.train.target import TorchTarget  # noqa: E402
 from foredraft.train.trainer import Settings as Loop  # noqa: E402
 from foredraft.train.trainer import Trainer  # noqa: E402
 from random_heads import taps_of  # noqa: E402
-from recipes import BEGUN, LAYER, RECIPES, SIZES, loss_of, texts_of  # noqa: E402
+from recipes import BEGUN, LAYER, RECIPES, SIZES, loss_of  # noqa: E402
 from tiny import write_model  # noqa: E402
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """More threads than cores that are free wait for each other, longer than these passes take."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def target(tmp_path_factory: pytest.TempPathFactory) -> TorchTarget:
-    return TorchTarget(str(write_model(tmp_path_factory.mktemp("target"), layers=3)), "cpu", "float32")
-
-
-@pytest.fixture(scope="module")
-def texts(target: TorchTarget, tmp_path_factory: pytest.TempPathFactory) -> list[Text]:
-    return texts_of(target, tmp_path_factory.mktemp("texts"))
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -18,6 +18,7 @@ from foredraft.train.corpus import Text  # noqa: E402
 from foredraft.train.processes import share  # noqa: E402
 from foredraft.train.remembered import Remembered  # noqa: E402
 from foredraft.train.target import TorchTarget  # noqa: E402
+from recipes import drawn_texts  # noqa: E402
 from tiny import write_model  # noqa: E402
 
 SMALL: dict[str, Any] = {"hidden": 64, "block": 3, "vocabulary": 200, "heads": (2, 1, 16)}
@@ -37,10 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def texts() -> list[Text]:
-    chance = np.random.default_rng(0)
-    lengths = [(4 + n % 5, 1 + n % 9) for n in range(40)]
-    drawn = [[tuple(chance.integers(3, 259, length).tolist()) for length in pair] for pair in lengths]
-    return [Text(str(n), "t", prompt, response) for n, (prompt, response) in enumerate(drawn)]
+    return drawn_texts()
 
 
 class Counted(TorchTarget):
@@ -59,7 +57,7 @@ def test_what_is_remembered_teaches_the_same(folder: Path, texts: list[Text], me
     """Also where there is room for some of the texts alone, and in batches of both."""
     kind, settings, layers = RECIPES[method]
     memory = Remembered(most)
-    target = Counted(str(folder), "cpu", "float32", None, memory)
+    target = Counted(str(folder), "cpu", "float32", memory)
     own, plain = (kind(one, texts, settings) for one in (target, TorchTarget(str(folder), "cpu", "float32")))
     for batch in (texts[:9], texts[5:30], texts, texts[::-1]):
         losses = [[float(part.detach()) for part in one.losses(batch)] for one in (own, plain)]
@@ -75,7 +73,7 @@ def test_what_is_remembered_teaches_the_same(folder: Path, texts: list[Text], me
 
 
 def test_states_of_other_layers_are_not_taken_for_those(folder: Path, texts: list[Text]) -> None:
-    target = TorchTarget(str(folder), "cpu", "float32", None, Remembered(1e9))
+    target = TorchTarget(str(folder), "cpu", "float32", Remembered(1e9))
     target.columns(texts[:3], (1, 2))
     with pytest.raises(ValueError, match=r"after layers \(1, 2, 5\) are remembered, not after \(5,\)"):
         target.last(target.rows(texts[:3]), texts[:3])
@@ -83,7 +81,7 @@ def test_states_of_other_layers_are_not_taken_for_those(folder: Path, texts: lis
 
 def test_what_a_student_says_itself_is_not_remembered(folder: Path, texts: list[Text]) -> None:
     memory = Remembered(1e9)
-    target = TorchTarget(str(folder), "cpu", "float32", None, memory)
+    target = TorchTarget(str(folder), "cpu", "float32", memory)
     own = distill.distilled(target, texts, distill.Settings("2x32", on_policy=1.0))
     next(own.losses(texts[:4]))
     assert not memory.bytes
@@ -92,7 +90,7 @@ def test_what_a_student_says_itself_is_not_remembered(folder: Path, texts: list[
 def test_what_cannot_be_remembered_is_refused(folder: Path, texts: list[Text], tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="leave --remember out for none"):
         Remembered(0)
-    target = TorchTarget(str(folder), "cpu", "float32", None, Remembered(1e9))
+    target = TorchTarget(str(folder), "cpu", "float32", Remembered(1e9))
     with pytest.raises(UsageError, match="leave --kept and --remember out"):
         joint.JointRecipe(target, texts, joint.Settings(), out=tmp_path / "out")
 

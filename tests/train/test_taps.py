@@ -27,6 +27,7 @@ from foredraft.train.corpus import Text  # noqa: E402
 from foredraft.train.processes import share  # noqa: E402
 from foredraft.train.taps import Keeping, Taps, digest, folder_of, halves  # noqa: E402
 from foredraft.train.target import TorchTarget  # noqa: E402
+from recipes import drawn_texts  # noqa: E402
 from tiny import write_model  # noqa: E402
 
 SMALL: dict[str, Any] = {"hidden": 64, "block": 3, "vocabulary": 200, "heads": (2, 1, 16)}
@@ -55,10 +56,7 @@ def floats(folder: Path) -> Iterator[NativeModel]:
 
 @pytest.fixture(scope="module")
 def texts() -> list[Text]:
-    chance = np.random.default_rng(0)
-    lengths = [(4 + n % 5, 1 + n % 9) for n in range(40)]
-    drawn = [[tuple(chance.integers(3, 259, length).tolist()) for length in pair] for pair in lengths]
-    return [Text(str(n), "t", prompt, response) for n, (prompt, response) in enumerate(drawn)]
+    return drawn_texts()
 
 
 class Noting:

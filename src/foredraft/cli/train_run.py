@@ -55,7 +55,7 @@ class Run:
         from foredraft.train.taps import GIGA, Taps, folder_of
 
         if self.remember is not None:
-            return open_target(self.model, self.device, dtype, remembered=Remembered(self.remember * GIGA))
+            return open_target(self.model, self.device, dtype, Remembered(self.remember * GIGA))
         if not self.kept:
             return open_target(self.model, self.device, dtype)
         taps = Taps(folder_of(self.texts))
@@ -148,8 +148,8 @@ def installed() -> None:
         raise MissingExtra("training", "train")
 
 
-def open_target(model: str, device: str, dtype: str, kept: Any = None, remembered: Any = None) -> Any:
+def open_target(model: str, device: str, dtype: str, kept: Any = None) -> Any:
     installed()
     from foredraft.train.target import TorchTarget
 
-    return TorchTarget(model, device, dtype, kept, remembered)
+    return TorchTarget(model, device, dtype, kept)

@@ -60,10 +60,6 @@ class Acceptance:
     below: Acceptance | None = None
     tallies: dict[Bin, Tally] = field(default_factory=dict)
 
-    def chance(self, where: Bin, claimed: float) -> float:
-        """The calibrated chance of a node of this bin that its drafter gave `claimed`."""
-        return _chance(self._levels(), where, claimed)
-
     def _levels(self) -> list[tuple[dict[Bin, Tally], float]]:
         """Counts from the lowest level up, and for how many trials what is below counts at most."""
         below = self.below._levels() if self.below is not None else []

@@ -82,9 +82,10 @@ def choices(
 ) -> Choices:
     """What can be scored of the sequences of one round, `most` nodes at most.
 
-    chances: for every node, the probability that its path is accepted. Nodes are taken likeliest first, parents before
-    children, which for any count is the best closed set (2402.12374; algorithms of trees chosen by path probability).
-    The best count is to be looked for over all of them, so that a step in the curve is stepped over where it pays.
+    chances: for every node, the probability that its path is accepted, none above its parent's. Nodes are taken
+    likeliest first, parents before children, which for any count is the best closed set (2402.12374;
+    algorithms of trees chosen by path probability). The best count is to be looked for over all of them, so that a step
+    in the curve is stepped over where it pays.
     Probes are rows that must be paid for with their tree: they are counted first. Below a draft they are left out.
     """
     probes = tuple(map(_probes, trees))

@@ -66,7 +66,7 @@ class JointRecipe(MedusaRecipe):
             raise UsageError("a target that is trained too must be a Hugging Face directory: give one by -m")
         if target.model.dtype != torch.float32:
             raise UsageError("a target that is trained too must be in float32: write --dtype float32")
-        if target.kept is not None or target.remembered is not None:
+        if target.kept is not None:
             raise UsageError(
                 "a target that is trained too has no states that could be kept: leave --kept and --remember out"
             )

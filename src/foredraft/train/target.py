@@ -90,20 +90,17 @@ class Columns(Rows):
 
 
 class TorchTarget:
-    """Frozen. device: cpu or cuda; dtype: of the weights, by torch's name. kept: hidden states that are read, where
-    they would be computed. remembered: those that are computed once; of one set of layers. final_norm: its weights, as
-    stored."""
+    """Frozen. device: cpu or cuda; dtype: of the weights, by torch's name. kept: hidden states that are read from
+    disk, or computed once. final_norm: its weights, as stored."""
 
-    def __init__(
-        self, name: str, device: str, dtype: str, kept: Taps | None = None, remembered: Remembered | None = None
-    ) -> None:
+    def __init__(self, name: str, device: str, dtype: str, kept: Taps | Remembered | None = None) -> None:
         self.source: Source = resolve(name)
         self.tokenizer = Tokenizer.from_source(self.source)
         # In float32 first: the fingerprint is of the norm as stored.
         model: Any = hf_load.load(self.source.path, self.source.kind, device="cpu", dtype="float32", threads=None)
         self.final_norm: Tensor = Body.of(model).norm_weight().cpu().clone()
-        self._fingerprint, self.kept, self.remembered = fingerprint_of(self.final_norm.numpy()), kept, remembered
-        if kept is not None and kept.about.fingerprint != self._fingerprint:
+        self._fingerprint, self.kept = fingerprint_of(self.final_norm.numpy()), kept
+        if isinstance(kept, Taps) and kept.about.fingerprint != self._fingerprint:
             raise UsageError(f"{kept.folder} has states of another target, {kept.about.target}: give that one by -m")
         self.model: Any = hf_load.placed(model, device, dtype)
         self.model.requires_grad_(False)
@@ -169,71 +166,51 @@ class TorchTarget:
         """The final normed states, [texts, columns, width], and nothing else of a pass. texts: those of the rows, where
         states that are kept of them may be read."""
         with torch.inference_mode():
-            if texts and (self.kept is not None or self.remembered is not None):
-                kept: Tensor = self._norm(self._known(rows, texts, (self.about.layers,))[:, :, 0])
+            if self.kept is not None and texts:
+                kept: Tensor = self._norm(self._known(self.kept, rows, texts, (self.about.layers,))[:, :, 0])
                 return kept.to(self.head.dtype)
             found: Tensor = self._pass(rows, False).last_hidden_state
         return found
 
     def columns(self, texts: Sequence[Text], taps: Sequence[int], *, learn: bool = False) -> Columns:
-        """One pass over whole texts, or none where the states are kept or remembered. taps: after how many layers
+        """One pass over whole texts, or none where the states are kept. taps: after how many layers
         hidden states are wanted, 0 to all of them. learn: with gradients, for a target that is trained too."""
         with torch.enable_grad() if learn else torch.inference_mode():
             rows = self.rows(texts)
-            if self.kept is None and self.remembered is None:
+            if self.kept is None:
                 states, last = self._walk(rows)
-                return self._columns(rows, self._after(states, taps), states[0], last)
-            layers = tuple(dict.fromkeys((*taps, self.about.layers)))  # once each
-            found = self._known(rows, texts, layers)
-            hidden = found if layers == tuple(taps) else found[:, :, [layers.index(tap) for tap in taps]]
-            last = self._norm(found[:, :, layers.index(self.about.layers)])
-            return self._columns(rows, hidden, self.model.get_input_embeddings()(rows.ids), last)
-
-    @staticmethod
-    def _columns(rows: Rows, hidden: Tensor, embedded: Tensor, last: Tensor) -> Columns:
+                hidden, embedded = _after(states, taps), states[0]
+            else:
+                layers = tuple(dict.fromkeys((*taps, self.about.layers)))  # once each
+                found = self._known(self.kept, rows, texts, layers)
+                hidden = found if layers == tuple(taps) else found[:, :, [layers.index(tap) for tap in taps]]
+                embedded = self.model.get_input_embeddings()(rows.ids)
+                last = self._norm(found[:, :, layers.index(self.about.layers)])
         return Columns(rows.ids, rows.positions, rows.real, rows.start, hidden, embedded, last)
 
-    def _known(self, rows: Rows, texts: Sequence[Text], layers: tuple[int, ...]) -> Tensor:
-        """[texts, columns, layers, width] without a pass over what is known already, 0 where there is no text."""
-        kept, remembered = self.kept, self.remembered
-        if kept is not None:
-            states = torch.zeros((*rows.ids.shape, len(layers), self.about.width))
-            self._lay(states, rows, texts, lambda text: torch.from_numpy(kept.of(text, layers)))
-            return states.to(self.device)
-        assert remembered is not None
-        fresh = self._fresh([text for text in texts if text.response and text not in remembered], layers)
-        states = self.head.new_zeros((*rows.ids.shape, len(layers), self.about.width))
-        self._lay(states, rows, texts, lambda text: fresh[text] if text in fresh else remembered.of(text, layers))
+    def _known(self, kept: Taps | Remembered, rows: Rows, texts: Sequence[Text], layers: tuple[int, ...]) -> Tensor:
+        """[texts, columns, layers, width] without a pass over what is kept already, 0 where there is no text."""
+        shape = (*rows.ids.shape, len(layers), self.about.width)
+        if isinstance(kept, Taps):
+            read = torch.zeros(shape)
+            _lay(read, rows, texts, lambda text: torch.from_numpy(kept.of(text, layers)))
+            return read.to(self.device)
+        fresh = self._fresh(kept, [text for text in texts if text.response and text not in kept], layers)
+        states = self.head.new_zeros(shape)
+        _lay(states, rows, texts, lambda text: fresh[text] if text in fresh else kept.of(text, layers))
         return states
 
-    def _lay(self, states: Tensor, rows: Rows, texts: Sequence[Text], own: Callable[[Text], Tensor]) -> None:
-        """Puts every text's, [tokens, layers, width], where its tokens are."""
-        for row, text in enumerate(texts):
-            if text.response:  # else nothing of it counts
-                found, first = own(text), self._first(rows, text)
-                states[row, first : first + len(found)] = found
-
-    @staticmethod
-    def _first(rows: Rows, text: Text) -> int:
-        """The column where a text begins."""
-        return rows.start + 1 - len(text.prompt)
-
-    def _fresh(self, texts: Sequence[Text], layers: tuple[int, ...]) -> dict[Text, Tensor]:
+    def _fresh(self, kept: Remembered, texts: Sequence[Text], layers: tuple[int, ...]) -> dict[Text, Tensor]:
         """[tokens, layers, width] of texts seen for the first time, which are remembered from now on."""
         if not texts:
             return {}
         rows, found = self.rows(texts), dict[Text, Tensor]()
-        states = self._after(self._walk(rows)[0], layers)
+        states = _after(self._walk(rows)[0], layers)
         for row, text in enumerate(texts):
-            first = self._first(rows, text)
+            first = _first(rows, text)
             found[text] = states[row, first : first + len(text.prompt) + len(text.response)]
-            if self.remembered is not None:
-                self.remembered.add(text, layers, found[text])
+            kept.add(text, layers, found[text])
         return found
-
-    @staticmethod
-    def _after(states: Sequence[Tensor], layers: Sequence[int]) -> Tensor:
-        return torch.stack([states[layer] for layer in layers], dim=2)
 
     def _walk(self, rows: Rows) -> tuple[list[Tensor], Tensor]:
         """States after 0, 1, … all layers, as these leave them, and the last one normed."""
@@ -287,3 +264,21 @@ class TorchTarget:
     def close(self) -> None:
         """Lets go of the weights."""
         self.model = self._norm = None
+
+
+def _after(states: Sequence[Tensor], layers: Sequence[int]) -> Tensor:
+    """[texts, columns, layers, width]"""
+    return torch.stack([states[layer] for layer in layers], dim=2)
+
+
+def _first(rows: Rows, text: Text) -> int:
+    """The column where a text begins."""
+    return rows.start + 1 - len(text.prompt)
+
+
+def _lay(states: Tensor, rows: Rows, texts: Sequence[Text], own: Callable[[Text], Tensor]) -> None:
+    """Puts every text's, [tokens, layers, width], where its tokens are."""
+    for row, text in enumerate(texts):
+        if text.response:  # else nothing of it counts
+            found, first = own(text), _first(rows, text)
+            states[row, first : first + len(found)] = found
