@@ -17,6 +17,7 @@ void bind_block(nanobind::module_& module);
 void bind_residual(nanobind::module_& module);
 void bind_eagle(nanobind::module_& module);
 void bind_successors(nanobind::module_& module);
+void bind_acceptance(nanobind::module_& module);
 
 // While it lives its thread computes without the interpreter's lock, and forks and the end of the process wait for it.
 class Away {

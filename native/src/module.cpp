@@ -16,6 +16,7 @@ NB_MODULE(_native, module) {
   bind_residual(module);
   bind_eagle(module);
   bind_successors(module);
+  bind_acceptance(module);
   // Python's last moment at which threads can still come back to it.
   nanobind::module_::import_("atexit").attr("register")(nanobind::cpp_function([] {
     nanobind::gil_scoped_release released;

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from foredraft.core.errors import DraftError
 from foredraft.core.law import Point, of_weights
-from foredraft.core.tree import EMPTY, ROOT, DraftTree, check, join, merge
+from foredraft.core.tree import EMPTY, ROOT, DraftTree, check, join
+from foredraft.draft.merge import merge
 
 VOCAB = 5
 

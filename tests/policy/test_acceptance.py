@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from foredraft.core.tree import ROOT, DraftTree
-from foredraft.policy.acceptance import CEILING, MOST_PRIOR, PRIOR, Acceptance, Tally, traits_of
+from foredraft.policy.acceptance import CEILING, MOST_PRIOR, PRIOR, Acceptance, Tally
 
 
 def chances(acceptance: Acceptance, tree: DraftTree) -> list[float]:
-    return acceptance.paths(tree, traits_of(tree))
+    return acceptance.look(tree)[1]
 
 
 def learn(acceptance: Acceptance, tree: DraftTree, *tokens: int) -> None:
-    acceptance.learn(tree, traits_of(tree), tokens)
+    acceptance.learn(tree, tokens)
 
 
 def chain(*claimed: float, source: str = "a") -> DraftTree:
@@ -121,5 +121,5 @@ def test_drafters_that_look_things_up_are_believed_less_until_they_were_tested()
         assert chances(new, chain(0.36, source=sources)) == pytest.approx([0.36**1.5])
     assert chances(new, chain(0.36, source="block")) == pytest.approx([0.36])
     for _ in range(500):
-        new.add(("suffix", 1, 4), True)
+        learn(new, chain(0.36, source="suffix"), 0)
     assert chances(new, chain(0.36, source="suffix"))[0] > 0.9

@@ -198,7 +198,7 @@ def _ahead(turns: Sequence[Turn]) -> Iterator[None]:
 
     def work(drafter: Ahead[Any], group: Group) -> None:
         try:
-            asks = [_ask_of(turn, source) for turn, source in group]
+            asks = [turn.asks[turn.sequence.sources.index(source)] for turn, source in group]
             drafter.ahead(asks, [turn.tree for turn, _ in group])
         except Exception as error:  # as in _propose
             faults.append((group, _fault(error)))
@@ -219,10 +219,6 @@ def _ahead(turns: Sequence[Turn]) -> Iterator[None]:
         for group, fault in faults:
             for turn, _ in group:
                 turn.faults.append(fault)
-
-
-def _ask_of(turn: Turn, source: Source) -> Ask[Any]:
-    return turn.asks[turn.sequence.sources.index(source)]
 
 
 def _query(turn: Turn) -> Query:

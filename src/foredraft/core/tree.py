@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import heapq
 import math
+import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -112,7 +113,7 @@ class DraftTree:
     @property
     def drawn(self) -> bool:
         """True where a token was drawn by chance from a law it carries: such a tree must stay as it is."""
-        return any(law is not None and not isinstance(law, Point) for law in self.laws)
+        return self.laws.count(None) < len(self) and any(type(law) not in (type(None), Point) for law in self.laws)
 
     @property
     def depth(self) -> int:
@@ -133,19 +134,19 @@ class DraftTree:
 
     def without_laws(self) -> DraftTree:
         """The same tree to look back on: laws of a large vocabulary are too much to keep."""
-        return replace(self, laws=(None,) * len(self)) if any(law is not None for law in self.laws) else self
+        return self if self.laws.count(None) == len(self) else replace(self, laws=(None,) * len(self))
 
     def select(self, nodes: Iterable[int]) -> DraftTree:
         """The subtree of `nodes`, which must be closed under parents; order is kept."""
         kept = sorted(nodes)
         new = {node: index for index, node in enumerate(kept)} | {ROOT: ROOT}
         return DraftTree(
-            tuple(self.tokens[node] for node in kept),
-            tuple(new[self.parents[node]] for node in kept),
-            tuple(self.score[node] for node in kept),
-            tuple(self.sources[node] for node in kept),
-            tuple(self.laws[node] for node in kept),
-            tuple(self.probes[node] for node in kept),
+            tuple([self.tokens[node] for node in kept]),
+            tuple([new[self.parents[node]] for node in kept]),
+            tuple([self.score[node] for node in kept]),
+            tuple([self.sources[node] for node in kept]),
+            tuple([self.laws[node] for node in kept]),
+            tuple([self.probes[node] for node in kept]),
         )
 
 
@@ -162,7 +163,8 @@ def check(tree: DraftTree, vocab_size: int, rows: int, depth: int, needs_laws: b
         raise DraftError("the draft tree has sources that are no names or scores that are no numbers")
     if len(tree) > rows:
         raise DraftError(f"{len(tree)} nodes were drafted where {rows} were asked for")
-    for node, (token, parent) in enumerate(zip(tree.tokens, tree.parents, strict=True)):
+    suspects = () if _plain(tree, vocab_size, needs_laws) else zip(tree.tokens, tree.parents, strict=True)
+    for node, (token, parent) in enumerate(suspects):
         if type(token) is not int or type(parent) is not int:
             raise DraftError(f"node {node} is {token!r} after {parent!r}: tokens and parents are plain ints")
         if not ROOT <= parent < node:
@@ -176,6 +178,15 @@ def check(tree: DraftTree, vocab_size: int, rows: int, depth: int, needs_laws: b
             raise DraftError(f"node {node} carries no law, which the chosen verifier needs")
     if tree.depth > depth:
         raise DraftError(f"the draft reaches depth {tree.depth} where {depth} was asked for")
+
+
+def _plain(tree: DraftTree, vocab_size: int, needs_laws: bool) -> bool:
+    """Whether it is surely one, laws aside: looked at as a whole, which is faster than node by node."""
+    tokens, parents = tree.tokens, tree.parents
+    if needs_laws or not len(tree) == tree.laws.count(None) > 0 or {*map(type, tokens), *map(type, parents)} != {int}:
+        return False
+    inside = min(tokens) >= 0 and max(tokens) < vocab_size and min(parents) >= ROOT
+    return inside and all(map(operator.lt, parents, range(len(parents))))
 
 
 def join(trees: Sequence[DraftTree]) -> DraftTree:
@@ -260,11 +271,3 @@ def best(tree: DraftTree, rows: int) -> DraftTree:
         for child in tree.children(node):
             heapq.heappush(heap, (-tree.score[child], child))
     return tree.select(kept)
-
-
-def merge(trees: Sequence[DraftTree], rows: int, depth: int) -> DraftTree:
-    """One tree of at most `rows` nodes and `depth` from several: joined, then the likeliest nodes."""
-    joined = join(trees)
-    if joined.depth > depth:
-        joined = joined.select(node for node, reached in enumerate(joined.depths) if reached <= depth)
-    return best(joined, rows)

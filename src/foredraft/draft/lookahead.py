@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 
 from foredraft.core.errors import UsageError
 from foredraft.core.protocols import Ask, Budget, Needs, News, Request
-from foredraft.core.tree import EMPTY, ROOT, DraftTree, merge
+from foredraft.core.tree import EMPTY, ROOT, DraftTree
 from foredraft.draft.family import Family
+from foredraft.draft.merge import merge
 
 SOURCE = "lookahead"
 # Prior chance that an n-gram's first guess is right, halved with every n-gram that was kept later, and each later one.

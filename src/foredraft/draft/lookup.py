@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 
 from foredraft.core.errors import UsageError
 from foredraft.core.protocols import Ask, Needs, News, Request
-from foredraft.core.tree import EMPTY, DraftTree, merge
+from foredraft.core.tree import EMPTY, DraftTree
 from foredraft.draft.family import Family
+from foredraft.draft.merge import merge
 
 # Places remembered for one context, the most recent last.
 PLACES = 8

@@ -17,8 +17,9 @@ from pathlib import Path
 from foredraft.core.errors import UsageError
 from foredraft.core.protocols import Ask, Needs, News, Request
 from foredraft.core.tokens import Tokens
-from foredraft.core.tree import EMPTY, DraftTree, merge
+from foredraft.core.tree import EMPTY, DraftTree
 from foredraft.draft.family import Family, Provided
+from foredraft.draft.merge import merge
 
 Context = tuple[int, ...]
 

@@ -3,6 +3,8 @@
 Every node whose parent was committed is a trial, whether or not it was scored: the committed token says whether the
 node guessed it (full information, as in 2510.20064), so a source can be judged that has not been verified for long.
 Counts are forgotten exponentially. Two levels: what a tenant's requests have shown, and on top of it this request.
+
+`Acceptance` is the specification of a native twin (native/src/acceptance.cpp); `policy/native.py` chooses.
 """
 
 from __future__ import annotations
@@ -65,35 +67,46 @@ class Acceptance:
         below = self.below._levels() if self.below is not None else []
         return [*below, (self.tallies, min(MOST_PRIOR, self.memory / 2))]  # or what was seen could never outweigh it
 
-    def add(self, where: Bin, hit: bool) -> None:
+    def counts(self) -> dict[Bin, tuple[float, float]]:
+        """Trials and hits of this level."""
+        return {where: (tally.trials, tally.hits) for where, tally in self.tallies.items()}
+
+    def look(self, tree: DraftTree) -> tuple[list[float], list[float]]:
+        """Of every node P(node | its parent is accepted) as its drafter claims, and P(its path is accepted).
+
+        Siblings never promise more than 1 together.
+        """
+        traits = traits_of(tree)
+        return [claimed for _, claimed in traits], self._paths(tree, traits)
+
+    def learn(self, tree: DraftTree, tokens: Sequence[int]) -> None:
+        """What `tree` guessed, held against the tokens that came; the text may end inside it."""
+        node, traits = ROOT, traits_of(tree)
+        for token in tokens:
+            follows = None
+            for child in tree.children(node):
+                hit = tree.tokens[child] == token
+                self._add(traits[child][0], hit)
+                follows = child if hit and follows is None else follows
+            if follows is None:
+                return
+            node = follows
+
+    def _add(self, where: Bin, hit: bool) -> None:
         tally = self.tallies.get(where)
         if tally is None:
             tally = self.tallies[where] = Tally()
         tally.add(hit, self.memory)
         if self.below is not None:
-            self.below.add(where, hit)
+            self.below._add(where, hit)
 
-    def paths(self, tree: DraftTree, traits: Sequence[Trait]) -> list[float]:
-        """P(path accepted) of every node; siblings never promise more than 1 together."""
+    def _paths(self, tree: DraftTree, traits: Sequence[Trait]) -> list[float]:
         chances, levels = list[float](), self._levels()
         for parent, (where, claimed) in zip(tree.parents, traits, strict=True):
             above = 1.0 if parent == ROOT else chances[parent]
             chances.append(max(FLOOR, above * _chance(levels, where, claimed)))
         _share_out(tree, chances)
         return chances
-
-    def learn(self, tree: DraftTree, traits: Sequence[Trait], tokens: Sequence[int]) -> None:
-        """What `tree` guessed, held against the tokens that came; the text may end inside it."""
-        node = ROOT
-        for token in tokens:
-            follows = None
-            for child in tree.children(node):
-                hit = tree.tokens[child] == token
-                self.add(traits[child][0], hit)
-                follows = child if hit and follows is None else follows
-            if follows is None:
-                return
-            node = follows
 
 
 def _chance(levels: Sequence[tuple[dict[Bin, Tally], float]], where: Bin, claimed: float) -> float:

@@ -18,10 +18,10 @@ from dataclasses import dataclass, field
 from foredraft.core.events import Step
 from foredraft.core.protocols import Budget, Costs, Load, Plan, Request
 from foredraft.core.tree import DraftTree
-from foredraft.policy.acceptance import Acceptance, traits_of
 from foredraft.policy.cost import Choice, Choices, chain_length, choices, most_of
 from foredraft.policy.curve import Curve
 from foredraft.policy.exploration import Exploration
+from foredraft.policy.native import TWINS
 from foredraft.policy.pace import LONGEST, OWN_MEMORY, Best, Look, Pace, Tenant, nothing
 from foredraft.policy.worth import ACCEPTANCE_MEMORY, Brought, Worth
 
@@ -73,7 +73,7 @@ class Adaptive:
         self.tenants[request.tenant] = tenant
         if len(self.tenants) > TENANTS:
             del self.tenants[next(iter(self.tenants))]
-        acceptance, drawn = Acceptance(OWN_MEMORY, tenant.acceptance), request.draw == "sampled"
+        acceptance, drawn = TWINS.Acceptance(OWN_MEMORY, tenant.acceptance), request.draw == "sampled"
         return Pace(acceptance, tenant.worths, tokens=PLAIN, seconds=PLAIN * self.curve(1), drawn=drawn)
 
     def budget(self, state: Pace, source: str, so_far: DraftTree, load: Load) -> Budget:
@@ -92,10 +92,10 @@ class Adaptive:
         plain = self.curve(load.sequences) / load.sequences
         if not worth.wanted(gains, strength, state.rate, plain, joining):
             return NEVER
-        gain = worth.gain(gains, strength, state.rate) * (1.0 if worth.gains.asked else UNTOLD)
-        pays = not joining or _pays_to_join(state, gain, strength, joining, load)
-        if not pays and not worth.due(joining, plain):
-            return NEVER
+        if joining:
+            gain = worth.gain(gains, strength, state.rate) * (1.0 if worth.gains.asked else UNTOLD)
+            if not _pays_to_join(state, gain, strength, joining, load) and not worth.due(joining, plain):
+                return NEVER
         state.tried[source] = state.tried.get(source, 0) + 1
         state.asked[source] = strength
         state.open = source, before
@@ -144,7 +144,7 @@ class Adaptive:
     def update(self, state: Pace, step: Step) -> None:
         state.said += len(step.tokens)
         if step.tokens:
-            state.acceptance.learn(state.look.tree, state.look.traits, step.tokens)
+            state.acceptance.learn(state.look.tree, step.tokens)
             self._learn_worths(state, step)
             if state.sequences == 1:
                 spent = sum(seconds for _, seconds in step.spent)
@@ -175,8 +175,7 @@ class Adaptive:
     def _look(self, state: Pace, tree: DraftTree) -> Look:
         """What is thought of the tree; the round's tree is looked at again only once somebody has added to it."""
         if state.look.tree is not tree:
-            traits = traits_of(tree)
-            state.look = Look(tree, traits, state.acceptance.paths(tree, traits)) if traits else Look()
+            state.look = Look(tree, *state.acceptance.look(tree)) if len(tree) else Look()
         return state.look
 
     def _best(self, state: Pace, tree: DraftTree) -> Best:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from operator import itemgetter
 
 from foredraft.core.protocols import Costs
 from foredraft.core.tree import ROOT, DraftTree
@@ -90,12 +91,14 @@ def choices(
     """
     probes = tuple(map(_probes, trees))
     rows = len(trees) + sum(map(len, probes))
-    # No path is likelier than its beginning, so in this order parents come before their children.
-    ranked = sorted((-chances[which][node], which, node) for which, tree in enumerate(trees) for node in _drafts(tree))
-    order = ranked[:most]
-    tokens = accumulate((-negative for negative, _, _ in order), initial=float(len(trees)))
-    spent = map(seconds, range(rows, rows + len(order) + 1))
-    return Choices(probes, tuple((which, node) for _, which, node in order), tuple(tokens), tuple(spent))
+    # No path is likelier than its beginning, so in this order parents come before their children; among equals the
+    # order of the trees and of their nodes stays.
+    ranked = [(chances[which][node], which, node) for which, tree in enumerate(trees) for node in _drafts(tree)]
+    ranked.sort(key=itemgetter(0), reverse=True)
+    del ranked[most:]
+    tokens = accumulate([chance for chance, _, _ in ranked], initial=float(len(trees)))
+    spent = map(seconds, range(rows, rows + len(ranked) + 1))
+    return Choices(probes, tuple([(which, node) for _, which, node in ranked]), tuple(tokens), tuple(spent))
 
 
 def most_of(gains: Sequence[float]) -> int:

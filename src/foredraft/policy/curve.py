@@ -78,7 +78,9 @@ class Curve:
     def _bent(self) -> list[float]:
         """The measured curve with what was learnt of each count and its neighbours; never falling."""
         counts, own = np.array(self._counts), np.multiply(self._counts, self._bends)
-        around = (self._near @ own) / (PRIOR + self._near @ counts)
+        # Not as a product of matrices: a library of those wakes threads for it, which then wait on the model's cores.
+        near = np.einsum("ij,kj->ki", self._near, np.stack([own, counts]))
+        around = near[0] / (PRIOR + near[1])
         bends = (own + PRIOR * around) / (counts + PRIOR)
         table: list[float] = np.maximum.accumulate(self.measured * np.exp(bends)).tolist()
         return table

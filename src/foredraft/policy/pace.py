@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 from foredraft.core.events import Step
 from foredraft.core.tree import EMPTY, ROOT, DraftTree
-from foredraft.policy.acceptance import Acceptance, Trait
+from foredraft.policy.acceptance import Acceptance
 from foredraft.policy.cost import Choice, Choices
+from foredraft.policy.native import TWINS
 from foredraft.policy.worth import Gains, Worth
 
 SHARED_MEMORY, OWN_MEMORY = 400.0, 60.0  # trials
@@ -21,7 +22,7 @@ LONGEST = 4.0
 class Tenant:
     """What the requests of one tenant have taught."""
 
-    acceptance: Acceptance = field(default_factory=lambda: Acceptance(SHARED_MEMORY))
+    acceptance: Acceptance = field(default_factory=lambda: TWINS.Acceptance(SHARED_MEMORY))
     worths: dict[str, Worth] = field(default_factory=dict)
 
 
@@ -37,13 +38,14 @@ class Best:
 
     def came(self, tokens: Sequence[int]) -> int:
         """How many of the tokens it would have brought."""
-        node, count = ROOT, 0
-        for token in tokens:
-            following = self.tree.child(node, token)
-            if following is None or following not in self.choice.nodes[0]:
-                break
-            node, count = following, count + 1
-        return count
+        tree, at = self.tree, ROOT
+        for count, token in enumerate(tokens):
+            hits = (node for node in self.choice.nodes[0] if tree.parents[node] == at and tree.tokens[node] == token)
+            following = next((node for node in hits if not tree.probes[node]), None)
+            if following is None:
+                return count
+            at = following
+        return len(tokens)
 
 
 def nothing(seconds: float, rate: float) -> Best:
@@ -54,11 +56,14 @@ def nothing(seconds: float, rate: float) -> Best:
 
 @dataclass
 class Look:
-    """What is thought of a tree: its nodes' traits, the chances of their paths, and the best of it, once asked."""
+    """What is thought of a tree: the best of it once asked.
+
+    claimed: P(node | its parent is accepted) as its drafter says. chances: P(its path is accepted) as it seems.
+    """
 
     tree: DraftTree = EMPTY
-    traits: list[Trait] = field(default_factory=list)
-    chances: list[float] = field(default_factory=list)
+    claimed: Sequence[float] = ()
+    chances: Sequence[float] = ()
     best: Best | None = None
 
     def chance(self, node: int) -> float:
@@ -132,7 +137,7 @@ class Pace:
         look = self.look
         for source in self.asked:
             own = nodes_of(look.tree, source)
-            claims = [look.traits[node][1] for node in own]
+            claims = [look.claimed[node] for node in own]
             self.worth(source).came_true(claims, [look.chance(node) for node in own])
 
     def learn_rate(self, step: Step) -> None:
