@@ -1,22 +1,64 @@
-// Bindings of fusion.hpp and block.hpp.
+// Bindings of fusion.hpp, block.hpp and block_head.hpp.
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include <memory>
 #include <stdexcept>
+#include <tuple>
 #include <utility>
+#include <vector>
 
+#include "asks.hpp"
 #include "bindings.hpp"
 #include "block.hpp"
+#include "block_head.hpp"
 #include "fusion.hpp"
 #include "views.hpp"
 
 namespace nb = nanobind;
 using namespace nb::literals;
 using namespace foredraft;
+
+namespace {
+
+using Limits = std::vector<std::tuple<int, int, int, double>>;
+
+nb::list draft(BlockHead& head, const nb::list& caches, Floats taps, Floats embedded, const Limits& limits) {
+  std::vector<BlockFeed> feeds;
+  std::vector<Ask> asks;
+  size_t own = 0;
+  if (limits.size() != nb::len(caches)) throw std::invalid_argument("every text has a cache and limits");
+  for (size_t text = 0; text < limits.size(); ++text) {
+    const auto [fed, more, rows, least] = limits[text];
+    if (fed < 1 || more < 0 || size_t(more) >= head.fusion().block()) throw std::invalid_argument("a head has no such rows");
+    feeds.push_back({nb::cast<Cache*>(caches[text]), fed, more, rows, least});
+    asks.push_back(BlockHead::ask(feeds.back()));
+    asks.back().inputs = taps.data();  // until they are fused: rows that come as vectors
+    check_ask(head.engine(), asks.back());
+    for (size_t other = 0; other < text; ++other)
+      if (feeds[other].cache == feeds[text].cache) throw std::invalid_argument("one pass scores a cache once: two texts share one");
+    own += size_t(fed);
+  }
+  const size_t width = head.fusion().width();
+  if (taps.shape(0) != own || embedded.shape(0) != own) throw std::invalid_argument("rows lack a token or its taps");
+  if (taps.shape(1) != (head.fusion().parts() - 1) * width || embedded.shape(1) != width)
+    throw std::invalid_argument("taps or embeddings are not of the head's width");
+  std::vector<Drafts> drafts;
+  {
+    const Taken taken(asks);
+    const Away away;
+    drafts = head.draft(taps.data(), embedded.data(), feeds, asks);
+  }
+  nb::list found;
+  for (const Drafts& one : drafts) found.append(nb::make_tuple(one.places, one.parents, one.scores));
+  return found;
+}
+
+}  // namespace
 
 void bind_block(nb::module_& module) {
   nb::class_<Fusion>(module, "Fusion", "What enters a trained head.")
@@ -49,6 +91,14 @@ void bind_block(nb::module_& module) {
           "taps"_a, "embedded"_a, "feeds"_a,
           "taps [rows, taps * width] and embeddings [rows, width] of texts, each so many rows and so many of a block after "
           "them -> all those rows, [rows, width].");
+
+  nb::class_<BlockHead>(module, "BlockHead", "A block head's draft in one call.")
+      .def(nb::init<Engine&, Fusion&, BlockTree&>(), "engine"_a, "fusion"_a, "tree"_a, nb::keep_alive<1, 2>(),
+           nb::keep_alive<1, 3>(), nb::keep_alive<1, 4>())
+      .def("draft", &draft, "caches"_a, "taps"_a, "embedded"_a, "limits"_a,
+           "taps and embeddings: of all rows that are fed, as for Fusion.rows. limits: of each text how many these are, how "
+           "many of a block follow them, nodes at most, and the chance of a path below which it is left out -> of each "
+           "text places, parents and log path probabilities. The caches keep what was fed.");
 
   nb::class_<BlockTree>(module, "BlockTree", "What a token makes likelier after it, and the draft tree of a block.")
       .def("__init__",

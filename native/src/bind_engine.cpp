@@ -8,6 +8,7 @@
 #include <memory>
 #include <stdexcept>
 
+#include "asks.hpp"
 #include "bindings.hpp"
 #include "engine.hpp"
 #include "views.hpp"
@@ -24,59 +25,6 @@ nb::ndarray<nb::numpy, T> array(std::vector<T> found, std::initializer_list<size
   nb::capsule owner(kept, [](void* p) noexcept { delete static_cast<std::vector<T>*>(p); });
   return nb::ndarray<nb::numpy, T>(kept->data(), shape, owner);
 }
-
-// A cache that no pass is at work on: what another thread then does to it would tear its pages away.
-Cache& idle(Cache& cache) {
-  if (cache.passing()) throw std::invalid_argument("a pass of another thread is at work on this cache: wait until it has ended");
-  return cache;
-}
-
-void check_ask(const Engine& engine, const Ask& ask) {
-  const size_t rows = ask.parents.size();
-  if (!ask.cache || ask.cache->closed() || !(ask.cache->shape() == engine.shape()))
-    throw std::invalid_argument("a model scores its own open caches only");
-  idle(*ask.cache);
-  if (!rows) throw std::invalid_argument("a query has at least one row");
-  if (!ask.inputs && rows != ask.tokens.size()) throw std::invalid_argument("tokens and parents of a query differ in number");
-  std::vector<int> depths(rows);
-  for (size_t row = 0; row < rows; ++row) {
-    const int parent = ask.parents[row], token = ask.inputs ? 0 : ask.tokens[row];
-    if (parent < -1 || parent >= int(row)) throw std::invalid_argument("a row's parent does not come before it");
-    if (token < 0 || token >= engine.config().vocabulary) throw std::invalid_argument("a token lies outside the vocabulary");
-    depths[row] = parent < 0 ? 0 : depths[size_t(parent)] + 1;
-    if (ask.cache->length() + depths[row] >= engine.config().context)
-      throw std::invalid_argument("position " + std::to_string(ask.cache->length() + depths[row]) +
-                                  " lies outside the context of " + std::to_string(engine.config().context));
-  }
-  for (int row : ask.wanted)
-    if (row < 0 || size_t(row) >= rows) throw std::invalid_argument("there is no such row whose logits could be had");
-  if (ask.top < 0) throw std::invalid_argument("fewer than none of the best tokens cannot be had");
-}
-
-// A sequence of whole numbers; std::invalid_argument, saying `what`, where one needs more than 32 bits.
-std::vector<int> whole(nb::handle numbers, const char* what) {
-  try {
-    return nb::cast<std::vector<int>>(numbers);
-  } catch (const nb::cast_error&) {
-    throw std::invalid_argument(what);
-  }
-}
-
-// While it lives the caches of a pass are its own. It begins and ends with the interpreter's lock.
-class Taken {
- public:
-  explicit Taken(const std::vector<Ask>& asks) : asks_(asks) {
-    for (const Ask& ask : asks_) ask.cache->set_passing(true);
-  }
-  ~Taken() {
-    for (const Ask& ask : asks_) ask.cache->set_passing(false);
-  }
-  Taken(const Taken&) = delete;
-  Taken& operator=(const Taken&) = delete;
-
- private:
-  const std::vector<Ask>& asks_;
-};
 
 nb::tuple score(Engine& engine, const nb::list& asked, const std::vector<int>& taps) {
   std::vector<Ask> asks;

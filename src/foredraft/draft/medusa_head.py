@@ -15,6 +15,7 @@ from foredraft.core.law import Ids
 from foredraft.core.protocols import Cache, Model
 from foredraft.core.rules import Logits
 from foredraft.draft.block_tree import Paths
+from foredraft.draft.one_pass import OnePass
 from foredraft.draft.plain_layers import Array
 from foredraft.draft.residual import PlainResiduals, Residuals
 from foredraft.draft.trees import PlainTrees, Trees
@@ -23,7 +24,7 @@ from foredraft.heads.files import HeadConfig
 from foredraft.heads.shapes.medusa import MedusaShape
 
 
-class MedusaHeads:
+class MedusaHeads(OnePass):
     """accuracies: [heads, ranks], how often each head's likeliest tokens were right."""
 
     def __init__(

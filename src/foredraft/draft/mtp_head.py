@@ -16,6 +16,7 @@ from foredraft.core.law import Ids
 from foredraft.core.protocols import Cache, Model, Vectors
 from foredraft.core.rules import Logits
 from foredraft.draft.block_tree import Paths
+from foredraft.draft.one_pass import OnePass
 from foredraft.draft.plain_layers import Array, PlainLayers
 from foredraft.draft.trees import PlainTrees, Trees
 from foredraft.draft.trunk import PlainTrunk, Trunk
@@ -54,7 +55,7 @@ class Caches:
             cache.close()
 
 
-class MTPHeads:
+class MTPHeads(OnePass):
     """trunks: the layer of each head. project: the norm and the target's rows, [rows, width] -> [rows, places].
     accuracies: [heads, ranks], how often each head's likeliest tokens were right."""
 

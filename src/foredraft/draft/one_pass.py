@@ -32,6 +32,11 @@ class OnePass(Head, Protocol):
     def tree(self, logits: Logits, rows: int, depth: int, least: float) -> Paths:
         """The likeliest paths of a block: places, parents and scores of at most `rows` nodes, none below `least`."""
 
+    def paths(self, feeds: Sequence[Feed], limits: Sequence[tuple[int, float]]) -> list[Paths]:
+        """`score`, and `tree` of what each feed is said to be followed by. limits: of each, `rows` and `least`."""
+        scored = zip(self.score(feeds), limits, strict=True)
+        return [self.tree(logits, rows, len(logits), least) for logits, (rows, least) in scored]
+
 
 class OnePassDrafter(HeadDrafter[OnePass]):
     def __init__(
@@ -39,9 +44,12 @@ class OnePassDrafter(HeadDrafter[OnePass]):
     ) -> None:
         """paths: which tree is drafted of logits; by default the head's own, the likeliest."""
         super().__init__(head, depth, name=name, window=window)
-        self._paths = paths or head.tree
+        self._paths = paths
 
     def grow(self, asks: Sequence[Ask[HeadState]], feeds: Sequence[Feed]) -> list[DraftTree]:
+        if self._paths is None and not any(map(_by_chance_or_rules, asks)):
+            limits = [(ask.budget.rows, ask.budget.min_gain) for ask in asks]
+            return [self._spelt(ask, paths) for ask, paths in zip(asks, self.head.paths(feeds, limits), strict=True)]
         return [self._tree(ask, logits) for ask, logits in zip(asks, self.head.score(feeds), strict=True)]
 
     def laws(self, feed: Feed, follows: Sequence[int]) -> Logits:
@@ -49,14 +57,18 @@ class OnePassDrafter(HeadDrafter[OnePass]):
         return self.head.score([feed])[0]
 
     def _tree(self, ask: Ask[HeadState], logits: Logits) -> DraftTree:
-        rules, budget, depth = ask.rules, ask.budget, len(logits)
-        if rules.steps or rules.grammar is not None or (rules.temperature > 0 and ask.draw == "sampled"):
-            return self._by_chance_or_rules(ask, logits)
-        places, parents, scores = self._paths(logits, budget.rows, depth, budget.min_gain)
+        if _by_chance_or_rules(ask):
+            return self._grown(ask, logits)
+        make = self._paths or self.head.tree
+        return self._spelt(ask, make(logits, ask.budget.rows, len(logits), ask.budget.min_gain))
+
+    def _spelt(self, ask: Ask[HeadState], paths: Paths) -> DraftTree:
+        """The tree of some paths, whose places are tokens."""
+        places, parents, scores = paths
         tree = DraftTree.of(self.head.says[places].tolist(), parents, self.name, score=scores)
         return tree.with_point_laws(ask.vocab_size) if ask.draw == "sampled" else tree
 
-    def _by_chance_or_rules(self, ask: Ask[HeadState], logits: Logits) -> DraftTree:
+    def _grown(self, ask: Ask[HeadState], logits: Logits) -> DraftTree:
         growth, rows = Growth(ask, self.head.says), logits[:1]
         for level in range(len(logits)):
             if level:
@@ -66,3 +78,9 @@ class OnePassDrafter(HeadDrafter[OnePass]):
             if not growth.frontier:
                 break
         return growth.tree(self.name)
+
+
+def _by_chance_or_rules(ask: Ask[HeadState]) -> bool:
+    """Whether more than likelihood decides what is drafted."""
+    rules = ask.rules
+    return bool(rules.steps) or rules.grammar is not None or (rules.temperature > 0 and ask.draw == "sampled")

@@ -15,12 +15,13 @@ from foredraft.core.law import Ids
 from foredraft.core.protocols import Model
 from foredraft.core.rules import Logits
 from foredraft.draft.block_tree import best_first
+from foredraft.draft.one_pass import OnePass
 from foredraft.draft.plain_layers import Array, PlainCache, PlainLayers, own_cache
 from foredraft.heads.files import HeadConfig
 from foredraft.heads.shapes.block import BlockShape
 
 
-class PlainBlock:
+class PlainBlock(OnePass):
     """dtype: what is computed in; float64 for a reference."""
 
     def __init__(

@@ -16,7 +16,7 @@ from foredraft import _native
 from foredraft.core.errors import UsageError
 from foredraft.core.heads import Feed
 from foredraft.core.law import Ids
-from foredraft.core.protocols import Model
+from foredraft.core.protocols import Model, Vectors
 from foredraft.core.rules import Logits
 from foredraft.models.native import Activations, NativeCache
 from foredraft.models.native_head_parts import (
@@ -30,6 +30,9 @@ from foredraft.models.native_head_parts import (
     weights_of,
 )
 from foredraft.models.quantise import Quantize
+
+Paths = tuple[list[int], list[int], list[float]]
+"""Of a tree's nodes the places, the parents and the log path probabilities."""
 
 
 class Shape(LayerSizes, Protocol):
@@ -84,6 +87,7 @@ class NativeBlock:
             self._fusion = _native.Fusion(pack(tensors["fuse.weight"]), offsets, sizes.epsilon, *how)
             tables = (pack(padded(tensors[name])) for name in ("previous.weight", "bias.weight"))
             self._tree = _native.BlockTree(*tables, *how)
+            self._drafts = _native.BlockHead(self._engine, self._fusion, self._tree)
         except (ValueError, ArithmeticError) as error:
             raise UsageError(f"the native engine does not compute this head ({error}): train another") from error
         self._own = object()
@@ -95,11 +99,9 @@ class NativeBlock:
         """One pass. Raises ValueError for caches of another and for taps of another width."""
         if not feeds:
             return []
-        if self._target is None:
-            raise UsageError("this head is closed: make its drafter again")
-        embedded = self._target.embed([token for feed in feeds for token in feed.tokens])
+        embedded = self._embedded(feeds)
         counts = [(len(feed.tokens), max(0, feed.block - 1)) for feed in feeds]
-        rows = self._fusion.rows(joined(feeds), single(embedded), counts)
+        rows = self._fusion.rows(joined(feeds), embedded, counts)
         asks, begin = [], 0
         for feed, (own, more) in zip(feeds, counts, strict=True):
             end = own + more
@@ -119,10 +121,26 @@ class NativeBlock:
         found: Logits = self._tree.bias(tuple(places))
         return found
 
-    def tree(self, logits: Logits, rows: int, depth: int, least: float) -> tuple[list[int], list[int], list[float]]:
-        found: tuple[list[int], list[int], list[float]] = self._tree.grow(logits, rows, depth, least)
+    def tree(self, logits: Logits, rows: int, depth: int, least: float) -> Paths:
+        found: Paths = self._tree.grow(logits, rows, depth, least)
         return found
+
+    def paths(self, feeds: Sequence[Feed], limits: Sequence[tuple[int, float]]) -> list[Paths]:
+        """`score` and `tree` in one native call. Raises ValueError as `score` does."""
+        if not feeds:
+            return []
+        embedded, caches = self._embedded(feeds), [own_cache(feed.cache, self._own) for feed in feeds]
+        counts = [
+            (len(feed.tokens), feed.block - 1, rows, least) for feed, (rows, least) in zip(feeds, limits, strict=True)
+        ]
+        found: list[Paths] = self._drafts.draft(caches, joined(feeds), embedded, counts)
+        return found
+
+    def _embedded(self, feeds: Sequence[Feed]) -> Vectors:
+        if self._target is None:
+            raise UsageError("this head is closed: make its drafter again")
+        return single(self._target.embed([token for feed in feeds for token in feed.tokens]))
 
     def close(self) -> None:
         """Lets go of the weights and of the target."""
-        self._engine = self._fusion = self._tree = self._target = None
+        self._engine = self._fusion = self._tree = self._drafts = self._target = None

@@ -1,0 +1,44 @@
+#include "block_head.hpp"
+
+#include <numeric>
+#include <utility>
+
+namespace foredraft {
+
+Ask BlockHead::ask(const BlockFeed& feed) {
+  Ask ask{feed.cache, {}, std::vector<int>(size_t(feed.own + feed.more)), std::vector<int>(size_t(feed.more + 1))};
+  std::iota(ask.parents.begin(), ask.parents.end(), -1);
+  std::iota(ask.wanted.begin(), ask.wanted.end(), feed.own - 1);
+  return ask;
+}
+
+std::vector<Drafts> BlockHead::draft(const float* taps, const float* embedded, const std::vector<BlockFeed>& feeds,
+                                     std::vector<Ask>& asks) {
+  std::vector<std::pair<int, int>> counts;
+  size_t all = 0;
+  for (const BlockFeed& feed : feeds) {
+    counts.emplace_back(feed.own, feed.more);
+    all += size_t(feed.own + feed.more);
+  }
+  const size_t width = fusion_.width();
+  Buffer rows = Buffer::unset(all * width * 4);
+  fusion_.apply(taps, embedded, counts, rows.as<float>());
+  size_t begin = 0;
+  for (Ask& ask : asks) {
+    ask.inputs = rows.as<const float>() + begin * width;
+    begin += ask.parents.size();
+  }
+  const Result result = engine_.score(asks, {});
+  const float* logits = result.logits->as<float>();
+  std::vector<Drafts> found;
+  for (const BlockFeed& feed : feeds) {
+    std::vector<int> kept(size_t(feed.own));
+    std::iota(kept.begin(), kept.end(), 0);
+    feed.cache->keep(kept);
+    found.push_back(tree_.grow(logits, feed.more + 1, feed.rows, feed.more + 1, feed.least));
+    logits += size_t(feed.more + 1) * tree_.tokens();
+  }
+  return found;
+}
+
+}  // namespace foredraft
