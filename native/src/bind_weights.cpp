@@ -67,6 +67,14 @@ void bind_packed(nb::module_& module) {
 }
 
 void bind_model(nb::module_& module) {
+  module.def(
+      "together",
+      [](std::vector<Matrix> matrices, Pool& pool) {
+        const Away away;
+        together(matrices, pool);
+        return matrices;
+      },
+      nb::arg("matrices"), nb::arg("pool"), "The same matrices side by side in memory.");
   nb::class_<Layer>(module, "Layer", "The tensors of one layer; parts a model does not have stay empty.")
       .def(nb::init<>())
 #define PART(name) .def_rw(#name, &Layer::name)

@@ -27,11 +27,12 @@ class Buffer {
     if (!bytes) return made;
     const bool large = bytes >= LARGE;
     const size_t align = large ? LARGE : 64;
-    made.data_ = static_cast<uint8_t*>(std::aligned_alloc(align, (bytes + align - 1) / align * align));
+    const size_t whole = (bytes + align - 1) / align * align;
+    made.data_ = static_cast<uint8_t*>(std::aligned_alloc(align, whole));
     if (!made.data_) throw std::bad_alloc();
     made.bytes_ = bytes;
 #if defined(__linux__)
-    if (large) madvise(made.data_, bytes, MADV_HUGEPAGE);
+    if (large) madvise(made.data_, whole, MADV_HUGEPAGE);  // the last page too, which is not full
 #endif
     return made;
   }

@@ -164,4 +164,15 @@ void gather(Weights& w, Pool& pool) {
   }
 }
 
+void together(std::vector<Matrix>& matrices, Pool& pool) {
+  size_t total = 0;
+  for (const Matrix& m : matrices) total += (m->nbytes() + 63) / 64 * 64;
+  const auto whole = std::make_shared<const Buffer>(Buffer::unset(total));
+  size_t place = 0;
+  for (Matrix& m : matrices) {
+    lay({&m}, whole, place, pool);
+    place += (m->nbytes() + 63) / 64 * 64;
+  }
+}
+
 }  // namespace foredraft

@@ -53,4 +53,7 @@ void pair(Layer& layer, Pool& pool);
 // one after another: a pass over thousands of small pages waits for their addresses.
 void gather(Weights& weights, Pool& pool);
 
+// Lays matrices that are read one after another side by side, so that large pages may back what is small.
+void together(std::vector<Matrix>& matrices, Pool& pool);
+
 }  // namespace foredraft

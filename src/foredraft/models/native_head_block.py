@@ -84,8 +84,9 @@ class NativeBlock:
             how = (self._pool, isa, activations)
             self._engine = _native.Engine(weights, list(range(shape.layers)), *how, activations != "f32")
             offsets = tensors["offsets"].astype(np.float32).reshape(-1).tolist()
-            self._fusion = _native.Fusion(pack(tensors["fuse.weight"]), offsets, sizes.epsilon, *how)
-            tables = (pack(padded(tensors[name])) for name in ("previous.weight", "bias.weight"))
+            tables = [pack(padded(tensors[name])) for name in ("previous.weight", "bias.weight")]
+            fuse, *tables = _native.together([pack(tensors["fuse.weight"]), *tables], self._pool)
+            self._fusion = _native.Fusion(fuse, offsets, sizes.epsilon, *how)
             self._tree = _native.BlockTree(*tables, *how)
             self._drafts = _native.BlockHead(self._engine, self._fusion, self._tree)
         except (ValueError, ArithmeticError) as error:
