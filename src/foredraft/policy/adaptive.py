@@ -21,9 +21,11 @@ from foredraft.core.tree import DraftTree
 from foredraft.policy.cost import Choice, Choices, chain_length, choices, most_of
 from foredraft.policy.curve import Curve
 from foredraft.policy.exploration import Exploration
+from foredraft.policy.held import FIRST as FIRST_JUDGED
+from foredraft.policy.held import NOTABLE
 from foredraft.policy.native import TWINS
 from foredraft.policy.pace import LONGEST, OWN_MEMORY, Best, Look, Pace, Tenant, nothing
-from foredraft.policy.worth import ACCEPTANCE_MEMORY, Brought, Worth
+from foredraft.policy.worth import ACCEPTANCE_MEMORY, PLACES, Brought, Worth, place_of
 
 MOST = 32  # nodes that are scored at most
 DEPTH = 24
@@ -77,20 +79,22 @@ class Adaptive:
         return Pace(acceptance, tenant.worths, tokens=PLAIN, seconds=PLAIN * self.curve(1), drawn=drawn)
 
     def budget(self, state: Pace, source: str, so_far: DraftTree, load: Load) -> Budget:
-        worth, state.sequences = state.worth(source), load.sequences
+        if state.held.left and load.sequences == 1:
+            return self._held(state, source, so_far, load)
+        worth, state.sequences, state.held.left = state.worth(source), load.sequences, 0
         joining = self._joining(source, load)
         if joining:
             state.joining[source] = load.behind
         self._settle(state, so_far)
         if self._free(worth) and not joining:
             state.asked[source] = 0.0
-            return Budget(MOST, DEPTH, self._least(state, worth)) if worth.rounds else _first(load)
+            return self._wide(state, worth) if worth.rounds else _first(load)
         if worth.burden(FREE * self.curve(1), state.rate) and state.tried.get(source, 0) >= ENOUGH:
             return LEAVE
         before, gains = self._best(state, so_far), state.gains_of(source)
         strength = before.choice.tokens - 1.0
         plain = self.curve(load.sequences) / load.sequences
-        if not worth.wanted(gains, strength, state.rate, plain, joining):
+        if not worth.wanted(gains, strength, state.rate, plain, joining, 1 + state.held.passed):
             return NEVER
         if joining:
             gain = worth.gain(gains, strength, state.rate) * (1.0 if worth.gains.asked else UNTOLD)
@@ -99,12 +103,10 @@ class Adaptive:
         state.tried[source] = state.tried.get(source, 0) + 1
         state.asked[source] = strength
         state.open = source, before
-        least = self._least(state, worth)
         if not worth.rounds or (worth.new and not (state.drawn or load.reads)):
             return _first(load)
         if not state.drawn:
-            most, depth = (FIRST.rows, FIRST.depth) if worth.new else (MOST, DEPTH)
-            return Budget(most, depth, least, worth.claimed(min(1.0, state.second * worth.step)))
+            return self._wide(state, worth)
         acceptance = worth.acceptance.estimate(UNTRIED)
         step, seconds = worth.step * state.sequences, self._seconds(state.sequences)
         length = max(1, chain_length(acceptance, step, seconds, state.rate, DEPTH))
@@ -143,9 +145,14 @@ class Adaptive:
 
     def update(self, state: Pace, step: Step) -> None:
         state.said += len(step.tokens)
+        state.learn_most(len(step.tree))
         if step.tokens:
             state.acceptance.learn(state.look.tree, step.tokens)
-            self._learn_worths(state, step)
+            if state.held.left:
+                state.held.went()
+            else:
+                self._learn_worths(state, step)
+                state.held.hold(self._paying(state))
             if state.sequences == 1:
                 spent = sum(seconds for _, seconds in step.spent)
                 self.curve.handled(max(0.0, step.seconds.draft - spent) / (1 + len(state.asked)))
@@ -154,6 +161,37 @@ class Adaptive:
                 if state.sequences == 1:
                     self.curve.add(step.rows, step.seconds.verify)
         state.look, state.asked, state.open, state.added, state.joining = Look(), {}, None, {}, {}
+
+    def _held(self, state: Pace, source: str, so_far: DraftTree, load: Load) -> Budget:
+        """Without judging anybody."""
+        pays, budget = state.held.asked.get(source, ((), NEVER))
+        if not pays or load.behind >= BEHIND:
+            return NEVER
+        strength = self._best(state, so_far).choice.tokens - 1.0
+        if not pays[place_of(strength)]:
+            return NEVER
+        state.asked[source] = strength
+        return budget
+
+    def _paying(self, state: Pace) -> dict[str, tuple[Sequence[bool], Budget]]:
+        """Where each source pays, to be held; nothing where judging takes so little that it is better done again."""
+        look, judging = state.look, self.curve.handling * (1 + len(state.asked))
+        if state.sequences > 1 or state.rounds < FIRST_JUDGED or judging < NOTABLE * self.curve(1):
+            return {}
+        if state.joining or look.tree.drawn or any(state.worth(name).new for name in state.added):
+            return {}
+        found: dict[str, tuple[Sequence[bool], Budget]] = {}
+        for name in {**state.gains, **state.asked}:
+            worth, gains = state.worth(name), state.gains_of(name)
+            free = self._free(worth)
+            pays = [free or gains.net(place, state.rate) > 0 for place in range(PLACES)]
+            found[name] = pays, self._wide(state, worth)
+        return found
+
+    def _wide(self, state: Pace, worth: Worth) -> Budget:
+        """What a source is asked for that may draft whatever could be scored."""
+        most, depth = (FIRST.rows, FIRST.depth) if worth.new and not self._free(worth) else (state.most(MOST), DEPTH)
+        return Budget(most, depth, self._least(state, worth), worth.claimed(min(1.0, state.second * worth.step)))
 
     def _least(self, state: Pace, worth: Worth) -> float:
         """What a source claims of the least likely node that can be worth a row where rows are cheapest."""
@@ -213,11 +251,11 @@ class Adaptive:
             state.added[source], state.open = (before, self._best(state, tree)), None
 
     def _learn_worths(self, state: Pace, step: Step) -> None:
-        tree, spent = state.look.tree, dict(step.spent)
+        tree, spent, rounds = state.look.tree, dict(step.spent), 1 + state.held.passed
         read = step.rows != 1 + len(step.tree)  # the pass took in the prompt, and so may those have that learn from it
         for source in () if read else spent.keys() - state.asked.keys():
             worth = state.worth(source)
-            worth.rested(self._usual(worth, spent[source]), state.sequences)
+            worth.rested(self._usual(worth, spent[source]), state.sequences, rounds)
         for source, strength in state.asked.items():
             worth, seconds = state.worth(source), spent.get(source, 0.0)
             own = state.depths_of(source)
@@ -229,7 +267,7 @@ class Adaptive:
                 if not own:  # in vain: that counts, or one that fails to catch up would be asked for ever
                     vain = min(seconds, LONGEST * max(worth.seconds, self.curve(1)))
                     brought = Brought(0.0, 0.0, state.sequences * vain)
-                    worth.earned(state.gains_of(source), strength, brought, state.rate, state.sequences)
+                    worth.earned(state.gains_of(source), strength, brought, state.rate, state.sequences, rounds)
                 continue
             if source not in state.met and seconds >= FREE * self.curve(1):
                 state.met.add(source)  # it may have read the whole prompt: no measure of the rounds to come
@@ -246,7 +284,7 @@ class Adaptive:
                     after.came(step.tokens) - before.came(step.tokens),
                     after.choice.seconds - before.choice.seconds + state.sequences * (seconds + self.curve.handling),
                 )
-                worth.earned(state.gains_of(source), strength, brought, state.rate, state.sequences)
+                worth.earned(state.gains_of(source), strength, brought, state.rate, state.sequences, rounds)
             if tree.drawn and own:
                 for depth in range(1, min(len(own), step.accepted + 1) + 1):
                     worth.acceptance.add(depth <= step.accepted, ACCEPTANCE_MEMORY)

@@ -19,7 +19,7 @@ BEND_MEMORY = 40.0
 PRIOR = 3.0  # passes that the curve as measured counts for
 REACH = 2.0  # rows over which what is learnt of one count says something of another
 RANGE = log(4.0)  # a single pass is believed to be off by no more than this
-EVERY = 8  # passes until the table is made anew
+EVERY = 16  # passes until the table is made anew
 
 
 class Curve:

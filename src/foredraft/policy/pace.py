@@ -9,11 +9,13 @@ from foredraft.core.events import Step
 from foredraft.core.tree import EMPTY, ROOT, DraftTree
 from foredraft.policy.acceptance import Acceptance
 from foredraft.policy.cost import Choice, Choices
+from foredraft.policy.held import Held
 from foredraft.policy.native import TWINS
 from foredraft.policy.worth import Gains, Worth
 
 SHARED_MEMORY, OWN_MEMORY = 400.0, 60.0  # trials
 RATE_MEMORY = 30.0  # rounds
+SHRINK = 0.9  # a round, of the nodes that were scored at most of late
 # A pass, or a source, that took so many times what is usual was held up by something else: it counts for no more.
 LONGEST = 4.0
 
@@ -76,7 +78,8 @@ class Look:
 class Pace:
     """One sequence's state. tokens, seconds: emitted and spent, the past forgotten; of a round the seconds in which
     tokens are drawn are left out. gains: of this request, by source. rounds: in which anybody could draft. said: tokens
-    of it. met, tried: sources that drafted for it, and how often dear ones did.
+    of it. scored: nodes, at most of late. met, tried: sources that drafted for it, and how often dear ones did.
+    held: whom to ask, for some rounds.
 
     drawn: the verifier takes what a drafter drew only whole, so its length is settled before it is drawn.
     Of the round under way: look: the tree before it was cut. sequences: that share its pass, this one included. asked:
@@ -92,6 +95,7 @@ class Pace:
     gains: dict[str, Gains] = field(default_factory=dict)
     rounds: int = 0
     said: int = 0
+    scored: float = 4.0
     look: Look = field(default_factory=Look)
     sequences: int = 1
     met: set[str] = field(default_factory=set)
@@ -99,6 +103,7 @@ class Pace:
     asked: dict[str, float] = field(default_factory=dict)
     open: tuple[str, Best] | None = None
     added: dict[str, tuple[Best, Best]] = field(default_factory=dict)
+    held: Held = field(default_factory=Held)
     joining: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -110,6 +115,13 @@ class Pace:
     def second(self) -> float:
         """What a second of this sequence's own drafting is worth, in tokens: all that share the pass wait for it."""
         return self.rate * self.sequences
+
+    def most(self, ever: int) -> int:
+        """Nodes that a source is asked for: more by half than were scored at most of late, and two."""
+        return min(ever, 2 + int(1.5 * self.scored))
+
+    def learn_most(self, scored: int) -> None:
+        self.scored = max(float(scored), SHRINK * self.scored)
 
     def worth(self, source: str) -> Worth:
         found = self.worths.get(source)

@@ -23,6 +23,7 @@ ACCEPTANCE_MEMORY = 100.0
 LEAST_MODESTY = 0.1
 # A source is judged apart by how much the others have drafted: expected tokens accepted of it.
 STRENGTHS = (0.3, 0.8, 1.6, 3.2)
+PLACES = len(STRENGTHS) + 1
 # Times a new source is asked before it is judged, if that takes less than is hoped of it; rounds it waits for one in
 # which the others have found nothing.
 TRIALS = 5
@@ -173,15 +174,17 @@ class Worth:
         """Whether it was not asked often enough to be judged."""
         return self.gains.asked < TRIALS
 
-    def wanted(self, gains: Gains, strength: float, rate: float, plain: float, joining: float = 0.0) -> bool:
+    def wanted(
+        self, gains: Gains, strength: float, rate: float, plain: float, joining: float = 0.0, rounds: int = 1
+    ) -> bool:
         """Whether to ask, given the tokens expected of what others drafted; now and then to find out.
 
         gains: this request's. rate: tokens that a second brings otherwise. plain: seconds of a pass of one row.
-        joining: those in which it would have to catch up with the text first.
+        joining: those in which it would have to catch up with the text first. rounds: since this was asked last.
         """
         place = place_of(strength)
         wait = self.waits[place]
-        self.idle, wait.idle = self.idle + 1, wait.idle + 1
+        self.idle, wait.idle = self.idle + rounds, wait.idle + rounds
         net = gains.net(place, rate)
         if not self.gains.asked or (self.new and rate * self.gains.usual < HOPE):
             if place == 0 or self.idle > WAIT:
@@ -213,9 +216,9 @@ class Worth:
         """Whether it takes `least` seconds of rounds in which it is not asked, and does not make up for them."""
         return self.rest >= least and self.told >= TOLD and self.brought < rate * self.taken
 
-    def rested(self, seconds: float, sequences: int = 1) -> None:
-        """What a round took in which it was not asked, while so many sequences waited."""
-        self._account(0.0, sequences * seconds)
+    def rested(self, seconds: float, sequences: int = 1, rounds: int = 1) -> None:
+        """What a round took in which it was not asked, while so many sequences waited. rounds: that it stands for."""
+        self._account(0.0, sequences * seconds, rounds)
         self.rests += 1
         self.rest += (seconds - self.rest) / min(self.rests, MEMORY)
 
@@ -230,18 +233,20 @@ class Worth:
             self.step += (step - self.step) * (weight if self.step else 1.0)
         return asked
 
-    def earned(self, gains: Gains, strength: float, brought: Brought, rate: float, sequences: int = 1) -> None:
+    def earned(
+        self, gains: Gains, strength: float, brought: Brought, rate: float, sequences: int = 1, rounds: int = 1
+    ) -> None:
         """What a round in which it was asked brought, others being so strong; its seconds are those of being asked."""
-        self._account(brought.came, brought.seconds + sequences * self.rest)
+        self._account(brought.came, brought.seconds + sequences * self.rest, rounds)
         place = place_of(strength)
         gains.add(place, brought)
         wait = self.waits[place]
         wait.patience = PATIENCE if gains.net(place, rate) > 0 else 2 * wait.patience
         self.idle = wait.idle = 0
 
-    def _account(self, tokens: float, seconds: float) -> None:
-        self.told += 1
-        weight = 1.0 / min(self.told, ACCOUNT_MEMORY)
+    def _account(self, tokens: float, seconds: float, rounds: int) -> None:
+        self.told += rounds
+        weight = rounds / min(self.told, max(rounds, ACCOUNT_MEMORY))
         self.brought += (tokens - self.brought) * weight
         self.taken += (seconds - self.taken) * weight
 
