@@ -39,17 +39,9 @@ class Chains:
 
 
 def play(
-    policy: Adaptive,
-    sources: dict[str, Chains],
-    curve: Callable[[int], float],
-    rounds: int,
-    seed: int = 0,
-    judging: float = 0.0,
+    policy: Adaptive, sources: dict[str, Chains], curve: Callable[[int], float], rounds: int, seed: int = 0
 ) -> tuple[float, list[Step]]:
-    """Tokens a second over the second half of a text, and its steps. Token 0 is right, 9 is what else may come.
-
-    judging: seconds that the policy sees itself take for a source, which are not counted.
-    """
+    """Tokens a second over the second half of a text, and its steps. Token 0 is right, 9 is what else may come."""
     draw, state, steps = np.random.default_rng(seed), policy.open(REQUEST), []
     for _ in range(rounds):
         tree, spent = EMPTY, {}
@@ -76,7 +68,7 @@ def play(
             taken,
             plan.tree,
             rows=1 + len(plan.tree),
-            seconds=Times(draft=sum(spent.values()) + judging * (1 + len(spent)), verify=verify),
+            seconds=Times(verify=verify),
             spent=tuple(spent.items()),
         )
         step = replace(step, wall=verify + sum(spent.values()), expected=plan.expected)

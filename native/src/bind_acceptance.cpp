@@ -17,6 +17,12 @@ using foredraft::Drafted;
 
 namespace {
 
+// The bytes of a name, which may hold what is no character.
+std::string spelling(nb::handle name) {
+  const nb::bytes bytes = nb::cast<nb::bytes>(name.attr("encode")("utf-8", "surrogatepass"));
+  return std::string(bytes.c_str(), bytes.size());
+}
+
 Drafted drafted_of(Acceptance& acceptance, nb::handle tree) {
   Drafted found;
   auto read = [&](const char* name, auto& into) { into = nb::cast<std::remove_reference_t<decltype(into)>>(tree.attr(name)); };
@@ -31,10 +37,16 @@ Drafted drafted_of(Acceptance& acceptance, nb::handle tree) {
     if (found.parents[node] < -1 || found.parents[node] >= int(node)) throw std::invalid_argument("a parent does not come before its node");
     const nb::handle name = sources[node];  // as a rule the same object as the one before
     const bool again = node && name.is(sources[node - 1]);
-    found.sources.push_back(again ? found.sources.back() : acceptance.source(nb::cast<std::string>(name)));
-    found.probes.push_back(nb::cast<bool>(probes[node]));
+    found.sources.push_back(again ? found.sources.back() : acceptance.source(spelling(name)));
+    const int probe = PyObject_IsTrue(nb::handle(probes[node]).ptr());
+    if (probe < 0) throw nb::python_error();
+    found.probes.push_back(probe > 0);
   }
   return found;
+}
+
+nb::object name_of(const std::string& spelling) {
+  return nb::bytes(spelling.data(), spelling.size()).attr("decode")("utf-8", "surrogatepass");
 }
 
 nb::dict counts(const Acceptance& acceptance) {
@@ -43,7 +55,7 @@ nb::dict counts(const Acceptance& acceptance) {
     for (int depth = 0; depth < Acceptance::DEPTHS; ++depth)
       for (int confidence = 0; confidence < Acceptance::CLASSES; ++confidence)
         if (const auto& tally = acceptance.tallies()[source][size_t(depth)][size_t(confidence)]; tally.trials > 0)
-          found[nb::make_tuple(acceptance.names(int(source)), depth + 1, confidence)] = nb::make_tuple(tally.trials, tally.hits);
+          found[nb::make_tuple(name_of(acceptance.names(int(source))), depth + 1, confidence)] = nb::make_tuple(tally.trials, tally.hits);
   return found;
 }
 

@@ -28,25 +28,29 @@ namespace {
 using Limits = std::vector<std::tuple<int, int, int, double>>;
 
 nb::list draft(BlockHead& head, const nb::list& caches, Floats taps, Floats embedded, const Limits& limits) {
+  const size_t width = head.fusion().width(), texts = limits.size();
+  size_t own = 0;
+  if (texts != nb::len(caches)) throw std::invalid_argument("every text has a cache and limits");
+  for (const auto& [fed, more, rows, least] : limits) {
+    if (fed < 1 || more < 0 || size_t(more) >= head.fusion().block()) throw std::invalid_argument("a head has no such rows");
+    own += size_t(fed);
+  }
+  if (taps.shape(0) != own || embedded.shape(0) != own) throw std::invalid_argument("rows lack a token or its taps");
+  if (taps.shape(1) != (head.fusion().parts() - 1) * width || embedded.shape(1) != width)
+    throw std::invalid_argument("taps or embeddings are not of the head's width");
+  std::vector<nb::object> kept;  // for the pass: the list is another's
   std::vector<BlockFeed> feeds;
   std::vector<Ask> asks;
-  size_t own = 0;
-  if (limits.size() != nb::len(caches)) throw std::invalid_argument("every text has a cache and limits");
-  for (size_t text = 0; text < limits.size(); ++text) {
+  for (size_t text = 0; text < texts; ++text) {
     const auto [fed, more, rows, least] = limits[text];
-    if (fed < 1 || more < 0 || size_t(more) >= head.fusion().block()) throw std::invalid_argument("a head has no such rows");
-    feeds.push_back({nb::cast<Cache*>(caches[text]), fed, more, rows, least});
+    kept.push_back(caches[text]);
+    feeds.push_back({nb::cast<Cache*>(kept.back()), fed, more, rows, least});
     asks.push_back(BlockHead::ask(feeds.back()));
     asks.back().inputs = taps.data();  // until they are fused: rows that come as vectors
     check_ask(head.engine(), asks.back());
     for (size_t other = 0; other < text; ++other)
       if (feeds[other].cache == feeds[text].cache) throw std::invalid_argument("one pass scores a cache once: two texts share one");
-    own += size_t(fed);
   }
-  const size_t width = head.fusion().width();
-  if (taps.shape(0) != own || embedded.shape(0) != own) throw std::invalid_argument("rows lack a token or its taps");
-  if (taps.shape(1) != (head.fusion().parts() - 1) * width || embedded.shape(1) != width)
-    throw std::invalid_argument("taps or embeddings are not of the head's width");
   std::vector<Drafts> drafts;
   {
     const Taken taken(asks);

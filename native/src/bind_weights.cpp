@@ -70,6 +70,8 @@ void bind_model(nb::module_& module) {
   module.def(
       "together",
       [](std::vector<Matrix> matrices, Pool& pool) {
+        for (const Matrix& matrix : matrices)
+          if (!matrix) throw std::invalid_argument("there is no matrix to lay beside the others");
         const Away away;
         together(matrices, pool);
         return matrices;

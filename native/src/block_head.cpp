@@ -1,9 +1,16 @@
 #include "block_head.hpp"
 
 #include <numeric>
+#include <stdexcept>
 #include <utility>
 
 namespace foredraft {
+
+BlockHead::BlockHead(Engine& engine, Fusion& fusion, BlockTree& tree) : engine_(engine), fusion_(fusion), tree_(tree) {
+  const Config& c = engine.config();
+  if (size_t(c.width) != fusion.width() || size_t(c.vocabulary) != tree.tokens() || c.entering)
+    throw std::invalid_argument("the parts of a head are of different sizes");
+}
 
 Ask BlockHead::ask(const BlockFeed& feed) {
   Ask ask{feed.cache, {}, std::vector<int>(size_t(feed.own + feed.more)), std::vector<int>(size_t(feed.more + 1))};

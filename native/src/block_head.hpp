@@ -1,5 +1,6 @@
 // A block head's draft, from the target's hidden states to the tree, without a way back to Python in between: the
-// second thread of a pool sleeps after 50 us of waiting, and a draft has no time to wake it three times.
+// second thread of a pool sleeps after 50 us of waiting, and a draft has no time to wake it three times. One draft or pass
+// of a head at a time: the trees are grown from the engine's logits, which its next pass writes over.
 #pragma once
 
 #include <vector>
@@ -21,8 +22,8 @@ struct BlockFeed {
 
 class BlockHead {
  public:
-  // They stay alive as long as this does.
-  BlockHead(Engine& engine, Fusion& fusion, BlockTree& tree) : engine_(engine), fusion_(fusion), tree_(tree) {}
+  // They stay alive as long as this does. Throws std::invalid_argument where they are of different sizes.
+  BlockHead(Engine& engine, Fusion& fusion, BlockTree& tree);
 
   const Engine& engine() const { return engine_; }
   const Fusion& fusion() const { return fusion_; }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 
+import numpy as np
 import pytest
 
 from foredraft import _native
@@ -56,3 +57,20 @@ def test_what_is_no_tree_is_refused() -> None:
         _native.Acceptance(10.0).look(DraftTree((1,), (ROOT,), (0.0,), (), (None,), (False,)))
     with pytest.raises(ValueError, match="before its node"):
         _native.Acceptance(10.0).look(DraftTree((1,), (0,), (0.0,), ("a",), (None,), (False,)))
+
+
+def test_fields_that_a_draft_may_have_are_read_as_python_reads_them() -> None:
+    """Probes by their truth, and names that are no text: `core/tree.check` lets both through."""
+    tree = DraftTree(
+        (1, 2, 1),
+        (ROOT, ROOT, 0),
+        (-0.5, -1.0, -0.7),
+        ("a\udc80", "b", "a\udc80"),
+        (None,) * 3,
+        (0, np.True_, ""),  # type: ignore[arg-type]
+    )
+    plain, native = Acceptance(60.0), _native.Acceptance(60.0)
+    for counts in (plain, native):
+        counts.learn(tree, [1, 1])
+    assert native.look(tree) == plain.look(tree)
+    assert native.counts() == plain.counts() != {}

@@ -35,9 +35,9 @@ def target(files: Files) -> NativeModel:
     return NativeModel.load(files("qwen3", "F32").path, threads=2, activations="f32", kv="f32")
 
 
-def made(target: NativeModel, kind: str, **changes: Any) -> tuple[Any, Head]:
+def made(target: NativeModel, kind: str, **changes: Any) -> tuple[Any, Any]:
     """A random head in a form: f32, int8 or int4 (native), or plain (numpy)."""
-    parts = random_head(target.about, says=SAYS, **changes)
+    parts = random_head(target.about, **{"says": SAYS, **changes})
     if kind == "plain":
         return parts, PlainBlock(target, *parts, dtype=np.float64)
     if kind == "f32":
@@ -97,6 +97,72 @@ def test_rows_depend_on_their_own_text_alone(target: NativeModel, kind: str) -> 
     assert np.array_equal(short, alone[:2])
     first.close()
     assert np.array_equal(fed(head, second, taps, 15, 16, block=False), np.empty((0, len(SAYS))))
+
+
+@pytest.mark.parametrize("kind", ["plain", "f32", "int8"])
+def test_paths_are_the_trees_of_what_is_scored(target: NativeModel, kind: str) -> None:
+    """Of several texts at once, forks among them, bit for bit; and the caches keep the same."""
+    _, head = made(target, kind, block=5, gain=3.0)
+    taps = taps_of(target, TEXT, head.taps)
+    begun = head.open()
+    fed(head, begun, taps, 1, 9, block=False)
+    limits = [(7, 0.0), (3, 0.01), (24, 0.3), (1, 0.0)]
+    spans = [(1, 4, 5), (9, 15, 5), (9, 10, 2), (9, 12, 1)]
+
+    def feeds() -> list[Feed]:
+        caches = [head.open(), begun.fork(), begun.fork(), begun.fork()]
+        pairs = zip(caches, spans, strict=True)
+        return [Feed(cache, TEXT[a:b], taps[a - 1 : b - 1], block) for cache, (a, b, block) in pairs]
+
+    scored, drafted = feeds(), feeds()
+    wanted = [
+        head.tree(logits.copy(), rows, len(logits), least)
+        for logits, (rows, least) in zip([one.copy() for one in head.score(scored)], limits, strict=True)
+    ]
+    found = head.paths(drafted, limits)
+    assert [tuple(map(list, paths)) for paths in found] == [tuple(map(list, paths)) for paths in wanted]
+    assert [len(paths[0]) for paths in found][-1] == 1
+    for one, other, (_, end, _) in zip(scored, drafted, spans, strict=True):
+        assert one.cache.length == other.cache.length == end - 1
+        after = [fed(head, cache, taps, end, end + 3, block=True) for cache in (one.cache, other.cache)]
+        assert np.array_equal(*after)
+
+
+def test_what_drafting_in_one_go_refuses(target: NativeModel) -> None:
+    """And nothing is kept of what was refused."""
+    _, head = made(target, "int8")
+    _, other = made(target, "int8")
+    taps = taps_of(target, TEXT, head.taps)
+    cache, closed = head.open(), head.open()
+    closed.close()
+
+    def feed(of: Any = cache, rows: Any = taps[:3], block: int = 4) -> Feed:
+        return Feed(of, TEXT[1:4], rows, block)
+
+    for feeds, message in (
+        ([feed(other.open())], "its own caches only"),
+        ([feed(closed)], "its own open caches only"),
+        ([feed(), feed()], "two texts share one"),
+        ([feed(rows=taps[:2])], "rows lack a token or its taps"),
+        ([feed(rows=taps[:3, :-32])], "not of the head's width"),
+        ([feed(block=0)], "no such rows"),
+        ([feed(block=99)], "no such rows"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            head.paths(feeds, [(4, 0.0)] * len(feeds))
+    with pytest.raises(ValueError, match="shorter|longer"):
+        head.paths([feed()], [])
+    assert cache.length == 0
+    assert head.paths([], []) == []
+
+
+def test_parts_of_different_heads_do_not_make_one(target: NativeModel) -> None:
+    _, head = made(target, "int8")
+    _, wider = made(target, "int8", says=(*SAYS, 319))
+    with pytest.raises(ValueError, match="different sizes"):
+        _native.BlockHead(head._engine, head._fusion, wider._tree)
+    with pytest.raises(ValueError, match="no matrix"):
+        _native.together([None], target.pool)
 
 
 # --- the tree -----------------------------------------------------------------------------------------------------

@@ -207,12 +207,10 @@ def test_a_request_whose_drafts_are_not_drawn_may_draft_more_than_is_scored() ->
     for _ in range(TRIALS):
         state.gains_of("model").add(0, Brought(3.0, 3.0, 1.0))
     assert policy.budget(state, "model", EMPTY, ONE).depth == DEPTH
-    for scored, asked in ((2, 7), (6, 11), (40, MOST)):
-        state.learn_most(scored)
+    for scored, asked in ((30, MOST), (10, 17), (1, 8)):
+        for _ in range(60):
+            state.learn_scored(scored)
         assert policy.budget(state, "model", EMPTY, ONE).rows == asked
-    for _ in range(50):
-        state.learn_most(0)
-    assert policy.budget(state, "model", EMPTY, ONE).rows == 2, "what was scored long ago says nothing of now"
 
 
 def test_in_a_round_of_several_verifiers_only_drawn_trees_stay_whole() -> None:

@@ -127,7 +127,7 @@ class NativeBlock:
         return found
 
     def paths(self, feeds: Sequence[Feed], limits: Sequence[tuple[int, float]]) -> list[Paths]:
-        """`score` and `tree` in one native call. Raises ValueError as `score` does."""
+        """`score` and `tree` in one native call. Raises ValueError as `score` does, and where no token is wanted."""
         if not feeds:
             return []
         embedded, caches = self._embedded(feeds), [own_cache(feed.cache, self._own) for feed in feeds]

@@ -12,6 +12,7 @@ takes the same whatever was drafted; were it counted, drafts would seem cheaper 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -25,7 +26,7 @@ from foredraft.policy.held import FIRST as FIRST_JUDGED
 from foredraft.policy.held import NOTABLE
 from foredraft.policy.native import TWINS
 from foredraft.policy.pace import LONGEST, OWN_MEMORY, Best, Look, Pace, Tenant, nothing
-from foredraft.policy.worth import ACCEPTANCE_MEMORY, PLACES, Brought, Worth, place_of
+from foredraft.policy.worth import ACCEPTANCE_MEMORY, PLACES, Brought, Wanted, Worth, place_of
 
 MOST = 32  # nodes that are scored at most
 DEPTH = 24
@@ -51,6 +52,7 @@ FIRST = Budget(8, 4)
 # The same of one that reads the text with a model of its own: every level is a pass of that.
 FIRST_READ = Budget(8, 1)
 NEVER, LEAVE = Budget(0, 0), Budget(0, 0, leave=True)
+ALWAYS = (True,) * PLACES  # whatever the others have drafted
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,12 @@ class Adaptive:
     def budget(self, state: Pace, source: str, so_far: DraftTree, load: Load) -> Budget:
         if state.held.left and load.sequences == 1:
             return self._held(state, source, so_far, load)
+        begun = time.perf_counter()
+        budget = self._judged(state, source, so_far, load)
+        state.judging += time.perf_counter() - begun
+        return budget
+
+    def _judged(self, state: Pace, source: str, so_far: DraftTree, load: Load) -> Budget:
         worth, state.sequences, state.held.left = state.worth(source), load.sequences, 0
         joining = self._joining(source, load)
         if joining:
@@ -88,13 +96,14 @@ class Adaptive:
         self._settle(state, so_far)
         if self._free(worth) and not joining:
             state.asked[source] = 0.0
-            return self._wide(state, worth) if worth.rounds else _first(load)
+            return self._wide(state, worth, state.most(MOST)) if worth.rounds else _first(load)
         if worth.burden(FREE * self.curve(1), state.rate) and state.tried.get(source, 0) >= ENOUGH:
             return LEAVE
         before, gains = self._best(state, so_far), state.gains_of(source)
         strength = before.choice.tokens - 1.0
         plain = self.curve(load.sequences) / load.sequences
-        if not worth.wanted(gains, strength, state.rate, plain, joining, 1 + state.held.passed):
+        wanted = worth.wanted(gains, strength, state.rate, plain, joining, 1 + state.held.passed)
+        if not wanted:
             return NEVER
         if joining:
             gain = worth.gain(gains, strength, state.rate) * (1.0 if worth.gains.asked else UNTOLD)
@@ -103,10 +112,13 @@ class Adaptive:
         state.tried[source] = state.tried.get(source, 0) + 1
         state.asked[source] = strength
         state.open = source, before
+        if wanted is Wanted.TO_FIND_OUT:
+            state.trials.add(source)
         if not worth.rounds or (worth.new and not (state.drawn or load.reads)):
             return _first(load)
-        if not state.drawn:
-            return self._wide(state, worth)
+        if not state.drawn:  # one that is tried must not fail for being asked for little
+            most = FIRST.rows if worth.new else MOST if source in state.trials else state.most(MOST)
+            return self._wide(state, worth, most, FIRST.depth if worth.new else DEPTH)
         acceptance = worth.acceptance.estimate(UNTRIED)
         step, seconds = worth.step * state.sequences, self._seconds(state.sequences)
         length = max(1, chain_length(acceptance, step, seconds, state.rate, DEPTH))
@@ -145,14 +157,16 @@ class Adaptive:
 
     def update(self, state: Pace, step: Step) -> None:
         state.said += len(step.tokens)
-        state.learn_most(len(step.tree))
         if step.tokens:
             state.acceptance.learn(state.look.tree, step.tokens)
+            if state.asked:
+                state.learn_scored(len(step.tree))
+            if step.expected is not None:
+                state.learn_luck(step.expected[0], len(step.tokens))
             if state.held.left:
-                state.held.went()
+                state.held.went(state.as_expected)
             else:
-                self._learn_worths(state, step)
-                state.held.hold(self._paying(state))
+                self._judge(state, step)
             if state.sequences == 1:
                 spent = sum(seconds for _, seconds in step.spent)
                 self.curve.handled(max(0.0, step.seconds.draft - spent) / (1 + len(state.asked)))
@@ -161,36 +175,46 @@ class Adaptive:
                 if state.sequences == 1:
                     self.curve.add(step.rows, step.seconds.verify)
         state.look, state.asked, state.open, state.added, state.joining = Look(), {}, None, {}, {}
+        state.trials, state.judging = set(), 0.0
+
+    def _judge(self, state: Pace, step: Step) -> None:
+        """Learns what sources are worth, and whether that is to hold for some rounds."""
+        begun = time.perf_counter()
+        self._learn_worths(state, step)
+        paying = self._paying(state)
+        if state.sequences == 1:
+            self.curve.judged(state.judging + time.perf_counter() - begun)
+        state.held.hold(paying if self.curve.judging >= NOTABLE * self.curve(1) else {})
 
     def _held(self, state: Pace, source: str, so_far: DraftTree, load: Load) -> Budget:
         """Without judging anybody."""
-        pays, budget = state.held.asked.get(source, ((), NEVER))
-        if not pays or load.behind >= BEHIND:
+        state.sequences = 1
+        pays = state.held.asked.get(source, ())
+        if not any(pays) or load.behind >= BEHIND:
             return NEVER
-        strength = self._best(state, so_far).choice.tokens - 1.0
+        strength = 0.0 if all(pays) else self._best(state, so_far).choice.tokens - 1.0
         if not pays[place_of(strength)]:
             return NEVER
         state.asked[source] = strength
-        return budget
+        return self._wide(state, state.worth(source), state.most(MOST))
 
-    def _paying(self, state: Pace) -> dict[str, tuple[Sequence[bool], Budget]]:
-        """Where each source pays, to be held; nothing where judging takes so little that it is better done again."""
-        look, judging = state.look, self.curve.handling * (1 + len(state.asked))
-        if state.sequences > 1 or state.rounds < FIRST_JUDGED or judging < NOTABLE * self.curve(1):
+    def _paying(self, state: Pace) -> dict[str, Sequence[bool]]:
+        """Of each source, by how strong the others are, whether it pays; nothing where that must not be held."""
+        settled = state.rounds >= FIRST_JUDGED and state.as_expected and not state.joining.keys() & state.asked.keys()
+        if not settled or state.drawn or state.sequences > 1 or any(state.worth(name).new for name in state.added):
             return {}
-        if state.joining or look.tree.drawn or any(state.worth(name).new for name in state.added):
-            return {}
-        found: dict[str, tuple[Sequence[bool], Budget]] = {}
+        found: dict[str, Sequence[bool]] = {}
         for name in {**state.gains, **state.asked}:
-            worth, gains = state.worth(name), state.gains_of(name)
-            free = self._free(worth)
-            pays = [free or gains.net(place, state.rate) > 0 for place in range(PLACES)]
-            found[name] = pays, self._wide(state, worth)
+            worth = state.worth(name)
+            if self._free(worth) and worth.rounds:
+                found[name] = ALWAYS
+            elif not worth.new:
+                gains = state.gains_of(name)
+                found[name] = [gains.net(place, state.rate) > 0 for place in range(PLACES)]
         return found
 
-    def _wide(self, state: Pace, worth: Worth) -> Budget:
-        """What a source is asked for that may draft whatever could be scored."""
-        most, depth = (FIRST.rows, FIRST.depth) if worth.new and not self._free(worth) else (state.most(MOST), DEPTH)
+    def _wide(self, state: Pace, worth: Worth, most: int, depth: int = DEPTH) -> Budget:
+        """Whatever of so many nodes could be scored."""
         return Budget(most, depth, self._least(state, worth), worth.claimed(min(1.0, state.second * worth.step)))
 
     def _least(self, state: Pace, worth: Worth) -> float:
@@ -251,14 +275,15 @@ class Adaptive:
             state.added[source], state.open = (before, self._best(state, tree)), None
 
     def _learn_worths(self, state: Pace, step: Step) -> None:
-        tree, spent, rounds = state.look.tree, dict(step.spent), 1 + state.held.passed
+        tree, spent, passed = state.look.tree, dict(step.spent), state.held.passed
         read = step.rows != 1 + len(step.tree)  # the pass took in the prompt, and so may those have that learn from it
         for source in () if read else spent.keys() - state.asked.keys():
             worth = state.worth(source)
-            worth.rested(self._usual(worth, spent[source]), state.sequences, rounds)
+            worth.rested(self._usual(worth, spent[source]), state.sequences, 1 + passed)
         for source, strength in state.asked.items():
             worth, seconds = state.worth(source), spent.get(source, 0.0)
             own = state.depths_of(source)
+            stands_for = 1 if source in state.trials else 1 + passed  # rounds: one that is tried was not asked in them
             if read and not own:
                 continue  # a head drafts only once it has seen the prompt
             if source in state.joining:
@@ -267,7 +292,7 @@ class Adaptive:
                 if not own:  # in vain: that counts, or one that fails to catch up would be asked for ever
                     vain = min(seconds, LONGEST * max(worth.seconds, self.curve(1)))
                     brought = Brought(0.0, 0.0, state.sequences * vain)
-                    worth.earned(state.gains_of(source), strength, brought, state.rate, state.sequences, rounds)
+                    worth.earned(state.gains_of(source), strength, brought, state.rate, state.sequences, stands_for)
                 continue
             if source not in state.met and seconds >= FREE * self.curve(1):
                 state.met.add(source)  # it may have read the whole prompt: no measure of the rounds to come
@@ -284,7 +309,7 @@ class Adaptive:
                     after.came(step.tokens) - before.came(step.tokens),
                     after.choice.seconds - before.choice.seconds + state.sequences * (seconds + self.curve.handling),
                 )
-                worth.earned(state.gains_of(source), strength, brought, state.rate, state.sequences, rounds)
+                worth.earned(state.gains_of(source), strength, brought, state.rate, state.sequences, stands_for)
             if tree.drawn and own:
                 for depth in range(1, min(len(own), step.accepted + 1) + 1):
                     worth.acceptance.add(depth <= step.accepted, ACCEPTANCE_MEMORY)

@@ -30,7 +30,8 @@ class Curve:
         self._pace = 0.0  # log of how much slower passes are lately
         self._bends = [0.0] * (most + 1)  # mean of log(pass / measured) less the pace, by rows
         self._counts = [0.0] * (most + 1)
-        self.handling = 0.0  # seconds in which one source's draft is judged, checked and joined
+        self.handling = 0.0  # seconds in which what one source drafted is looked at, and cut
+        self.judging = 0.0  # those in which the sources of a round are judged
         self._passes = 0
         self._seen = [0] * (most + 1)  # the pass in which a count of rows was chosen last
         self._slow = 1.0  # exp(pace)
@@ -74,6 +75,10 @@ class Curve:
     def handled(self, seconds: float) -> None:
         """To judge, check and join the draft of a source took so long; one that hung says little."""
         self.handling += (min(seconds, self(1)) - self.handling) / PACE_MEMORY
+
+    def judged(self, seconds: float) -> None:
+        """As `handled`, of all sources of a round."""
+        self.judging += (min(seconds, self(1)) - self.judging) / PACE_MEMORY
 
     def _bent(self) -> list[float]:
         """The measured curve with what was learnt of each count and its neighbours; never falling."""

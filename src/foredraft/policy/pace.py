@@ -16,6 +16,9 @@ from foredraft.policy.worth import Gains, Worth
 SHARED_MEMORY, OWN_MEMORY = 400.0, 60.0  # trials
 RATE_MEMORY = 30.0  # rounds
 SHRINK = 0.9  # a round, of the nodes that were scored at most of late
+# Nodes that a source is asked for at least, or it could not show what it can do.
+FEWEST = 8
+LUCK_MEMORY, FAILING = 12.0, 0.7  # rounds; so little of what was expected is no accident
 # A pass, or a source, that took so many times what is usual was held up by something else: it counts for no more.
 LONGEST = 4.0
 
@@ -78,13 +81,15 @@ class Look:
 class Pace:
     """One sequence's state. tokens, seconds: emitted and spent, the past forgotten; of a round the seconds in which
     tokens are drawn are left out. gains: of this request, by source. rounds: in which anybody could draft. said: tokens
-    of it. scored: nodes, at most of late. met, tried: sources that drafted for it, and how often dear ones did.
+    of it. scored: nodes, at most of late.
+    expected, came: tokens, the past forgotten. met, tried: sources that drafted for it, and how often dear ones did.
     held: whom to ask, for some rounds.
 
     drawn: the verifier takes what a drafter drew only whole, so its length is settled before it is drawn.
     Of the round under way: look: the tree before it was cut. sequences: that share its pass, this one included. asked:
     the sources, and how strong the others were. open: the dear source asked last, and the best of the tree before it.
-    added: the best before and after dear sources. joining: tokens that sources had to read first.
+    added: the best before and after dear sources. joining: tokens that sources had to read first. trials: who is asked
+    although it does not pay, as it seems. judging: seconds.
     """
 
     acceptance: Acceptance
@@ -95,7 +100,9 @@ class Pace:
     gains: dict[str, Gains] = field(default_factory=dict)
     rounds: int = 0
     said: int = 0
-    scored: float = 4.0
+    scored: float = 20.0
+    expected: float = 0.0
+    came: float = 0.0
     look: Look = field(default_factory=Look)
     sequences: int = 1
     met: set[str] = field(default_factory=set)
@@ -105,6 +112,8 @@ class Pace:
     added: dict[str, tuple[Best, Best]] = field(default_factory=dict)
     held: Held = field(default_factory=Held)
     joining: dict[str, int] = field(default_factory=dict)
+    trials: set[str] = field(default_factory=set)
+    judging: float = 0.0
 
     @property
     def rate(self) -> float:
@@ -117,11 +126,22 @@ class Pace:
         return self.rate * self.sequences
 
     def most(self, ever: int) -> int:
-        """Nodes that a source is asked for: more by half than were scored at most of late, and two."""
-        return min(ever, 2 + int(1.5 * self.scored))
+        """Nodes that a source is asked for: more by half than were scored at most of late, and two; FEWEST at least."""
+        return min(ever, max(FEWEST, 2 + int(1.5 * self.scored)))
 
-    def learn_most(self, scored: int) -> None:
-        self.scored = max(float(scored), SHRINK * self.scored)
+    @property
+    def as_expected(self) -> bool:
+        """Whether of late about as many tokens came as were expected."""
+        return self.came >= FAILING * self.expected
+
+    def learn_scored(self, nodes: int) -> None:
+        """Of a round in which somebody was asked, with its probes."""
+        self.scored = max(float(nodes), SHRINK * self.scored)
+
+    def learn_luck(self, expected: float, came: int) -> None:
+        """Tokens of a round."""
+        keep = 1.0 - 1.0 / LUCK_MEMORY
+        self.expected, self.came = keep * self.expected + expected, keep * self.came + came
 
     def worth(self, source: str) -> Worth:
         found = self.worths.get(source)

@@ -9,9 +9,9 @@ from __future__ import annotations
 from operator import mul
 
 from foredraft.policy.adaptive import ENOUGH, FREE, Adaptive
-from foredraft.policy.worth import STRENGTHS, TRIALS, Gains, Worth
+from foredraft.policy.worth import PLACES, STRENGTHS, TRIALS, Gains, Worth
 
-EVERY = range(len(STRENGTHS) + 1)
+EVERY = range(PLACES)
 
 
 def reasons(policy: Adaptive, tenant: str | None, rate: float) -> dict[str, str]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from math import exp, log
 
 from foredraft.policy.acceptance import Tally
@@ -45,6 +46,17 @@ TRYING = 0.005
 # Rounds that the balance reaches back, and rounds until it counts.
 ACCOUNT_MEMORY = 40.0
 TOLD = 40
+
+
+class Wanted(Enum):
+    """Whether to ask a source, and why."""
+
+    NOT = "it does not pay"
+    FOR_ITS_WORTH = "it pays"
+    TO_FIND_OUT = "it may"
+
+    def __bool__(self) -> bool:
+        return self is not Wanted.NOT
 
 
 @dataclass(frozen=True)
@@ -87,7 +99,7 @@ class Gains:
     """
 
     below: Gains | None = None
-    means: list[Mean] = field(default_factory=lambda: [Mean() for _ in range(len(STRENGTHS) + 1)])
+    means: list[Mean] = field(default_factory=lambda: [Mean() for _ in range(PLACES)])
     expected: float = 0.0
     came: float = 0.0
     asked: int = 0
@@ -152,7 +164,7 @@ class Worth:
 
     brought, taken: tokens and seconds of a round, all of its own; told: of how many rounds they tell.
     modesty: log of its chances as they come true / log of those it claims; below 1 for one that claims too little.
-    idle: rounds since it was asked. waits: where it does not pay, by how strong the others are.
+    idle: rounds since it was judged. waits: where it does not pay, by how strong the others are.
     """
 
     seconds: float = 0.0
@@ -167,7 +179,7 @@ class Worth:
     told: int = 0
     gains: Gains = field(default_factory=Gains)
     idle: int = 0
-    waits: list[Wait] = field(default_factory=lambda: [Wait() for _ in range(len(STRENGTHS) + 1)])
+    waits: list[Wait] = field(default_factory=lambda: [Wait() for _ in range(PLACES)])
 
     @property
     def new(self) -> bool:
@@ -176,11 +188,12 @@ class Worth:
 
     def wanted(
         self, gains: Gains, strength: float, rate: float, plain: float, joining: float = 0.0, rounds: int = 1
-    ) -> bool:
+    ) -> Wanted:
         """Whether to ask, given the tokens expected of what others drafted; now and then to find out.
 
         gains: this request's. rate: tokens that a second brings otherwise. plain: seconds of a pass of one row.
-        joining: those in which it would have to catch up with the text first. rounds: since this was asked last.
+        joining: those in which it would have to catch up with the text first. rounds: since sources were
+        judged last, this one included.
         """
         place = place_of(strength)
         wait = self.waits[place]
@@ -188,10 +201,12 @@ class Worth:
         net = gains.net(place, rate)
         if not self.gains.asked or (self.new and rate * self.gains.usual < HOPE):
             if place == 0 or self.idle > WAIT:
-                return True
+                return Wanted.TO_FIND_OUT
             if not self.gains.asked:
-                return False
-        return net > 0 or (wait.idle > wait.pause(net) and self.due(joining, plain))
+                return Wanted.NOT
+        if net > 0:
+            return Wanted.FOR_ITS_WORTH
+        return Wanted.TO_FIND_OUT if wait.idle > wait.pause(net) and self.due(joining, plain) else Wanted.NOT
 
     def due(self, seconds: float, plain: float) -> bool:
         """Whether it was left alone for so long that `seconds` spent on it now are a small share of the time."""
