@@ -206,6 +206,7 @@ def test_a_request_whose_drafts_are_not_drawn_may_draft_more_than_is_scored() ->
     assert policy.budget(state, "model", EMPTY, ONE).rows < MOST, "it is new"
     for _ in range(TRIALS):
         state.gains_of("model").add(0, Brought(3.0, 3.0, 1.0))
+    policy.update(state, Step(0, (9,), rows=1, wall=1.0))
     assert policy.budget(state, "model", EMPTY, ONE).depth == DEPTH
     for scored, asked in ((30, MOST), (10, 17), (1, 8)):
         for _ in range(60):

@@ -106,7 +106,7 @@ def test_where_it_is_asked_is_where_the_sentence_says(reach: int) -> None:
     wanted = []
     for _, strength in rounds:
         worth.idle = 0
-        wanted.append(worth.wanted(worth.gains, strength, RATE, PLAIN))
+        wanted.append(bool(worth.wanted(worth.gains, strength, RATE, PLAIN)))
     assert wanted == [True] * reach + [False] * (5 - reach)
     words = {0: "left alone", 5: "asked for what it adds"}
     where = ("", "at most 0.3 ", "at most 0.8 ", "at most 1.6 ", "at most 3.2 ", "")[reach]

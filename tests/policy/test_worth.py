@@ -24,7 +24,7 @@ RATE = 1.0
 
 
 def wanted(worth: Worth, strength: float = 0.0) -> bool:
-    return worth.wanted(worth.gains, strength, RATE, PLAIN)
+    return bool(worth.wanted(worth.gains, strength, RATE, PLAIN))
 
 
 def net_of(net: float) -> Brought:
