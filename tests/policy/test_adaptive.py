@@ -12,7 +12,7 @@ from foredraft.core.events import Step, Times
 from foredraft.core.law import of_weights
 from foredraft.core.protocols import Costs, Load, Request
 from foredraft.core.tree import EMPTY, DraftTree
-from foredraft.policy import exploration
+from foredraft.policy import adaptive, exploration
 from foredraft.policy.adaptive import DEPTH, FIRST, FIRST_READ, MOST, NEVER, Adaptive
 from foredraft.policy.worth import TRIALS, TRYING, Brought
 from policy_worlds import FLAT, ONE, REQUEST, STEEP, Chains, best_constant, curve_of, play
@@ -199,7 +199,7 @@ def test_a_drawn_tree_is_scored_whole_and_its_length_is_settled_before() -> None
     assert policy.shape([state], [tree], ONE)[0].tree == tree
 
 
-def test_a_request_whose_drafts_are_not_drawn_may_draft_more_than_is_scored() -> None:
+def test_a_request_whose_drafts_are_not_drawn_may_draft_more_than_is_scored(monkeypatch: pytest.MonkeyPatch) -> None:
     policy = Adaptive(STEEP)
     state = policy.open(REQUEST)
     state.worth("model").spent(0.5, 1)
@@ -208,6 +208,8 @@ def test_a_request_whose_drafts_are_not_drawn_may_draft_more_than_is_scored() ->
         state.gains_of("model").add(0, Brought(3.0, 3.0, 1.0))
     policy.update(state, Step(0, (9,), rows=1, wall=1.0))
     assert policy.budget(state, "model", EMPTY, ONE).depth == DEPTH
+    assert policy.budget(state, "model", EMPTY, ONE).rows == MOST
+    monkeypatch.setattr(adaptive, "NOTABLE", 0.0)  # as where looking at what is never scored takes long
     for scored, asked in ((30, MOST), (10, 17), (1, 8)):
         for _ in range(60):
             state.learn_scored(scored)

@@ -96,7 +96,7 @@ class Adaptive:
         self._settle(state, so_far)
         if self._free(worth) and not joining:
             state.asked[source] = 0.0
-            return self._wide(state, worth, state.most(MOST)) if worth.rounds else _first(load)
+            return self._wide(state, worth, self._most(state)) if worth.rounds else _first(load)
         if worth.burden(FREE * self.curve(1), state.rate) and state.tried.get(source, 0) >= ENOUGH:
             return LEAVE
         before, gains = self._best(state, so_far), state.gains_of(source)
@@ -117,7 +117,7 @@ class Adaptive:
         if not worth.rounds or (worth.new and not (state.drawn or load.reads)):
             return _first(load)
         if not state.drawn:  # one that is tried must not fail for being asked for little
-            most = FIRST.rows if worth.new else MOST if source in state.trials else state.most(MOST)
+            most = FIRST.rows if worth.new else MOST if source in state.trials else self._most(state)
             return self._wide(state, worth, most, FIRST.depth if worth.new else DEPTH)
         acceptance = worth.acceptance.estimate(UNTRIED)
         step, seconds = worth.step * state.sequences, self._seconds(state.sequences)
@@ -184,7 +184,16 @@ class Adaptive:
         paying = self._paying(state)
         if state.sequences == 1:
             self.curve.judged(state.judging + time.perf_counter() - begun)
-        state.held.hold(paying if self.curve.judging >= NOTABLE * self.curve(1) else {})
+        state.held.hold(paying if self._notable else {})
+
+    @property
+    def _notable(self) -> bool:
+        """Whether judging takes a notable share of a round."""
+        return self.curve.judging >= NOTABLE * self.curve(1)
+
+    def _most(self, state: Pace) -> int:
+        """Nodes that a source is asked for: where looking takes a notable time, hardly more than are scored."""
+        return state.most(MOST) if self._notable else MOST
 
     def _held(self, state: Pace, source: str, so_far: DraftTree, load: Load) -> Budget:
         """Without judging anybody."""
@@ -196,7 +205,7 @@ class Adaptive:
         if not pays[place_of(strength)]:
             return NEVER
         state.asked[source] = strength
-        return self._wide(state, state.worth(source), state.most(MOST))
+        return self._wide(state, state.worth(source), self._most(state))
 
     def _paying(self, state: Pace) -> dict[str, Sequence[bool]]:
         """Of each source, by how strong the others are, whether it pays; nothing where that must not be held."""
