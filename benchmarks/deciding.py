@@ -2,10 +2,11 @@
 
     deciding.py FOLDER [--task TASK]
 
-Prints a line of JSON an arm: tokens a round, and microseconds a round, of all, of passes, of the sources themselves, of
-the rest of drafting (asking the policy, looking at trees and cutting them), of choosing tokens, of reading the prompt,
-and of all that no round counts: the policy as it learns, and the loop around. Of a length that never changes the rest
-is what every round takes, so the difference between two arms with the same sources is what deciding takes.
+Prints a line of JSON an arm: rounds, tokens and rows a round, and microseconds a round: of all; of passes; of sources,
+whom to ask included, and what it takes to check and join what they drafted, and to tell them what came; of the rest of
+drafting (looking at the tree and cutting it); of choosing tokens; of reading the prompt; and of all beside that, in which
+the policy learns. Between an arm whose length a policy chooses and one whose never changes, with the same sources,
+sources, the rest of drafting and what is beside differ by what deciding takes.
 """
 
 from __future__ import annotations

@@ -197,10 +197,25 @@ def test_one_that_is_tried_may_draft_all_it_can(holds: bool) -> None:
     assert MOST in budgets
 
 
-def test_a_prompt_says_nothing_of_how_much_is_scored() -> None:
+@pytest.mark.parametrize(("tokens", "asked"), [((), {"a": 0.0}), ((5,), {})], ids=["a prompt", "nobody asked"])
+def test_rounds_without_drafts_say_nothing_of_how_much_is_scored(
+    tokens: tuple[int, ...], asked: dict[str, float]
+) -> None:
     policy = Adaptive(FLAT)
     state = policy.open(REQUEST)
-    state.learn_scored(30)
     for _ in range(40):
-        policy.update(state, Step(0, (), rows=512, wall=1.0))
+        state.asked = dict(asked)
+        policy.update(state, Step(0, tokens, rows=512, wall=1.0))
     assert state.most(MOST) == MOST
+
+
+def test_drafts_that_bring_little_and_then_nothing_are_noticed() -> None:
+    """The token that comes with every pass is no comfort."""
+    state = Adaptive(FLAT).open(REQUEST)
+    for _ in range(40):
+        state.learn_luck(0.3, 0)
+        state.learn_luck(0.3, 1)
+    assert state.as_expected
+    for _ in range(12):
+        state.learn_luck(0.3, 0)
+    assert not state.as_expected

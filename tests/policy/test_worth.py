@@ -211,3 +211,26 @@ def test_a_burden_takes_time_at_rest_and_does_not_make_up_for_it() -> None:
     for _ in range(TOLD):
         worth.earned(worth.gains, 0.0, net_of(0.5), RATE)
     assert not worth.burden(0.02, RATE)
+
+
+def test_rounds_in_which_nobody_was_judged_are_waited_for_all_the_same() -> None:
+    one, other = Worth(), Worth()
+    for worth in (one, other):
+        for _ in range(TRIALS):
+            worth.earned(worth.gains, 0.0, Brought(0.0, 0.0, 1.0), RATE)
+    for _ in range(12):
+        one.wanted(one.gains, 0.0, RATE, PLAIN)
+    for _ in range(2):
+        other.wanted(other.gains, 0.0, RATE, PLAIN, rounds=6)
+    assert one.idle == other.idle == 12
+    assert one.waits[0].idle == other.waits[0].idle == 12
+
+
+def test_an_account_that_stands_for_rounds_weighs_no_more_for_it() -> None:
+    """What comes of one round scatters, and a balance lets a source go for the rest of a text."""
+    one, other = Worth(), Worth()
+    for worth, rounds in ((one, 1), (other, 6)):
+        for came in (0.0, 3.0, 0.0, 0.0):
+            worth.earned(worth.gains, 0.0, Brought(1.0, came, 1.0), RATE, rounds=rounds)
+    assert one.brought == other.brought
+    assert (one.told, other.told) == (4, 24)

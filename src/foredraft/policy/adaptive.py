@@ -6,6 +6,8 @@ nodes of all are held against a measured curve of passes (`policy/cost.py`) with
 best. A source that was not shown to pay is left alone and tried again now and then, ever more rarely while it keeps not
 paying (`policy/worth.py`).
 
+Where judging takes a notable share of a round it is not done in every one (`policy/held.py`).
+
 What a second is worth, in tokens, counts only seconds that deciding otherwise could save. To draw a token from its law
 takes the same whatever was drafted; were it counted, drafts would seem cheaper than they are.
 """
@@ -162,7 +164,7 @@ class Adaptive:
             if state.asked:
                 state.learn_scored(len(step.tree))
             if step.expected is not None:
-                state.learn_luck(step.expected[0], len(step.tokens))
+                state.learn_luck(step.expected[0] - 1.0, len(step.tokens) - 1)
             if state.held.left:
                 state.held.went(state.as_expected)
             else:
@@ -205,6 +207,7 @@ class Adaptive:
         if not pays[place_of(strength)]:
             return NEVER
         state.asked[source] = strength
+        state.tried[source] = state.tried.get(source, 0) + 1
         return self._wide(state, state.worth(source), self._most(state))
 
     def _paying(self, state: Pace) -> dict[str, Sequence[bool]]:
@@ -292,7 +295,8 @@ class Adaptive:
         for source, strength in state.asked.items():
             worth, seconds = state.worth(source), spent.get(source, 0.0)
             own = state.depths_of(source)
-            stands_for = 1 if source in state.trials else 1 + passed  # rounds: one that is tried was not asked in them
+            # Rounds: one that is tried, or has to catch up, was not asked in those that were held.
+            stands_for = 1 if source in state.trials or source in state.joining else 1 + passed
             if read and not own:
                 continue  # a head drafts only once it has seen the prompt
             if source in state.joining:

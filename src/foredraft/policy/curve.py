@@ -73,7 +73,7 @@ class Curve:
             self._slope = _least_slope(self._table)
 
     def handled(self, seconds: float) -> None:
-        """To judge, check and join the draft of a source took so long; one that hung says little."""
+        """To look at what a source drafted, and to cut it, took so long; one that hung says little."""
         self.handling += (min(seconds, self(1)) - self.handling) / PACE_MEMORY
 
     def judged(self, seconds: float) -> None:

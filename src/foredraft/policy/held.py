@@ -28,5 +28,5 @@ class Held:
         self.left, self.passed, self.asked = (ROUNDS if asked else 0), 0, asked
 
     def went(self, as_expected: bool) -> None:
-        """A round is over for which it held; no longer where fewer tokens come than are expected."""
+        """A round is over for which it held; no longer where drafts fail more often than is expected."""
         self.left, self.passed = (self.left - 1 if as_expected else 0), self.passed + 1

@@ -18,7 +18,7 @@ RATE_MEMORY = 30.0  # rounds
 SHRINK = 0.9  # a round, of the nodes that were scored at most of late
 # Nodes that a source is asked for at least, or it could not show what it can do.
 FEWEST = 8
-LUCK_MEMORY, FAILING = 12.0, 0.7  # rounds; so little of what was expected is no accident
+LUCK_MEMORY, FAILING = 12.0, 0.6  # rounds; so little of what was expected is no accident
 # A pass, or a source, that took so many times what is usual was held up by something else: it counts for no more.
 LONGEST = 4.0
 
@@ -82,7 +82,8 @@ class Pace:
     """One sequence's state. tokens, seconds: emitted and spent, the past forgotten; of a round the seconds in which
     tokens are drawn are left out. gains: of this request, by source. rounds: in which anybody could draft. said: tokens
     of it. scored: nodes, at most of late.
-    expected, came: tokens, the past forgotten. met, tried: sources that drafted for it, and how often dear ones did.
+    expected, came: drafted tokens that are right, the past forgotten. met, tried: sources that drafted for it, and how
+    often dear ones did.
     held: whom to ask, for some rounds.
 
     drawn: the verifier takes what a drafter drew only whole, so its length is settled before it is drawn.
@@ -131,7 +132,7 @@ class Pace:
 
     @property
     def as_expected(self) -> bool:
-        """Whether of late about as many tokens came as were expected."""
+        """Whether of late about as many drafted tokens were right as was expected."""
         return self.came >= FAILING * self.expected
 
     def learn_scored(self, nodes: int) -> None:
@@ -139,7 +140,7 @@ class Pace:
         self.scored = max(float(nodes), SHRINK * self.scored)
 
     def learn_luck(self, expected: float, came: int) -> None:
-        """Tokens of a round."""
+        """Drafted tokens of a round that are right."""
         keep = 1.0 - 1.0 / LUCK_MEMORY
         self.expected, self.came = keep * self.expected + expected, keep * self.came + came
 

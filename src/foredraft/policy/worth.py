@@ -147,7 +147,8 @@ class Gains:
 
 @dataclass(slots=True)
 class Wait:
-    """Rounds of one class of strength since it was asked in one, and how many that should be where it does not pay."""
+    """Rounds of one class of strength since it was judged in one, those held in between among them, and how many that
+    should be where it does not pay."""
 
     idle: int = 0
     patience: int = PATIENCE
@@ -162,9 +163,10 @@ class Worth:
     """One source. seconds: of a round in which it is asked, beyond `rest`, those of one in which it is not (a drafter
     learns from every round). step: of one more level of its tree.
 
-    brought, taken: tokens and seconds of a round, all of its own; told: of how many rounds they tell.
+    brought, taken: tokens and seconds of a round, all of its own; told: of how many rounds they tell,
+    by so many accounts.
     modesty: log of its chances as they come true / log of those it claims; below 1 for one that claims too little.
-    idle: rounds since it was judged. waits: where it does not pay, by how strong the others are.
+    idle: rounds since it was judged when asked last. waits: where it does not pay, by how strong the others are.
     """
 
     seconds: float = 0.0
@@ -177,6 +179,7 @@ class Worth:
     brought: float = 0.0
     taken: float = 0.0
     told: int = 0
+    accounts: int = 0
     gains: Gains = field(default_factory=Gains)
     idle: int = 0
     waits: list[Wait] = field(default_factory=lambda: [Wait() for _ in range(PLACES)])
@@ -261,7 +264,8 @@ class Worth:
 
     def _account(self, tokens: float, seconds: float, rounds: int) -> None:
         self.told += rounds
-        weight = rounds / min(self.told, max(rounds, ACCOUNT_MEMORY))
+        self.accounts += 1  # what comes of a round scatters: one that stands for others weighs no more for it
+        weight = 1.0 / min(self.accounts, ACCOUNT_MEMORY)
         self.brought += (tokens - self.brought) * weight
         self.taken += (seconds - self.taken) * weight
 
