@@ -4,7 +4,7 @@
 
 Prints a line of JSON an arm: rounds, tokens and rows a round, and microseconds a round: of all; of passes; of sources,
 whom to ask included, and what it takes to check and join what they drafted, and to tell them what came; of the rest of
-drafting (looking at the tree and cutting it); of choosing tokens; of reading the prompt; and of all beside that, in which
+drafting (looking at the tree and cutting it); of choosing tokens; of reading the prompt; and of all beside, in which
 the policy learns. Between an arm whose length a policy chooses and one whose never changes, with the same sources,
 sources, the rest of drafting and what is beside differ by what deciding takes.
 """
