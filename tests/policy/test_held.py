@@ -216,6 +216,6 @@ def test_drafts_that_bring_little_and_then_nothing_are_noticed() -> None:
         state.learn_luck(0.3, 0)
         state.learn_luck(0.3, 1)
     assert state.as_expected
-    for _ in range(12):
+    for _ in range(24):
         state.learn_luck(0.3, 0)
     assert not state.as_expected
