@@ -3,12 +3,10 @@
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
-#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include <memory>
 #include <stdexcept>
-#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -25,37 +23,59 @@ using namespace foredraft;
 
 namespace {
 
-using Limits = std::vector<std::tuple<int, int, int, double>>;
+using Counts = std::vector<std::pair<int, int>>;
+using Limits = std::vector<std::pair<int, double>>;
 
-nb::list draft(BlockHead& head, const nb::list& caches, Floats taps, Floats embedded, const Limits& limits) {
-  const size_t width = head.fusion().width(), texts = limits.size();
-  size_t own = 0;
-  if (texts != nb::len(caches)) throw std::invalid_argument("every text has a cache and limits");
-  for (const auto& [fed, more, rows, least] : limits) {
-    if (fed < 1 || more < 0 || size_t(more) >= head.fusion().block()) throw std::invalid_argument("a head has no such rows");
-    own += size_t(fed);
-  }
-  if (taps.shape(0) != own || embedded.shape(0) != own) throw std::invalid_argument("rows lack a token or its taps");
-  if (taps.shape(1) != (head.fusion().parts() - 1) * width || embedded.shape(1) != width)
-    throw std::invalid_argument("taps or embeddings are not of the head's width");
-  std::vector<nb::object> kept;  // for the pass: the list is another's
+// What a head is fed of some texts, looked at before it is believed. counts: rows, and tokens wanted after them.
+struct Fed {
+  std::vector<nb::object> kept;  // the caches, for the pass: the list is another's
   std::vector<BlockFeed> feeds;
   std::vector<Ask> asks;
-  for (size_t text = 0; text < texts; ++text) {
-    const auto [fed, more, rows, least] = limits[text];
-    kept.push_back(caches[text]);
-    feeds.push_back({nb::cast<Cache*>(kept.back()), fed, more, rows, least});
-    asks.push_back(BlockHead::ask(feeds.back()));
-    asks.back().inputs = taps.data();  // until they are fused: rows that come as vectors
-    check_ask(head.engine(), asks.back());
-    for (size_t other = 0; other < text; ++other)
-      if (feeds[other].cache == feeds[text].cache) throw std::invalid_argument("one pass scores a cache once: two texts share one");
+
+  Fed(const BlockHead& head, const nb::list& caches, const Counts& counts, const Floats& taps, const Floats& embedded) {
+    const size_t width = head.fusion().width();
+    size_t own = 0;
+    if (counts.empty() || counts.size() != nb::len(caches)) throw std::invalid_argument("every text has a cache and rows");
+    for (const auto& [fed, block] : counts) {
+      if (fed < 1 || block < 0 || size_t(block) > head.fusion().block()) throw std::invalid_argument("a head has no such rows");
+      own += size_t(fed);
+    }
+    if (taps.shape(0) != own || embedded.shape(0) != own) throw std::invalid_argument("rows lack a token or its taps");
+    if (taps.shape(1) != (head.fusion().parts() - 1) * width || embedded.shape(1) != width)
+      throw std::invalid_argument("taps or embeddings are not of the head's width");
+    for (size_t text = 0; text < counts.size(); ++text) {
+      kept.push_back(caches[text]);
+      feeds.push_back({nb::cast<Cache*>(kept.back()), counts[text].first, counts[text].second});
+      asks.push_back(BlockHead::ask(feeds.back()));
+      asks.back().inputs = taps.data();  // until they are fused: rows that come as vectors
+      check_ask(head.engine(), asks.back());
+      for (size_t other = 0; other < text; ++other)
+        if (feeds[other].cache == feeds[text].cache) throw std::invalid_argument("one pass scores a cache once: two texts share one");
+    }
   }
+};
+
+auto score(BlockHead& head, const nb::list& caches, const Counts& counts, Floats taps, Floats embedded) {
+  Fed fed(head, caches, counts, taps, embedded);
+  Result result;
+  {
+    const Taken taken(fed.asks);
+    const Away away;
+    result = head.score(taps.data(), embedded.data(), fed.feeds, fed.asks);
+  }
+  return view(result.logits, {result.logit_rows, size_t(head.engine().config().vocabulary)});
+}
+
+nb::list draft(BlockHead& head, const nb::list& caches, const Counts& counts, Floats taps, Floats embedded, const Limits& limits) {
+  Fed fed(head, caches, counts, taps, embedded);
+  std::vector<BlockLimit> least;
+  for (const auto& [rows, chance] : limits) least.push_back({rows, chance});
+  if (least.size() != fed.feeds.size()) throw std::invalid_argument("every text has limits");
   std::vector<Drafts> drafts;
   {
-    const Taken taken(asks);
+    const Taken taken(fed.asks);
     const Away away;
-    drafts = head.draft(taps.data(), embedded.data(), feeds, asks);
+    drafts = head.draft(taps.data(), embedded.data(), fed.feeds, least, fed.asks);
   }
   nb::list found;
   for (const Drafts& one : drafts) found.append(nb::make_tuple(one.places, one.parents, one.scores));
@@ -72,37 +92,18 @@ void bind_block(nb::module_& module) {
              new (self) Fusion(std::move(matrix), std::move(offsets), epsilon, std::move(pool), isa_or_best(isa),
                                activations_named(activations));
            },
-           "matrix"_a, "offsets"_a, "epsilon"_a, "pool"_a, "isa"_a, "activations"_a)
-      .def(
-          "rows",
-          [](Fusion& self, Floats taps, Floats embedded, const std::vector<std::pair<int, int>>& feeds) {
-            const size_t width = self.width();
-            size_t own = 0, all = 0;
-            for (const auto& [rows, more] : feeds) {
-              if (rows < 1 || more < 0 || size_t(more) >= self.block()) throw std::invalid_argument("a head has no such rows");
-              own += size_t(rows), all += size_t(rows + more);
-            }
-            if (taps.shape(0) != own || embedded.shape(0) != own) throw std::invalid_argument("rows lack a token or its taps");
-            if (taps.shape(1) != (self.parts() - 1) * width || embedded.shape(1) != width)
-              throw std::invalid_argument("taps or embeddings are not of the head's width");
-            auto out = std::make_shared<Buffer>(std::max<size_t>(1, all) * width * 4);
-            if (own) {
-              const Away away;
-              self.apply(taps.data(), embedded.data(), feeds, out->as<float>());
-            }
-            return view(out, {all, width});
-          },
-          "taps"_a, "embedded"_a, "feeds"_a,
-          "taps [rows, taps * width] and embeddings [rows, width] of texts, each so many rows and so many of a block after "
-          "them -> all those rows, [rows, width].");
+           "matrix"_a, "offsets"_a, "epsilon"_a, "pool"_a, "isa"_a, "activations"_a);
 
-  nb::class_<BlockHead>(module, "BlockHead", "A block head's draft in one call.")
+  nb::class_<BlockHead>(module, "BlockHead", "A block head's pass, and its draft, each in one call.")
       .def(nb::init<Engine&, Fusion&, BlockTree&>(), "engine"_a, "fusion"_a, "tree"_a, nb::keep_alive<1, 2>(),
            nb::keep_alive<1, 3>(), nb::keep_alive<1, 4>())
-      .def("draft", &draft, "caches"_a, "taps"_a, "embedded"_a, "limits"_a,
-           "taps and embeddings: of all rows that are fed, as for Fusion.rows. limits: of each text how many these are, how "
-           "many of a block follow them, nodes at most, and the chance of a path below which it is left out -> of each "
-           "text places, parents and log path probabilities. The caches keep what was fed.");
+      .def("score", &score, "caches"_a, "counts"_a, "taps"_a, "embedded"_a,
+           "counts: of each text how many rows are fed and how many tokens are wanted after them; taps [rows, taps * width] "
+           "and embeddings [rows, width] of all rows that are fed -> logits [tokens wanted, tokens], a view that the next "
+           "pass writes over. The caches keep what was fed.")
+      .def("draft", &draft, "caches"_a, "counts"_a, "taps"_a, "embedded"_a, "limits"_a,
+           "The same and the trees that grow out of the logits. limits: of each text nodes at most, and the chance of a path "
+           "below which it is left out -> of each text places, parents and log path probabilities.");
 
   nb::class_<BlockTree>(module, "BlockTree", "What a token makes likelier after it, and the draft tree of a block.")
       .def("__init__",

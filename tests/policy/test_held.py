@@ -30,14 +30,15 @@ def holds(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bo
 def one_round(
     policy: Adaptive, state: Pace, *, right: bool = True, so_far: DraftTree = EMPTY, cost: float = 0.2
 ) -> bool:
-    """In which a dear source brings two tokens, or none; whether it was asked."""
+    """In which a dear source brings two tokens, or none; whether it was asked. cost: in plain passes."""
+    plain = policy.costs.seconds[0]
     budget = policy.budget(state, "dear", so_far, ONE)
     tree = DraftTree.chain([1, 1], "dear", score=[-0.1, -0.2]) if budget.rows else EMPTY
     (plan,) = policy.shape([state], [join([so_far, tree])], ONE)
-    spent = (("dear", cost),) if budget.rows else ()
+    spent = (("dear", cost * plain),) if budget.rows else ()
     said = (0,) * 9 if len(so_far) else (1, 1, 0) if right and budget.rows else (7,)
-    step = Step(0, said, len(said) - 1, plan.tree, rows=1 + len(plan.tree), seconds=Times(verify=1.0), spent=spent)
-    policy.update(state, replace(step, wall=1.0 + cost * len(spent), expected=plan.expected))
+    step = Step(0, said, len(said) - 1, plan.tree, rows=1 + len(plan.tree), seconds=Times(verify=plain), spent=spent)
+    policy.update(state, replace(step, wall=plain * (1.0 + cost * len(spent)), expected=plan.expected))
     return bool(budget.rows)
 
 
@@ -219,3 +220,13 @@ def test_drafts_that_bring_little_and_then_nothing_are_noticed() -> None:
     for _ in range(24):
         state.learn_luck(0.3, 0)
     assert not state.as_expected
+
+
+@pytest.mark.parametrize(("second", "notable"), [(1.0, False), (1e-4, True)])
+def test_what_judging_takes_is_measured(second: float, notable: bool) -> None:
+    """A few microseconds at least: nothing beside a pass of a second, and much beside one of a tenth of a millisecond."""
+    policy = Adaptive(Costs(FLAT.rows, tuple(second * seconds for seconds in FLAT.seconds)))
+    state = policy.open(REQUEST)
+    for _ in range(3 * FIRST):
+        one_round(policy, state)
+    assert policy._notable == notable

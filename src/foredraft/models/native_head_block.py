@@ -86,9 +86,9 @@ class NativeBlock:
             offsets = tensors["offsets"].astype(np.float32).reshape(-1).tolist()
             tables = [pack(padded(tensors[name])) for name in ("previous.weight", "bias.weight")]
             fuse, *tables = _native.together([pack(tensors["fuse.weight"]), *tables], self._pool)
-            self._fusion = _native.Fusion(fuse, offsets, sizes.epsilon, *how)
+            fusion = _native.Fusion(fuse, offsets, sizes.epsilon, *how)
             self._tree = _native.BlockTree(*tables, *how)
-            self._drafts = _native.BlockHead(self._engine, self._fusion, self._tree)
+            self._head = _native.BlockHead(self._engine, fusion, self._tree)
         except (ValueError, ArithmeticError) as error:
             raise UsageError(f"the native engine does not compute this head ({error}): train another") from error
         self._own = object()
@@ -100,20 +100,10 @@ class NativeBlock:
         """One pass. Raises ValueError for caches of another and for taps of another width."""
         if not feeds:
             return []
-        embedded = self._embedded(feeds)
-        counts = [(len(feed.tokens), max(0, feed.block - 1)) for feed in feeds]
-        rows = self._fusion.rows(joined(feeds), embedded, counts)
-        asks, begin = [], 0
-        for feed, (own, more) in zip(feeds, counts, strict=True):
-            end = own + more
-            wanted = tuple(range(own - 1, end)) if feed.block else ()
-            vectors = rows[begin : begin + end]
-            asks.append((own_cache(feed.cache, self._own), (), tuple(range(-1, end - 1)), wanted, True, 0, vectors))
-            begin += end
-        logits = self._engine.score(asks, ())[3]
+        fed = self._fed(feeds)
+        logits = self._head.score(*fed)
         found, place = [], 0
         for feed in feeds:
-            feed.cache.keep(range(len(feed.tokens)))
             found.append(logits[place : place + feed.block])
             place += feed.block
         return found
@@ -127,21 +117,21 @@ class NativeBlock:
         return found
 
     def paths(self, feeds: Sequence[Feed], limits: Sequence[tuple[int, float]]) -> list[Paths]:
-        """`score` and `tree` in one native call. Raises ValueError as `score` does, and where no token is wanted."""
+        """`score` and `tree` in one native call. Raises ValueError as `score` does."""
         if not feeds:
             return []
-        embedded, caches = self._embedded(feeds), [own_cache(feed.cache, self._own) for feed in feeds]
-        counts = [
-            (len(feed.tokens), feed.block - 1, rows, least) for feed, (rows, least) in zip(feeds, limits, strict=True)
-        ]
-        found: list[Paths] = self._drafts.draft(caches, joined(feeds), embedded, counts)
+        fed = self._fed(feeds)
+        found: list[Paths] = self._head.draft(*fed, limits)
         return found
 
-    def _embedded(self, feeds: Sequence[Feed]) -> Vectors:
+    def _fed(self, feeds: Sequence[Feed]) -> tuple[list[Any], list[tuple[int, int]], Vectors, Vectors]:
+        """Caches, rows and tokens wanted after them, taps, embeddings: what the native head takes."""
         if self._target is None:
             raise UsageError("this head is closed: make its drafter again")
-        return single(self._target.embed([token for feed in feeds for token in feed.tokens]))
+        embedded = self._target.embed([token for feed in feeds for token in feed.tokens])
+        caches = [own_cache(feed.cache, self._own) for feed in feeds]
+        return caches, [(len(feed.tokens), feed.block) for feed in feeds], joined(feeds), single(embedded)
 
     def close(self) -> None:
         """Lets go of the weights and of the target."""
-        self._engine = self._fusion = self._tree = self._drafts = self._target = None
+        self._engine = self._tree = self._head = self._target = None

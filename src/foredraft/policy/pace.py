@@ -81,10 +81,8 @@ class Look:
 class Pace:
     """One sequence's state. tokens, seconds: emitted and spent, the past forgotten; of a round the seconds in which
     tokens are drawn are left out. gains: of this request, by source. rounds: in which anybody could draft. said: tokens
-    of it. scored: nodes, at most of late.
-    expected, came: drafted tokens that are right, the past forgotten. met, tried: sources that drafted for it, and how
-    often dear ones did.
-    held: whom to ask, for some rounds.
+    of it. scored: nodes, at most of late. expected, came: drafted tokens that are right, the past forgotten.
+    met, tried: sources that drafted for it, and how often dear ones did. held: whom to ask, for some rounds.
 
     drawn: the verifier takes what a drafter drew only whole, so its length is settled before it is drawn.
     Of the round under way: look: the tree before it was cut. sequences: that share its pass, this one included. asked:
