@@ -224,7 +224,7 @@ def test_drafts_that_bring_little_and_then_nothing_are_noticed() -> None:
 
 @pytest.mark.parametrize(("second", "notable"), [(1.0, False), (1e-4, True)])
 def test_what_judging_takes_is_measured(second: float, notable: bool) -> None:
-    """A few microseconds at least: nothing beside a pass of a second, and much beside one of a tenth of a millisecond."""
+    """Microseconds: nothing beside a pass of a second, and much beside one of a tenth of a millisecond."""
     policy = Adaptive(Costs(FLAT.rows, tuple(second * seconds for seconds in FLAT.seconds)))
     state = policy.open(REQUEST)
     for _ in range(3 * FIRST):
