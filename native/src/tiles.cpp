@@ -40,6 +40,7 @@ void Tiles::lay(size_t rows, int64_t inputs, unsigned kinds, bool values, int pl
     const int size = next_tile((rows - row) * size_t(planes)), count = size / planes;
     Placed one{};
     one.tile.rows = size;
+    one.tile.once = once_ && count == int(rows);
     one.first = row;
     one.count = count;
     one.plane = planes == 2 ? count : 0;

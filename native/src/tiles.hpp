@@ -34,6 +34,8 @@ inline Tile from_group(Tile tile, size_t group) {
 
 class Tiles {
  public:
+  // Whether the weights leave the caches before they are read again, of the tiles that are laid from now on.
+  void set_once(bool once) { once_ = once; }
   // For `rows` rows of `inputs` values. kinds: the types of integer weights that will multiply them, bit by bit, none
   // where the codes are not wanted; values: whether the floats are. planes: 1 or 2.
   void lay(size_t rows, int64_t inputs, unsigned kinds, bool values, int planes);
@@ -42,6 +44,7 @@ class Tiles {
   const Placed& of(size_t row) const { return placed_[tile_of_[row]]; }
 
  private:
+  bool once_ = false;
   std::vector<Placed> placed_;
   std::vector<size_t> tile_of_;
   Buffer memory_;

@@ -17,6 +17,7 @@ constexpr int QUERIES = 6;  // queries that share a read of keys from the regist
 // Arrays that no type of weights at hand reads are null.
 struct Tile {
   int rows;  // 1 to 8, or 16
+  bool once;  // whether no other tile reads the weights before they have left the caches
   int8_t* codes;  // none where only floats multiply
   float* scale;
   float* minimum;  // scale * sum of the codes: what a minimum is multiplied by
