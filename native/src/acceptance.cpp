@@ -9,18 +9,25 @@ namespace {
 
 constexpr double EDGES[] = {0.03, 0.08, 0.15, 0.25, 0.4, 0.55, 0.7, 0.85, 0.95};
 constexpr double PRIOR = 8.0, MOST_PRIOR = 200.0, CEILING = 0.995, FLOOR = 1e-200, LEAST = -60.0;
-constexpr std::pair<const char*, double> BOAST[] = {{"suffix", 1.5}};
+constexpr double DOUBT = 2.0, SUFFIX_ALONE = 1.2, FURTHER[Acceptance::DEPTHS] = {1.0, 0.85, 0.75, 0.6};
+constexpr const char* LEARNT[] = {"block", "eagle", "eagle3", "hydra", "medusa", "model", "mtp", "mtp_sequential", "staged", "ahead", "translate"};
 
-double boast(const std::string& names) {
-  double most = 0.0;
+// What is thought of some sources together before they were tested.
+Acceptance::Repute repute_of(const std::string& names) {
+  Acceptance::Repute found{};
+  bool looks_up = false;
   for (size_t begin = 0, end; begin <= names.size(); begin = end + 1) {
     end = std::min(names.find('+', begin), names.size());
-    double power = 1.0;
-    for (const auto& [source, its] : BOAST)
-      if (names.compare(begin, end - begin, source) == 0) power = its;
-    most = std::max(most, power);
+    const std::string name = names.substr(begin, end - begin);
+    looks_up |= name == "suffix" || name == "recycling";
+    if (name == "recycling") found.informed = std::max(found.informed, 1);
+    if (std::find(std::begin(LEARNT), std::end(LEARNT), name) != std::end(LEARNT)) found.informed = 2;
   }
-  return most;
+  for (size_t depth = 0; depth < Acceptance::DEPTHS; ++depth) {
+    found.power[depth] = (names == "suffix" ? SUFFIX_ALONE : 1.0) * (looks_up ? FURTHER[depth] : 1.0);
+    found.power[Acceptance::DEPTHS + depth] = DOUBT;
+  }
+  return found;
 }
 
 double estimate(const Acceptance::Tally& tally, double prior, double most) {
@@ -28,25 +35,28 @@ double estimate(const Acceptance::Tally& tally, double prior, double most) {
   return (tally.hits + before * prior) / (tally.trials + before);
 }
 
-// By node: how deep it stands (of DEPTHS classes, from 0 on), what is claimed of it, and of which class that is.
-struct Trait {
-  int depth, confidence;
-  double claimed;
-};
+}  // namespace
 
-std::vector<Trait> traits_of(const Drafted& drafted) {
+std::vector<Acceptance::Trait> Acceptance::traits_of(const Drafted& drafted) const {
   std::vector<Trait> found;
   found.reserve(drafted.parents.size());
+  std::vector<int> best(drafted.parents.size() + 1, 0);  // informed, of those that drafted after a node, the root first
+  const auto informed = [&](size_t node) { return known_->reputes[size_t(drafted.sources[node])].informed; };
+  for (size_t node = 0; node < drafted.parents.size(); ++node)
+    if (int& most = best[size_t(drafted.parents[node] + 1)]; !drafted.probes[node]) most = std::max(most, informed(node));
   for (size_t node = 0; node < drafted.parents.size(); ++node) {
     const int parent = drafted.parents[node];
     const double above = parent < 0 ? 0.0 : drafted.score[size_t(parent)];
     const double claimed = std::exp(std::max(LEAST, std::min(0.0, drafted.score[node] - above)));
-    const int depth = parent < 0 ? 0 : std::min(found[size_t(parent)].depth + 1, Acceptance::DEPTHS - 1);
+    const int depth = parent < 0 ? 0 : std::min(found[size_t(parent)].depth % DEPTHS + 1, DEPTHS - 1);
+    const bool doubted = informed(node) < best[size_t(parent + 1)];
     const int confidence = int(std::lower_bound(std::begin(EDGES), std::end(EDGES), claimed) - std::begin(EDGES));
-    found.push_back({depth, confidence, claimed});
+    found.push_back({doubted ? DEPTHS + depth : depth, confidence, claimed});
   }
   return found;
 }
+
+namespace {
 
 // Scales siblings (and what hangs below) that together promise more than their parent can keep.
 void share_out(const Drafted& drafted, std::vector<double>& chances) {
@@ -72,7 +82,7 @@ int Acceptance::source(const std::string& names) {
   const auto [at, fresh] = known_->numbers.try_emplace(names, int(known_->names.size()));
   if (fresh) {
     known_->names.push_back(names);
-    known_->boasts.push_back(boast(names));
+    known_->reputes.push_back(repute_of(names));
   }
   return at->second;
 }
@@ -88,7 +98,7 @@ void Acceptance::add(int source, int depth, int confidence, bool hit) {
 
 // What is believed of a claim, corrected level by level from the lowest up.
 double Acceptance::chance(int source, int depth, int confidence, double claimed) const {
-  const double power = known_->boasts[size_t(source)];
+  const double power = known_->reputes[size_t(source)].power[size_t(depth)];
   const double found = below_ ? below_->chance(source, depth, confidence, claimed)
                               : power == 1.0 ? claimed : std::pow(claimed, power);
   if (size_t(source) >= tallies_.size()) return std::min(CEILING, found);

@@ -26,7 +26,13 @@ class Acceptance {
     double trials = 0, hits = 0;
   };
   // Of a source: by depth, then by confidence.
-  using Tallies = std::array<std::array<Tally, CLASSES>, DEPTHS>;
+  // By depth, of those that are doubted after the others.
+  using Tallies = std::array<std::array<Tally, CLASSES>, 2 * DEPTHS>;
+  // Of sources together: how much the best informed of them knows, and the powers to which claims are raised, by depth.
+  struct Repute {
+    int informed = 0;
+    std::array<double, 2 * DEPTHS> power{};
+  };
   struct Found {
     std::vector<double> claimed, chances;
   };
@@ -49,9 +55,16 @@ class Acceptance {
   // Sources by name, the same for all levels.
   struct Known {
     std::vector<std::string> names;
-    std::vector<double> boasts;
+    std::vector<Repute> reputes;
     std::unordered_map<std::string, int> numbers;
   };
+  // By node: how deep it stands (of DEPTHS classes, and as many more of doubted ones), what is claimed of it, and of
+  // which class that is.
+  struct Trait {
+    int depth, confidence;
+    double claimed;
+  };
+  std::vector<Trait> traits_of(const Drafted& drafted) const;
   double chance(int source, int depth, int confidence, double claimed) const;
 
   double memory_;

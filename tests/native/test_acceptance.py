@@ -12,7 +12,7 @@ from foredraft import _native
 from foredraft.core.tree import ROOT, DraftTree
 from foredraft.policy.acceptance import Acceptance
 
-SOURCES = ("block", "recycling", "suffix", "recycling+suffix", "block+recycling+suffix", "a+suffixes")
+SOURCES = ("block", "recycling", "suffix", "recycling+suffix", "block+recycling+suffix", "eagle3", "a+suffixes")
 
 
 def tree_of(draw: random.Random) -> DraftTree:

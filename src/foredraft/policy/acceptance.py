@@ -18,7 +18,7 @@ from functools import lru_cache
 from foredraft.core.tree import ROOT, DraftTree
 
 Bin = tuple[str, int, int]
-"""(sources of the node, depth class, confidence class)."""
+"""(sources of the node, depth class, negative where the node is doubted, confidence class)."""
 Trait = tuple[Bin, float]
 """A node's bin, and the chance that its drafter claims."""
 
@@ -28,9 +28,19 @@ DEPTHS = 4  # deeper nodes are of one class
 # What the estimate before counts for: so many hits, in as many trials as it expects them in, and no more of these than
 # that. Counted in trials alone it would be forgotten soonest where little is claimed and one hit in ten is chance.
 PRIOR, MOST_PRIOR = 8.0, 200.0
-# What is believed of a claim before any was tested: this power of it. A drafter that looks up what followed before
-# claims too much, for a draft begins where the last one was wrong (development prompts, SmolLM2 and Qwen2.5-Coder).
-BOAST = {"suffix": 1.5}
+# Who knows more of what comes next: one that sees the target's states or a model's law than one that remembers what the
+# target held likely, and that more than one that looks up what followed before. Where the better informed drafted
+# other tokens, a node is doubted.
+INFORMED = dict.fromkeys(
+    ("block", "eagle", "eagle3", "hydra", "medusa", "model", "mtp", "mtp_sequential", "staged", "ahead", "translate"), 2
+)
+INFORMED["recycling"] = 1
+# What is believed of a claim before any was tested is a power of it: of one that is doubted, and by depth of what was
+# looked up, for where a text has said again what it said before it goes on doing so (development prompts, SmolLM2 and
+# Qwen2.5-Coder; LOG.md, 2026-11-28).
+DOUBT, SUFFIX_ALONE = 2.0, 1.2
+LOOKED_UP = frozenset({"suffix", "recycling"})
+FURTHER = (1.0, 0.85, 0.75, 0.6)
 CEILING = 0.995  # no draft is certain
 FLOOR = 1e-200  # nor is a path impossible: what hangs below it has a chance beside it, whatever its drafter claims
 
@@ -111,7 +121,7 @@ class Acceptance:
 
 def _chance(levels: Sequence[tuple[dict[Bin, Tally], float]], where: Bin, claimed: float) -> float:
     """What is believed of a claim, corrected level by level."""
-    found = believed(where[0], claimed)
+    found = believed(where, claimed)
     for tallies, most in levels:
         tally = tallies.get(where)
         found = min(CEILING, tally.estimate(found, most) if tally is not None else found)
@@ -119,15 +129,24 @@ def _chance(levels: Sequence[tuple[dict[Bin, Tally], float]], where: Bin, claime
 
 
 @lru_cache(1024)
-def boast(sources: str) -> float:
-    """The power to which a claim of these sources together is raised."""
-    return max(BOAST.get(source, 1.0) for source in sources.split("+"))
+def informed(sources: str) -> int:
+    """How much the best informed of these sources knows."""
+    return max(INFORMED.get(source, 0) for source in sources.split("+"))
 
 
-def believed(sources: str, claimed: float) -> float:
+@lru_cache(1024)
+def power(sources: str, depth: int) -> float:
+    """To which the claims of these sources together are raised; depth: a class, as in a bin."""
+    if depth < 0:
+        return DOUBT
+    own = SUFFIX_ALONE if sources == "suffix" else 1.0
+    return own * FURTHER[depth - 1] if LOOKED_UP.intersection(sources.split("+")) else own
+
+
+def believed(where: Bin, claimed: float) -> float:
     """What a claim is taken for before any was tested."""
-    power = boast(sources)
-    return claimed if power == 1.0 else float(claimed**power)
+    raised = power(where[0], where[1])
+    return claimed if raised == 1.0 else float(claimed**raised)
 
 
 LEAST = -60.0  # log of the least chance that a claim stands for: what is called impossible may be drafted all the same
@@ -135,11 +154,17 @@ LEAST = -60.0  # log of the least chance that a claim stands for: what is called
 
 def traits_of(tree: DraftTree) -> list[Trait]:
     """Every node's bin and what its drafter claims: P(node | its parent is accepted)."""
-    found = []
+    found, best = [], dict[int, int]()
+    known = [informed(source) for source in tree.sources]
+    for node, parent in enumerate(tree.parents):
+        if not tree.probes[node]:
+            best[parent] = max(best.get(parent, 0), known[node])
     for node, (source, depth, parent) in enumerate(zip(tree.sources, tree.depths, tree.parents, strict=True)):
         above = 0.0 if parent == ROOT else tree.score[parent]
         claimed = math.exp(max(LEAST, min(0.0, tree.score[node] - above)))
-        found.append(((source, min(depth, DEPTHS), bisect_left(EDGES, claimed)), claimed))
+        doubted = known[node] < best.get(parent, 0)
+        depth = -min(depth, DEPTHS) if doubted else min(depth, DEPTHS)
+        found.append(((source, depth, bisect_left(EDGES, claimed)), claimed))
     return found
 
 

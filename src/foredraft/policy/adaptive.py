@@ -267,7 +267,7 @@ class Adaptive:
                 found = choices([tree], [look.chances], seconds, MOST)
             gains = found.gains(state.rate)
             count = most_of(gains)
-            look.best = Best(tree, found, gains, count, found.of(count))
+            look.best = Best(tree, found, gains, count, found.of(count), look.chances)
         return look.best
 
     def _explored(self, state: Pace) -> Choice:
@@ -318,7 +318,7 @@ class Adaptive:
             if source in state.added:
                 before, after = state.added[source]
                 brought = Brought(
-                    after.choice.tokens - before.choice.tokens,
+                    after.choice.tokens - after.tokens_of(before),
                     after.came(step.tokens) - before.came(step.tokens),
                     after.choice.seconds - before.choice.seconds + state.sequences * (seconds + self.curve.handling),
                 )

@@ -40,6 +40,14 @@ class Best:
     gains: Sequence[float]
     count: int
     choice: Choice
+    chances: Sequence[float] = ()
+
+    def tokens_of(self, before: Best) -> float:
+        """What is thought, knowing what this tree has more, of what `before` would have scored."""
+        nodes, size = before.choice.nodes[0], len(before.tree)
+        if before.tree.tokens != self.tree.tokens[:size] or before.tree.parents != self.tree.parents[:size]:
+            return before.choice.tokens  # equal siblings became one node
+        return 1.0 + sum([self.chances[node] for node in nodes])
 
     def came(self, tokens: Sequence[int]) -> int:
         """How many of the tokens it would have brought."""
