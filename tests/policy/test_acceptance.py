@@ -114,12 +114,56 @@ def test_old_trials_are_forgotten() -> None:
     assert tally.hits / tally.trials < 0.06
 
 
-def test_drafters_that_look_things_up_are_believed_less_until_they_were_tested() -> None:
-    """Also where they agree with others; and what came true of their claims decides soon after."""
+def siblings(*sources: str, claimed: float = 0.36, probes: tuple[bool, ...] = ()) -> DraftTree:
+    """Of the root, each another token."""
+    size = len(sources)
+    probes = probes or (False,) * size
+    return DraftTree(
+        tuple(range(size)), (ROOT,) * size, (math.log(claimed),) * size, sources, (None,) * size, probes
+    )
+
+
+def test_who_looks_things_up_is_believed_less_alone_and_more_the_longer_it_was_right() -> None:
+    """And what came true of claims decides soon after."""
     new = Acceptance(1e9)
-    for sources in ("suffix", "recycling+suffix", "block+suffix"):
-        assert chances(new, chain(0.36, source=sources)) == pytest.approx([0.36**1.5])
-    assert chances(new, chain(0.36, source="block")) == pytest.approx([0.36])
+    assert chances(new, chain(0.36, source="suffix")) == pytest.approx([0.36**1.2])
+    for sources in ("block", "recycling", "recycling+suffix", "block+suffix"):
+        assert chances(new, chain(0.36, source=sources)) == pytest.approx([0.36])
+    for sources in ("recycling", "block+suffix"):
+        found = chances(new, chain(*5 * [0.36], source=sources))
+        given = [found[0], *(below / above for above, below in zip(found, found[1:], strict=False))]
+        assert given == pytest.approx([0.36, 0.36**0.85, 0.36**0.75, 0.36**0.6, 0.36**0.6])
+    assert chances(new, chain(0.36, 0.36, source="block")) == pytest.approx([0.36, 0.36**2])
     for _ in range(500):
         learn(new, chain(0.36, source="suffix"), 0)
     assert chances(new, chain(0.36, source="suffix"))[0] > 0.9
+
+
+def test_a_node_is_doubted_where_the_better_informed_drafted_others() -> None:
+    new = Acceptance(1e9)
+    believed, doubted = pytest.approx(0.36), pytest.approx(0.36**2)
+    assert chances(new, siblings("block", "recycling")) == [believed, doubted]
+    assert chances(new, siblings("recycling+suffix", "model")) == [doubted, believed]
+    assert chances(new, siblings("recycling", "suffix")) == [believed, doubted]
+    assert chances(new, siblings("a", "block+recycling")) == [doubted, believed]
+    assert chances(new, siblings("block", "eagle3")) == [believed, believed]
+    assert chances(new, siblings("recycling", "recycling+suffix")) == [believed, believed]
+
+
+def test_a_probe_casts_no_doubt_and_children_of_others_do_not_either() -> None:
+    new = Acceptance(1e9)
+    assert chances(new, siblings("block", "recycling", probes=(True, False)))[1] == pytest.approx(0.36)
+    sources = ("recycling", "recycling", "block")
+    scores = (math.log(0.4), math.log(0.3), math.log(0.2))
+    below = DraftTree((1, 2, 3), (ROOT, ROOT, 0), scores, sources, (None,) * 3, (False,) * 3)
+    assert chances(new, below)[:2] == pytest.approx([0.4, 0.3])
+
+
+def test_doubted_nodes_are_counted_apart() -> None:
+    counts = Acceptance(1e9)
+    for _ in range(50):
+        learn(counts, siblings("block", "recycling"), 0)
+        learn(counts, siblings("recycling"), 0)
+    assert chances(counts, siblings("recycling"))[0] > 0.8
+    assert chances(counts, siblings("block", "recycling"))[1] < 0.1
+    assert {where[:2] for where in counts.counts()} == {("block", 1), ("recycling", -1), ("recycling", 1)}
