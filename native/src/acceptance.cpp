@@ -10,7 +10,9 @@ namespace {
 constexpr double EDGES[] = {0.03, 0.08, 0.15, 0.25, 0.4, 0.55, 0.7, 0.85, 0.95};
 constexpr double PRIOR = 8.0, MOST_PRIOR = 200.0, CEILING = 0.995, FLOOR = 1e-200, LEAST = -60.0;
 constexpr double DOUBT = 2.0, SUFFIX_ALONE = 1.2, FURTHER[Acceptance::DEPTHS] = {1.0, 0.85, 0.75, 0.6};
-constexpr const char* LEARNT[] = {"block", "eagle", "eagle3", "hydra", "medusa", "model", "mtp", "mtp_sequential", "staged", "ahead", "translate"};
+constexpr int LOOKS_UP = 0, REMEMBERS = 1, LEARNT = 2;
+constexpr const char* LEARNT_ONES[] = {"ahead", "block", "eagle",  "eagle3",         "early_exit", "hydra",
+                                       "medusa", "model", "mtp",   "mtp_sequential", "staged",     "translate"};
 
 // What is thought of some sources together before they were tested.
 Acceptance::Repute repute_of(const std::string& names) {
@@ -20,8 +22,11 @@ Acceptance::Repute repute_of(const std::string& names) {
     end = std::min(names.find('+', begin), names.size());
     const std::string name = names.substr(begin, end - begin);
     looks_up |= name == "suffix" || name == "recycling";
-    if (name == "recycling") found.informed = std::max(found.informed, 1);
-    if (std::find(std::begin(LEARNT), std::end(LEARNT), name) != std::end(LEARNT)) found.informed = 2;
+    const bool learnt = std::find(std::begin(LEARNT_ONES), std::end(LEARNT_ONES), name) != std::end(LEARNT_ONES);
+    const bool known = learnt || name == "suffix" || name == "recycling";
+    const int rank = learnt ? LEARNT : name == "recycling" ? REMEMBERS : LOOKS_UP;
+    found.casts = std::max(found.casts, rank);
+    found.informed = std::max(found.informed, known ? rank : LEARNT);
   }
   for (size_t depth = 0; depth < Acceptance::DEPTHS; ++depth) {
     found.power[depth] = (names == "suffix" ? SUFFIX_ALONE : 1.0) * (looks_up ? FURTHER[depth] : 1.0);
@@ -41,15 +46,16 @@ std::vector<Acceptance::Trait> Acceptance::traits_of(const Drafted& drafted) con
   std::vector<Trait> found;
   found.reserve(drafted.parents.size());
   std::vector<int> best(drafted.parents.size() + 1, 0);  // informed, of those that drafted after a node, the root first
-  const auto informed = [&](size_t node) { return known_->reputes[size_t(drafted.sources[node])].informed; };
+  const auto repute = [&](size_t node) -> const Repute& { return known_->reputes[size_t(drafted.sources[node])]; };
   for (size_t node = 0; node < drafted.parents.size(); ++node)
-    if (int& most = best[size_t(drafted.parents[node] + 1)]; !drafted.probes[node]) most = std::max(most, informed(node));
+    if (int& most = best[size_t(drafted.parents[node] + 1)]; !drafted.probes[node])
+      most = std::max(most, repute(node).casts);
   for (size_t node = 0; node < drafted.parents.size(); ++node) {
     const int parent = drafted.parents[node];
     const double above = parent < 0 ? 0.0 : drafted.score[size_t(parent)];
     const double claimed = std::exp(std::max(LEAST, std::min(0.0, drafted.score[node] - above)));
     const int depth = parent < 0 ? 0 : std::min(found[size_t(parent)].depth % DEPTHS + 1, DEPTHS - 1);
-    const bool doubted = informed(node) < best[size_t(parent + 1)];
+    const bool doubted = repute(node).informed < best[size_t(parent + 1)];
     const int confidence = int(std::lower_bound(std::begin(EDGES), std::end(EDGES), claimed) - std::begin(EDGES));
     found.push_back({doubted ? DEPTHS + depth : depth, confidence, claimed});
   }

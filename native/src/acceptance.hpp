@@ -25,12 +25,12 @@ class Acceptance {
   struct Tally {
     double trials = 0, hits = 0;
   };
-  // Of a source: by depth, then by confidence.
-  // By depth, of those that are doubted after the others.
+  // Of a source: by depth, those of doubted nodes after the others, then by confidence.
   using Tallies = std::array<std::array<Tally, CLASSES>, 2 * DEPTHS>;
-  // Of sources together: how much the best informed of them knows, and the powers to which claims are raised, by depth.
+  // Of sources together: how much the best informed of them knows, as others are doubted for it and as it is doubted
+  // itself, and the powers to which claims are raised, by depth.
   struct Repute {
-    int informed = 0;
+    int casts = 0, informed = 0;
     std::array<double, 2 * DEPTHS> power{};
   };
   struct Found {

@@ -49,13 +49,16 @@ nb::object name_of(const std::string& spelling) {
   return nb::bytes(spelling.data(), spelling.size()).attr("decode")("utf-8", "surrogatepass");
 }
 
+// A class of depth as Python has it, negative where the node is doubted.
+int place_of(int depth) { return depth < Acceptance::DEPTHS ? depth + 1 : Acceptance::DEPTHS - depth - 1; }
+
 nb::dict counts(const Acceptance& acceptance) {
   nb::dict found;
   for (size_t source = 0; source < acceptance.tallies().size(); ++source)
     for (int depth = 0; depth < 2 * Acceptance::DEPTHS; ++depth)
       for (int confidence = 0; confidence < Acceptance::CLASSES; ++confidence)
         if (const auto& tally = acceptance.tallies()[source][size_t(depth)][size_t(confidence)]; tally.trials > 0)
-          found[nb::make_tuple(name_of(acceptance.names(int(source))), depth < Acceptance::DEPTHS ? depth + 1 : Acceptance::DEPTHS - depth - 1, confidence)] = nb::make_tuple(tally.trials, tally.hits);
+          found[nb::make_tuple(name_of(acceptance.names(int(source))), place_of(depth), confidence)] = nb::make_tuple(tally.trials, tally.hits);
   return found;
 }
 

@@ -24,9 +24,6 @@ const Kernels& kernels_of(Isa isa) {
 
 namespace {
 
-// Weights of more bytes are gone from the caches when the next pass begins, and would only drive other things out.
-constexpr size_t CACHED = size_t(32) << 20;
-
 // The types of weights that a pass multiplies with, bit by bit.
 unsigned kinds_of(const Weights& weights) {
   unsigned kinds = bit_of(weights.head->kind);
@@ -51,8 +48,9 @@ Engine::Engine(std::shared_ptr<const Weights> weights, std::vector<int> layers, 
   const Config& c = config();
   shape_ = {int(layers_.size()), c.kv_heads, c.head_size, half_cache ? 2 : 4};
   const unsigned kinds = kinds_of(*weights_);
-  const bool once = weights_->nbytes() > CACHED;
-  for (Tiles* tiles : {&width_tiles_, &entering_tiles_, &mixed_tiles_, &hidden_tiles_, &head_tiles_}) tiles->set_once(once);
+  const bool once = weights_->nbytes() > largest_cache();
+  for (Tiles* tiles : {&width_tiles_, &entering_tiles_, &mixed_tiles_, &hidden_tiles_, &head_tiles_})
+    tiles->set_once(once);
   kinds_ = products_.codes(kinds);
   values_ = products_.values(kinds);
   for (int layer : layers_) {

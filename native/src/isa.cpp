@@ -1,6 +1,7 @@
 #include "isa.hpp"
 
 #include <cstdlib>
+#include <fstream>
 #include <stdexcept>
 
 #if defined(__x86_64__)
@@ -85,6 +86,20 @@ Isa isa_named(const std::string& name) {
 Isa choose_isa() {
   const char* forced = std::getenv("FOREDRAFT_ISA");
   return isa_named(forced && *forced ? forced : "auto");
+}
+
+std::size_t largest_cache() {
+  static const std::size_t found = [] {
+    std::size_t most = 0;
+    for (int index = 0; index < 8; ++index) {
+      std::ifstream file("/sys/devices/system/cpu/cpu0/cache/index" + std::to_string(index) + "/size");
+      std::size_t kilobytes = 0;
+      char unit = 0;
+      if (file >> kilobytes >> unit && unit == 'K') most = kilobytes > most ? kilobytes : most;
+    }
+    return most ? most << 10 : std::size_t(32) << 20;
+  }();
+  return found;
 }
 
 }  // namespace foredraft

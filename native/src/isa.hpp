@@ -1,6 +1,7 @@
 // Which instruction set the kernels use: by what the processor says it has and the operating system saves.
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <vector>
 
@@ -20,5 +21,8 @@ Isa choose_isa();
 
 // Exactly this one; "auto" is the best. Throws std::invalid_argument.
 Isa isa_named(const std::string& name);
+
+// Bytes of the largest cache of the first processor, as Linux knows it; 32 MB where nothing says so.
+std::size_t largest_cache();
 
 }  // namespace foredraft

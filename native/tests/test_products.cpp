@@ -67,8 +67,9 @@ Case make(Kind kind, size_t inputs, Pool& pool, Random& random) {
 
 // All of the matrix times the first `rows` rows, as the engine does it.
 void compare(const InstructionSet& isa, const Case& c, size_t rows, int planes, bool expanded,
-             const std::vector<std::vector<float>>& wanted) {
+             const std::vector<std::vector<float>>& wanted, bool once = false) {
   Tiles tiles;
+  tiles.set_once(once);
   const bool floats = expanded || is_float(c.kind);
   tiles.lay(rows, int64_t(c.inputs), floats ? 0 : bit_of(c.kind), floats, planes);
   isa.kernels.begin();
@@ -101,7 +102,7 @@ void run(const InstructionSet& isa, const Case& c, const std::vector<size_t>& co
       for (int planes : {1, 2}) compare(isa, c, rows, planes, false, c.floats);
     compare(isa, c, rows, 1, true, c.floats);
     if (is_float(c.kind)) continue;
-    compare(isa, c, rows, 1, false, c.one);
+    for (bool once : {false, true}) compare(isa, c, rows, 1, false, c.one, once);
     compare(isa, c, rows, 2, false, c.two);
   }
 }

@@ -10,9 +10,12 @@ import pytest
 
 from foredraft import _native
 from foredraft.core.tree import ROOT, DraftTree
-from foredraft.policy.acceptance import Acceptance
+from foredraft.policy.acceptance import LEARNT, Acceptance
 
-SOURCES = ("block", "recycling", "suffix", "recycling+suffix", "block+recycling+suffix", "eagle3", "a+suffixes")
+SOURCES = (
+    *("block", "recycling", "suffix", "recycling+suffix", "block+recycling+suffix"),
+    *("a+suffixes", "a+recycling", "recycling+b", "suffix+", "", *LEARNT),
+)
 
 
 def tree_of(draw: random.Random) -> DraftTree:

@@ -118,9 +118,7 @@ def siblings(*sources: str, claimed: float = 0.36, probes: tuple[bool, ...] = ()
     """Of the root, each another token."""
     size = len(sources)
     probes = probes or (False,) * size
-    return DraftTree(
-        tuple(range(size)), (ROOT,) * size, (math.log(claimed),) * size, sources, (None,) * size, probes
-    )
+    return DraftTree(tuple(range(size)), (ROOT,) * size, (math.log(claimed),) * size, sources, (None,) * size, probes)
 
 
 def test_who_looks_things_up_is_believed_less_alone_and_more_the_longer_it_was_right() -> None:
@@ -145,7 +143,8 @@ def test_a_node_is_doubted_where_the_better_informed_drafted_others() -> None:
     assert chances(new, siblings("block", "recycling")) == [believed, doubted]
     assert chances(new, siblings("recycling+suffix", "model")) == [doubted, believed]
     assert chances(new, siblings("recycling", "suffix")) == [believed, doubted]
-    assert chances(new, siblings("a", "block+recycling")) == [doubted, believed]
+    assert chances(new, siblings("a", "block+recycling")) == [believed, believed]  # of `a` nothing is known
+    assert chances(new, siblings("suffix", "a")) == [pytest.approx(0.36**1.2), believed]
     assert chances(new, siblings("block", "eagle3")) == [believed, believed]
     assert chances(new, siblings("recycling", "recycling+suffix")) == [believed, believed]
 

@@ -50,10 +50,10 @@ struct Batch {
 };
 
 template <class K>
-inline void unpack_batch(Walk<K>& walk, int64_t group, int64_t groups, bool once, Batch& batch) {
+inline void unpack_batch(Walk<K>& walk, int64_t group, int64_t groups, Batch& batch) {
   for (int n = 0; n < TOGETHER && group + n < groups; ++n) {
     const uint8_t* codes = walk.codes(group + n);
-    fetch<K::BYTES>(codes + AHEAD, once);
+    fetch<K::BYTES>(codes + AHEAD, false);  // the scales are read again, some groups later
     unpack_codes<K>(codes, batch.codes[n]);
   }
 }
@@ -107,12 +107,12 @@ void sixteen_rows(const uint8_t* panel, int64_t inputs, const Tile& tile, float*
   Batch batches[2];
   Walk<K> ahead{panel}, behind{panel};
   const int64_t groups = inputs / 32;
-  unpack_batch(ahead, 0, groups, tile.once, batches[0]);
+  unpack_batch(ahead, 0, groups, batches[0]);
   for (int64_t g = 0, turn = 0; g - TOGETHER < groups; g += TOGETHER, ++turn) {
     Batch &now = batches[turn & 1], &other = batches[~turn & 1];
     multiply_batch(tile.codes + 512 * g, groups - g, now);
     if (g > 0) take_in(behind, tile, g - TOGETHER, groups, other, f);
-    unpack_batch(ahead, g + TOGETHER, groups, tile.once, other);
+    unpack_batch(ahead, g + TOGETHER, groups, other);
     if (g < groups) store_batch(now);
   }
 #pragma GCC unroll 16

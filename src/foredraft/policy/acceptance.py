@@ -28,15 +28,16 @@ DEPTHS = 4  # deeper nodes are of one class
 # What the estimate before counts for: so many hits, in as many trials as it expects them in, and no more of these than
 # that. Counted in trials alone it would be forgotten soonest where little is claimed and one hit in ten is chance.
 PRIOR, MOST_PRIOR = 8.0, 200.0
-# Who knows more of what comes next: one that sees the target's states or a model's law than one that remembers what the
-# target held likely, and that more than one that looks up what followed before. Where the better informed drafted
-# other tokens, a node is doubted.
-INFORMED = dict.fromkeys(
-    ("block", "eagle", "eagle3", "hydra", "medusa", "model", "mtp", "mtp_sequential", "staged", "ahead", "translate"), 2
+# Who knows more of what comes next: one that sees the target's states or has a model's law, than one that remembers
+# what the target held likely, and that than one that looks up what followed before. Where the better informed have
+# drafted, but not this node, it is doubted. Of others nothing is known: they cast no doubt, and none is cast on them.
+LEARNT = (
+    *("block", "eagle", "eagle3", "hydra", "medusa", "mtp", "mtp_sequential"),
+    *("ahead", "early_exit", "model", "staged", "translate"),
 )
-INFORMED["recycling"] = 1
-# What is believed of a claim before any was tested is a power of it: of one that is doubted, and by depth of what was
-# looked up, for where a text has said again what it said before it goes on doing so (development prompts, SmolLM2 and
+INFORMED = {"suffix": 0, "recycling": 1, **dict.fromkeys(LEARNT, 2)}
+# What is believed of a claim before any was tested is a power of it: of one that is doubted, and of what was looked up
+# by depth, for where a text has said again what it said before it goes on doing so (development prompts, SmolLM2 and
 # Qwen2.5-Coder; LOG.md, 2026-11-28).
 DOUBT, SUFFIX_ALONE = 2.0, 1.2
 LOOKED_UP = frozenset({"suffix", "recycling"})
@@ -129,9 +130,21 @@ def _chance(levels: Sequence[tuple[dict[Bin, Tally], float]], where: Bin, claime
 
 
 @lru_cache(1024)
-def informed(sources: str) -> int:
-    """How much the best informed of these sources knows."""
-    return max(INFORMED.get(source, 0) for source in sources.split("+"))
+def informed(sources: str, unknown: int) -> int:
+    """How much the best informed of these sources knows; `unknown`: one that is not in the order."""
+    return max(INFORMED.get(source, unknown) for source in sources.split("+"))
+
+
+def doubted(tree: DraftTree) -> list[bool]:
+    """Of every node whether the better informed drafted at its place, but not it."""
+    best = dict[int, int]()
+    for node, parent in enumerate(tree.parents):
+        if not tree.probes[node]:
+            best[parent] = max(best.get(parent, 0), informed(tree.sources[node], 0))
+    most = max(INFORMED.values())
+    return [
+        informed(source, most) < best.get(parent, 0) for source, parent in zip(tree.sources, tree.parents, strict=True)
+    ]
 
 
 @lru_cache(1024)
@@ -154,16 +167,11 @@ LEAST = -60.0  # log of the least chance that a claim stands for: what is called
 
 def traits_of(tree: DraftTree) -> list[Trait]:
     """Every node's bin and what its drafter claims: P(node | its parent is accepted)."""
-    found, best = [], dict[int, int]()
-    known = [informed(source) for source in tree.sources]
-    for node, parent in enumerate(tree.parents):
-        if not tree.probes[node]:
-            best[parent] = max(best.get(parent, 0), known[node])
+    found, doubts = [], doubted(tree)
     for node, (source, depth, parent) in enumerate(zip(tree.sources, tree.depths, tree.parents, strict=True)):
         above = 0.0 if parent == ROOT else tree.score[parent]
         claimed = math.exp(max(LEAST, min(0.0, tree.score[node] - above)))
-        doubted = known[node] < best.get(parent, 0)
-        depth = -min(depth, DEPTHS) if doubted else min(depth, DEPTHS)
+        depth = -min(depth, DEPTHS) if doubts[node] else min(depth, DEPTHS)
         found.append(((source, depth, bisect_left(EDGES, claimed)), claimed))
     return found
 

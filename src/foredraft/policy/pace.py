@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from foredraft.core.events import Step
 from foredraft.core.tree import EMPTY, ROOT, DraftTree
-from foredraft.policy.acceptance import Acceptance
+from foredraft.policy.acceptance import Acceptance, doubted
 from foredraft.policy.cost import Choice, Choices
 from foredraft.policy.held import Held
 from foredraft.policy.native import TWINS
@@ -40,14 +40,18 @@ class Best:
     gains: Sequence[float]
     count: int
     choice: Choice
-    chances: Sequence[float] = ()
+    chances: Sequence[float]
 
     def tokens_of(self, before: Best) -> float:
         """What is thought, knowing what this tree has more, of what `before` would have scored."""
-        nodes, size = before.choice.nodes[0], len(before.tree)
-        if before.tree.tokens != self.tree.tokens[:size] or before.tree.parents != self.tree.parents[:size]:
-            return before.choice.tokens  # equal siblings became one node
-        return 1.0 + sum([self.chances[node] for node in nodes])
+        size = len(before.tree)
+        if (
+            before is self
+            or before.tree.tokens != self.tree.tokens[:size]
+            or before.tree.parents != self.tree.parents[:size]
+        ):
+            return before.choice.tokens  # nothing was added, or nodes are others: equal siblings became one
+        return 1.0 + sum([self.chances[node] for node in before.choice.nodes[0] if not self.tree.probes[node]])
 
     def came(self, tokens: Sequence[int]) -> int:
         """How many of the tokens it would have brought."""
@@ -64,7 +68,7 @@ class Best:
 def nothing(seconds: float, rate: float) -> Best:
     """The best of no tree, whose pass takes `seconds`: what the first source of a round is held against."""
     tokens, took = (1.0,), (seconds,)
-    return Best(EMPTY, Choices(((),), (), tokens, took), (1.0 - rate * seconds,), 0, Choice(((),), 1.0, seconds))
+    return Best(EMPTY, Choices(((),), (), tokens, took), (1.0 - rate * seconds,), 0, Choice(((),), 1.0, seconds), ())
 
 
 @dataclass
@@ -76,7 +80,7 @@ class Look:
 
     tree: DraftTree = EMPTY
     claimed: Sequence[float] = ()
-    chances: Sequence[float] = ()
+    chances: Sequence[float]
     best: Best | None = None
 
     def chance(self, node: int) -> float:
@@ -172,10 +176,10 @@ class Pace:
         return [depth for depth, new, old in zip(after.depths, after.sources, known, strict=False) if new != old]
 
     def correct(self) -> None:
-        """Holds what sources claim against what came true of such claims."""
-        look = self.look
+        """Holds what sources claim against what came true of such claims, where nobody casts doubt on them."""
+        look, doubts = self.look, doubted(self.look.tree)
         for source in self.asked:
-            own = nodes_of(look.tree, source)
+            own = [node for node in nodes_of(look.tree, source) if not doubts[node]]
             claims = [look.claimed[node] for node in own]
             self.worth(source).came_true(claims, [look.chance(node) for node in own])
 
