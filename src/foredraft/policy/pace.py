@@ -80,7 +80,7 @@ class Look:
 
     tree: DraftTree = EMPTY
     claimed: Sequence[float] = ()
-    chances: Sequence[float]
+    chances: Sequence[float] = ()
     best: Best | None = None
 
     def chance(self, node: int) -> float:
