@@ -35,7 +35,8 @@ LEARNT = (
     *("block", "eagle", "eagle3", "hydra", "medusa", "mtp", "mtp_sequential"),
     *("ahead", "early_exit", "model", "staged", "translate"),
 )
-INFORMED = {"suffix": 0, "recycling": 1, **dict.fromkeys(LEARNT, 2)}
+MOST_INFORMED = 2
+INFORMED = {"suffix": 0, "recycling": 1, **dict.fromkeys(LEARNT, MOST_INFORMED)}
 # What is believed of a claim before any was tested is a power of it: of one that is doubted, and of what was looked up
 # by depth, for where a text has said again what it said before it goes on doing so (development prompts, SmolLM2 and
 # Qwen2.5-Coder; LOG.md, 2026-11-28).
@@ -141,9 +142,9 @@ def doubted(tree: DraftTree) -> list[bool]:
     for node, parent in enumerate(tree.parents):
         if not tree.probes[node]:
             best[parent] = max(best.get(parent, 0), informed(tree.sources[node], 0))
-    most = max(INFORMED.values())
     return [
-        informed(source, most) < best.get(parent, 0) for source, parent in zip(tree.sources, tree.parents, strict=True)
+        informed(source, MOST_INFORMED) < best.get(parent, 0)
+        for source, parent in zip(tree.sources, tree.parents, strict=True)
     ]
 
 
