@@ -166,7 +166,7 @@ class ProductsOnly {
   static void nothing(size_t, size_t, size_t, float*) {}
 
   void lay(Tiles& tiles, size_t rows, int inputs) {
-    tiles.set_once(weights_.nbytes() > largest_cache());
+    tiles.set_once(past_caches(weights_.nbytes()));
     tiles.lay(rows, inputs, ~FLOATS, false, 1);
     const std::vector<float> row(size_t(inputs), 0.5f);
     for (size_t at = 0; at < rows; ++at)
@@ -283,7 +283,7 @@ int passes(const Options& options, Isa isa) {
 // The products of a matrix, again and again. Threads share out its panels.
 double rate(const Kernels& kernels, const Packed& packed, size_t rows, Pool& pool) {
   Tiles tiles;
-  tiles.set_once(packed.nbytes() > largest_cache());
+  tiles.set_once(past_caches(packed.nbytes()));
   tiles.lay(rows, int64_t(packed.inputs), bit_of(packed.kind), false, 1);
   const std::vector<float> row(packed.inputs, 0.5f);
   for (size_t at = 0; at < rows; ++at)

@@ -48,7 +48,7 @@ Engine::Engine(std::shared_ptr<const Weights> weights, std::vector<int> layers, 
   const Config& c = config();
   shape_ = {int(layers_.size()), c.kv_heads, c.head_size, half_cache ? 2 : 4};
   const unsigned kinds = kinds_of(*weights_);
-  const bool once = weights_->nbytes() > largest_cache();
+  const bool once = past_caches(weights_->nbytes());
   for (Tiles* tiles : {&width_tiles_, &entering_tiles_, &mixed_tiles_, &hidden_tiles_, &head_tiles_})
     tiles->set_once(once);
   kinds_ = products_.codes(kinds);

@@ -60,9 +60,30 @@ std::vector<Isa> detect() {
   if (tiles && tiles_granted()) found.push_back(Isa::amx);
   return found;
 }
+bool made_by_amd() {
+  const Leaf maker = cpuid(0, 0);
+  return maker.b == 0x68747541 && maker.d == 0x69746e65 && maker.c == 0x444d4163;  // AuthenticAMD
+}
 #else
 std::vector<Isa> detect() { return {Isa::portable}; }
+
+bool made_by_amd() { return false; }
 #endif
+
+// Of the first processor, as Linux knows it; 32 MB where nothing says so.
+std::size_t largest_cache() {
+  static const std::size_t found = [] {
+    std::size_t most = 0;
+    for (int index = 0; index < 8; ++index) {
+      std::ifstream file("/sys/devices/system/cpu/cpu0/cache/index" + std::to_string(index) + "/size");
+      std::size_t kilobytes = 0;
+      char unit = 0;
+      if (file >> kilobytes >> unit && unit == 'K') most = kilobytes > most ? kilobytes : most;
+    }
+    return most ? most << 10 : std::size_t(32) << 20;
+  }();
+  return found;
+}
 
 }  // namespace
 
@@ -88,18 +109,6 @@ Isa choose_isa() {
   return isa_named(forced && *forced ? forced : "auto");
 }
 
-std::size_t largest_cache() {
-  static const std::size_t found = [] {
-    std::size_t most = 0;
-    for (int index = 0; index < 8; ++index) {
-      std::ifstream file("/sys/devices/system/cpu/cpu0/cache/index" + std::to_string(index) + "/size");
-      std::size_t kilobytes = 0;
-      char unit = 0;
-      if (file >> kilobytes >> unit && unit == 'K') most = kilobytes > most ? kilobytes : most;
-    }
-    return most ? most << 10 : std::size_t(32) << 20;
-  }();
-  return found;
-}
+bool past_caches(std::size_t bytes) { return made_by_amd() && bytes > largest_cache(); }
 
 }  // namespace foredraft

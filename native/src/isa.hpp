@@ -22,7 +22,9 @@ Isa choose_isa();
 // Exactly this one; "auto" is the best. Throws std::invalid_argument.
 Isa isa_named(const std::string& name);
 
-// Bytes of the largest cache of the first processor, as Linux knows it; 32 MB where nothing says so.
-std::size_t largest_cache();
+// Whether so many bytes, read from end to end in every pass, are better fetched into the nearest cache alone: more than
+// the largest cache holds, on a processor that does it as quickly. AMD's do; an Intel took twice as long (LOG.md,
+// 2026-11-28), and of others nothing is known.
+bool past_caches(std::size_t bytes);
 
 }  // namespace foredraft
