@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -67,6 +69,18 @@ def test_other_weights_or_threads_are_measured_anew(loaded: Loaded, tmp_path: Pa
     assert measured(loaded)
     (tmp_path / "model.safetensors").write_bytes(b"other weights")
     assert measured(loaded)
+
+
+def test_what_was_measured_on_a_busy_machine_is_measured_again(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    native, moments, used = replace(loaded, engine="native", threads=2), count(), count(0.0, 0.5)
+    monkeypatch.setattr(
+        costs, "time", SimpleNamespace(perf_counter=lambda: next(moments), process_time=lambda: next(used))
+    )
+    assert measured(native)
+    assert measured(native)
+    used = count(0.0, 1.8)  # of two threads
+    assert measured(native)
+    assert not measured(native)
 
 
 def test_an_engine_that_was_built_anew_is_measured_anew(

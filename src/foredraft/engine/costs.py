@@ -2,7 +2,7 @@
 
 A curve holds for the file it was measured on (size and time of change), the engine as it was built with its
 instruction set, the threads and the processor. Anything else, or a damaged entry, counts as none; a folder that cannot
-be written to costs another measurement the next time and nothing else.
+be written to costs another measurement the next time and nothing else, and so does a machine that was busy with others.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import time
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,10 +27,15 @@ ROWS = (1, 2, 3, 4, 5, 6, 8, 9, 12, 16, 32)
 CONTEXT = 128
 PASSES = 5
 ENTRIES = 64  # remembered, the newest
+# Of the time of its threads an undisturbed process of the native engine gets more than this while passes are timed.
+UNDISTURBED = 0.75
 
 
 def costs_of(loaded: Loaded) -> Costs:
-    """Seconds of a pass by rows: remembered, else measured now, which takes some sixty plain passes."""
+    """Seconds of a pass by rows: remembered, else measured now, which takes some sixty plain passes.
+
+    What was measured while others had the processor is not remembered: beside them rows seem to cost next to nothing.
+    """
     facts = _facts(loaded)
     place = _place(facts)
     found = _recall(place, facts) if facts["files"] else None
@@ -37,8 +43,11 @@ def costs_of(loaded: Loaded) -> Costs:
         room = loaded.model.about.context
         context = max(0, min(CONTEXT, room - ROWS[-1]))
         rows = [count for count in ROWS if context + count <= room]
+        begun, used = time.perf_counter(), time.process_time()
         found = measure(loaded.model, rows, context=context, passes=PASSES).costs
-        if facts["files"]:
+        took, used = time.perf_counter() - begun, time.process_time() - used
+        disturbed = loaded.engine == "native" and used < UNDISTURBED * loaded.threads * took
+        if facts["files"] and not disturbed:
             _remember(place, facts, found)
     return found
 
