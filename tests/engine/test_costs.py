@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -15,6 +13,7 @@ from foredraft.core.protocols import Query, Scores
 from foredraft.engine import costs
 from foredraft.engine.backends import Loaded
 from foredraft.engine.costs import ROWS, costs_of
+from foredraft.engine.measure import Curve
 from foredraft.models.sources import Source
 from foredraft.models.tokenizer import Tokenizer
 from foredraft.models.toy import NGrams, ToyModel
@@ -71,16 +70,30 @@ def test_other_weights_or_threads_are_measured_anew(loaded: Loaded, tmp_path: Pa
     assert measured(loaded)
 
 
-def test_what_was_measured_on_a_busy_machine_is_measured_again(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
-    native, moments, used = replace(loaded, engine="native", threads=2), count(), count(0.0, 0.5)
-    monkeypatch.setattr(
-        costs, "time", SimpleNamespace(perf_counter=lambda: next(moments), process_time=lambda: next(used))
-    )
-    assert measured(native)
-    assert measured(native)
-    used = count(0.0, 1.8)  # of two threads
-    assert measured(native)
-    assert not measured(native)
+@pytest.mark.parametrize(
+    ("engine", "threads", "processors", "had", "remembered"),
+    [
+        ("native", 2, 2.0, 1.9, True),
+        ("native", 2, 2.0, 1.2, False),
+        ("native", 2, 1.5, 1.4, True),  # a quota
+        ("native", 8, 2.0, 1.9, True),  # more threads than processors
+        ("hf", 2, 2.0, 0.3, True),  # on a GPU, say
+    ],
+)
+def test_what_was_measured_on_a_busy_machine_is_measured_again(
+    loaded: Loaded,
+    monkeypatch: pytest.MonkeyPatch,
+    engine: str,
+    threads: int,
+    processors: float,
+    had: float,
+    remembered: bool,
+) -> None:
+    monkeypatch.setattr(costs, "available_processors", lambda: processors)
+    monkeypatch.setattr(Curve, "processors", property(lambda curve: had))
+    there = replace(loaded, engine=engine, threads=threads)
+    assert measured(there)
+    assert measured(there) != remembered
 
 
 def test_an_engine_that_was_built_anew_is_measured_anew(

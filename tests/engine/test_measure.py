@@ -108,7 +108,8 @@ def timed(**seconds: list[float]) -> Curve:
 
 
 def test_medians_quartiles_and_both_shapes_count() -> None:
-    curve = Curve(0, (Timing(4, "chain", 1.0), Timing(4, "chain", 2.0), Timing(4, "tree", 9.0)))
+    curve = Curve(0, (Timing(4, "chain", 1.0, 1.0), Timing(4, "chain", 2.0, 3.5), Timing(4, "tree", 9.0, 13.5)))
+    assert curve.processors == pytest.approx(1.5)
     assert curve.seconds(4) == 2.0
     assert curve.spread(4) == (1.5, 5.5)
     assert curve.samples(4, "tree") == [9.0]

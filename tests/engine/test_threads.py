@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from foredraft.engine.threads import available_threads
+from foredraft.engine.threads import available_processors, available_threads
 
 
 def test_without_a_quota_affinity_decides(tmp_path: Path) -> None:
@@ -24,6 +24,7 @@ def test_a_quota_of_version_2_limits(tmp_path: Path, quota: str, expected: int) 
 
 def test_a_quota_is_rounded_up_and_never_above_the_affinity(tmp_path: Path) -> None:
     (tmp_path / "cpu.max").write_text("150000 100000\n")
+    assert available_processors(tmp_path) == min(1.5, len(os.sched_getaffinity(0)))
     assert available_threads(tmp_path) == min(2, len(os.sched_getaffinity(0)))
     (tmp_path / "cpu.max").write_text("99900000 100000\n")
     assert available_threads(tmp_path) == len(os.sched_getaffinity(0))

@@ -2,7 +2,8 @@
 
 A curve holds for the file it was measured on (size and time of change), the engine as it was built with its
 instruction set, the threads and the processor. Anything else, or a damaged entry, counts as none; a folder that cannot
-be written to costs another measurement the next time and nothing else, and so does a machine that was busy with others.
+be written to costs another measurement the next time and nothing else, and so do others who had the processors
+meanwhile, where that shows (on the native engine).
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-import time
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,7 +19,8 @@ from typing import Any
 from foredraft import __version__
 from foredraft.core.protocols import Costs
 from foredraft.engine.backends import Loaded
-from foredraft.engine.measure import measure
+from foredraft.engine.measure import Curve, measure
+from foredraft.engine.threads import available_processors
 from foredraft.models.sources import models_folder
 
 # Kernels take eight rows at once, some of them four: the steps behind that are measured, not drawn through.
@@ -27,7 +28,7 @@ ROWS = (1, 2, 3, 4, 5, 6, 8, 9, 12, 16, 32)
 CONTEXT = 128
 PASSES = 5
 ENTRIES = 64  # remembered, the newest
-# Of the time of its threads an undisturbed process of the native engine gets more than this while passes are timed.
+# Of the processors that it could use an undisturbed process has at least this share while passes run.
 UNDISTURBED = 0.75
 
 
@@ -43,13 +44,17 @@ def costs_of(loaded: Loaded) -> Costs:
         room = loaded.model.about.context
         context = max(0, min(CONTEXT, room - ROWS[-1]))
         rows = [count for count in ROWS if context + count <= room]
-        begun, used = time.perf_counter(), time.process_time()
-        found = measure(loaded.model, rows, context=context, passes=PASSES).costs
-        took, used = time.perf_counter() - begun, time.process_time() - used
-        disturbed = loaded.engine == "native" and used < UNDISTURBED * loaded.threads * took
-        if facts["files"] and not disturbed:
+        curve = measure(loaded.model, rows, context=context, passes=PASSES)
+        found = curve.costs
+        if facts["files"] and not _disturbed(loaded, curve):
             _remember(place, facts, found)
     return found
+
+
+def _disturbed(loaded: Loaded, curve: Curve) -> bool:
+    """Whether others had the processors meanwhile. Only the native engine's threads never rest during a pass."""
+    could = min(float(loaded.threads), available_processors())
+    return loaded.engine == "native" and curve.processors < UNDISTURBED * could
 
 
 def _facts(loaded: Loaded) -> dict[str, Any]:

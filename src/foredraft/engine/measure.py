@@ -37,11 +37,12 @@ NEARLY_FREE = 1.25
 
 @dataclass(frozen=True)
 class Timing:
-    """One pass."""
+    """One pass. used: seconds of processors that this process got meanwhile, all threads together."""
 
     rows: int
     shape: Shape
     seconds: float
+    used: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,11 @@ class Curve:
         """The quartiles: half of the passes lie between."""
         low, high = np.quantile(self.samples(rows), (0.25, 0.75))
         return float(low), float(high)
+
+    @property
+    def processors(self) -> float:
+        """How many the process had while passes ran, on the mean."""
+        return sum(timing.used for timing in self.timings) / sum(timing.seconds for timing in self.timings)
 
     @property
     def costs(self) -> Costs:
@@ -141,9 +147,9 @@ def measure(
         for repetition in range(-WARM_UP, passes):
             for index in draw.permutation(len(kinds)):
                 count, shape = kinds[index]
-                seconds = _pass(model, cache, count, shape, draw)
+                timing = _pass(model, cache, count, shape, draw)
                 if repetition >= 0:
-                    timings.append(Timing(count, shape, seconds))
+                    timings.append(timing)
             if repetition >= 0:
                 each(repetition + 1, passes)
     finally:
@@ -195,16 +201,17 @@ def _fill(model: Model, cache: Cache, context: int, draw: np.random.Generator) -
         cache.keep(range(size))
 
 
-def _pass(model: Model, cache: Cache, rows: int, shape: Shape, draw: np.random.Generator) -> float:
-    """Seconds of one pass; its rows are not kept, so the next begins at the same context."""
+def _pass(model: Model, cache: Cache, rows: int, shape: Shape, draw: np.random.Generator) -> Timing:
+    """One pass; its rows are not kept, so the next begins at the same context."""
     chain = range(-1, rows - 1)
     parents = chain if shape == "chain" else [int(draw.integers(row)) if row else -1 for row in range(rows)]
     query = Query(cache, _tokens(model, rows, draw), tuple(parents), tuple(range(rows)), argmax_only=True)
-    begun = time.perf_counter()
+    used, begun = time.process_time(), time.perf_counter()
     [scores] = model.score([query])
     for row in range(rows):
         scores.argmax(row)
-    return time.perf_counter() - begun
+    seconds = time.perf_counter() - begun
+    return Timing(rows, shape, seconds, time.process_time() - used)
 
 
 def _tokens(model: Model, count: int, draw: np.random.Generator) -> tuple[int, ...]:

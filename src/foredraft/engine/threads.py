@@ -11,16 +11,18 @@ CGROUP, OWN = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 def available_threads(cgroup: Path = CGROUP, own: Path = OWN) -> int:
-    """At least 1. A container limited to 1.5 processors gets 2 threads, not those of the whole machine.
+    """At least 1. A container limited to 1.5 processors gets 2 threads, not those of the whole machine."""
+    return max(1, math.ceil(available_processors(cgroup, own)))
 
-    cgroup: where groups are mounted. own: the kernel's list of the groups that this process is in.
-    """
+
+def available_processors(cgroup: Path = CGROUP, own: Path = OWN) -> float:
+    """cgroup: where groups are mounted. own: the kernel's list of the groups that this process is in."""
     try:
         usable = len(os.sched_getaffinity(0))
     except AttributeError:  # not on every system
         usable = os.cpu_count() or 1
     quotas = [quota for folder in _groups(cgroup, own) if (quota := _quota(folder)) is not None]
-    return max(1, min([usable, *map(math.ceil, quotas)]))
+    return min([float(usable), *quotas])
 
 
 def _groups(cgroup: Path, own: Path) -> Iterator[Path]:
