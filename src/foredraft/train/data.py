@@ -11,7 +11,7 @@ import json
 import math
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,13 +69,13 @@ def make(target: Answers, plan: Plan, tell: Tell = print, expect: Expect | None 
     told before the first answer how many tokens all texts may have, and may raise."""
     began, count = time.monotonic(), 0
     done = _done(target, plan, tell)
-    have = {(text.id, text.temperature) for text in done}
-    wanted = [one for one in _wanted(target, plan, tell) if (one.id, one.temperature) not in have]
+    groups = _groups(_wanted(target, plan, tell), {(text.prompt, text.temperature) for text in done}, plan)
+    wanted = [one for _, group in groups for one in group]
     if expect is not None:
         there = sum(len(text.prompt) + len(text.response) for text in done)
         expect(there + sum(len(one.prompt) + plan.most for one in wanted))
-    for group in _groups(wanted, plan.batch, plan.seed):
-        answers = target.answer([one.prompt for one in group], plan.most, group[0].temperature, plan.seed + count)
+    for seed, group in groups:
+        answers = target.answer([one.prompt for one in group], plan.most, group[0].temperature, seed)
         texts = [Text(one.id, one.task, one.prompt, own, one.temperature) for one, own in zip(group, answers)]
         corpus.append(plan.out, [text for text in texts if text.response])
         count += len(group)
@@ -203,13 +203,23 @@ def _prompts(path: Path) -> list[dict[str, Any]]:
     return found
 
 
-def _groups(wanted: Sequence[Wanted], batch: int, seed: int) -> Iterator[list[Wanted]]:
-    """Batches of one temperature and of lengths alike, in an order by chance: a run cut short has seen all kinds."""
-    ranked = sorted(wanted, key=lambda one: (one.temperature, len(one.prompt)))
-    found: list[list[Wanted]] = []
-    for one in ranked:
-        if not found or len(found[-1]) >= batch or found[-1][0].temperature != one.temperature:
+def _groups(
+    wanted: Iterable[Wanted], have: Collection[tuple[tuple[int, ...], float]], plan: Plan
+) -> list[tuple[int, list[Wanted]]]:
+    """Batches of what is missing and their seeds. Each is of one temperature and of lengths alike; their order is by
+    chance, so that a run cut short has seen all kinds. A text's seed is its place among all that are wanted, so that a
+    run that goes on says what one that was never stopped says; nothing is drawn at temperature 0, which is last."""
+
+    def missing(one: Wanted) -> bool:
+        return (one.prompt, one.temperature) not in have
+
+    ranked = sorted(wanted, key=lambda one: (-one.temperature, len(one.prompt)))
+    ranked = [one for one in ranked if one.temperature or missing(one)]
+    found: list[list[tuple[int, Wanted]]] = []
+    for seed, one in enumerate(ranked, plan.seed):
+        if not found or len(found[-1]) >= plan.batch or found[-1][0][1].temperature != one.temperature:
             found.append([])
-        found[-1].append(one)
-    random.Random(seed).shuffle(found)
-    return iter(found)
+        found[-1].append((seed, one))
+    random.Random(plan.seed).shuffle(found)
+    left = [[(seed, one) for seed, one in group if missing(one)] for group in found]
+    return [(group[0][0], [one for _, one in group]) for group in left if group]
