@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,47 @@ def written(path: Path, *turns: str, ids: Sequence[int | str] = ()) -> Path:
 def made(parrot: Parrot, plan: data.Plan) -> list[Text]:
     data.make(parrot, plan, lambda _: None)
     return corpus.read(plan.out)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "theirs", "met"),
+    [
+        ("Who wrote Hamlet in 1600?", "who wrote hamlet, in 1600", True),
+        ("Who wrote Hamlet?", "Who wrote Hamlet in 1600?", False),
+        ("Who wrote Hamlet in 1600?", f"Who wrote Hamlet in 1600? {LONG}", False),
+        ('Say "' + LONG.replace(" ", ", ") + '".', LONG, True),
+        (f"{LONG}?", "ten eleven", False),
+        ("?!", "!", False),
+        ("¿Qué?", "qué", True),
+    ],
+)
+def test_prompts_of_a_benchmark_are_met_whatever_their_length(
+    target: TorchTarget, tmp_path: Path, prompt: str, theirs: str, met: bool
+) -> None:
+    against = written(tmp_path / "bench.jsonl", "another prompt", theirs)
+    plan = data.Plan(written(tmp_path / "mine.jsonl", "is kept", prompt), tmp_path / "out.jsonl", (against,))
+    assert len(made(Parrot(target.tokenizer), plan)) == (1 if met else 2)
+
+
+def test_invented_prompts_are_held_against_the_benchmark_of_the_run(target: TorchTarget, tmp_path: Path) -> None:
+    """Also those that were invented when another one was named."""
+    parrot = Parrot(target.tokenizer, ["Who wrote Hamlet?", "Say one.", f"Say {LONG}", "Say two."])
+    none = data.Plan(None, tmp_path / "out.jsonl", invented=4)
+    assert sorted(text.id for text in made(parrot, none)) == [f"invented-{n}" for n in range(4)]
+    none.out.unlink()
+    against = written(tmp_path / "bench.jsonl", "who wrote HAMLET", LONG)
+    left = made(parrot, replace(none, against=(against,)))
+    assert sorted(text.id for text in left) == ["invented-1", "invented-3"]
+
+
+def test_texts_that_a_benchmark_met_later_are_told_of(target: TorchTarget, tmp_path: Path) -> None:
+    parrot, told = Parrot(target.tokenizer), list[str]()
+    plan = data.Plan(written(tmp_path / "mine.jsonl", "Who wrote Hamlet?", "Say one."), tmp_path / "out.jsonl")
+    made(parrot, plan)
+    data.make(parrot, replace(plan, against=(written(tmp_path / "bench.jsonl", "who wrote hamlet"),)), told.append)
+    assert [line for line in told if "--against" in line] == [
+        f"1 of the texts in {plan.out} answer prompts of --against: give another --out to be without them"
+    ]
 
 
 def test_a_prompt_is_answered_once_at_each_temperature(target: TorchTarget, tmp_path: Path) -> None:
