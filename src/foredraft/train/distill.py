@@ -127,12 +127,14 @@ class DistillRecipe:
 
     def accepted(self, texts: Sequence[Text]) -> tuple[int, int, np.ndarray]:
         """Tokens emitted, passes, and accepted drafts by position, of greedy chains on the responses as they stand."""
-        return accepted(self.head, self.target.rows(texts), self.settings.block)
+        found: tuple[int, int, np.ndarray] = accepted(self.head, self.target.rows(texts), self.settings.block)
+        return found
 
     def overlap(self, texts: Sequence[Text]) -> tuple[float, int]:
         """The summed probability that a sampled draft is accepted at temperature 1, and over how many positions."""
         rows = self.target.rows(texts)
-        return overlap(self.head, rows, self.target.last(rows, texts), self.target.head)
+        found: tuple[float, int] = overlap(self.head, rows, self.target.last(rows, texts), self.target.head)
+        return found
 
 
 def distilled(target: TorchTarget, texts: Sequence[Text], settings: Settings, seed: int = 0) -> DistillRecipe:
