@@ -209,6 +209,18 @@ def test_no_file_is_long() -> None:
     assert {name_of(path): len(lines(path)) for path in FILES if len(lines(path)) > 400} == {}
 
 
+def test_every_recipe_is_a_short_file() -> None:
+    """Those of train/ that define a class called so; what recipes have in common is in `recipe.py`."""
+    recipes = [
+        path
+        for path in (ROOT / "train").glob("*.py")
+        for node in tree_of(path).body
+        if isinstance(node, ast.ClassDef) and node.name.endswith("Recipe") and node.name not in ("HeadRecipe", "Recipe")
+    ]
+    assert len(recipes) >= 9
+    assert {name_of(path): len(lines(path)) for path in recipes if len(lines(path)) > 150} == {}
+
+
 def test_no_function_is_long() -> None:
     functions = (
         (path, node)

@@ -32,6 +32,26 @@ def test_a_killed_run_loses_its_last_line_alone(tmp_path: Path) -> None:
     assert corpus.read(path) == [text(0), text(2)]
 
 
+@pytest.mark.parametrize("speaker", [None, corpus.Speaker("smollm2", "ab" * 32)])
+def test_a_last_line_may_be_cut_anywhere(tmp_path: Path, speaker: corpus.Speaker | None) -> None:
+    """After every one of its bytes; where its end of line alone is missing, it is whole."""
+    path = tmp_path / "texts.jsonl"
+    if speaker is not None:
+        corpus.begin(path, speaker)
+    corpus.append(path, [text(0)])
+    before = path.stat().st_size
+    corpus.append(path, [text(1)])
+    content = path.read_bytes()
+    for end in range(before, len(content)):
+        path.write_bytes(content[:end])
+        kept = [text(0), text(1)] if end == len(content) - 1 else [text(0)]
+        assert corpus.read(path) == kept, content[before:end]
+        corpus.repair(path)
+        assert corpus.read(path) == kept
+        corpus.append(path, [text(2)])
+        assert corpus.read(path) == [*kept, text(2)]
+
+
 def test_a_file_says_who_spoke(tmp_path: Path) -> None:
     path, speaker = tmp_path / "new" / "texts.jsonl", corpus.Speaker("smollm2", "ab" * 32)
     corpus.begin(path, speaker)

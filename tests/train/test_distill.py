@@ -22,11 +22,13 @@ from foredraft.models import hf_load  # noqa: E402
 from foredraft.models.sources import resolve  # noqa: E402
 from foredraft.models.tokenizer import Tokenizer, same_vocabulary  # noqa: E402
 from foredraft.train import student, student_file  # noqa: E402
+from foredraft.train.compared import Compared, likeliest, summed_loss  # noqa: E402
 from foredraft.train.corpus import Text  # noqa: E402
 from foredraft.train.cross_entropy import AT_ONCE  # noqa: E402
-from foredraft.train.distill import Compared, DistillRecipe, Settings, distilled  # noqa: E402
+from foredraft.train.distill import DistillRecipe, Settings, distilled  # noqa: E402
 from foredraft.train.divergences import divergence, overlap  # noqa: E402
 from foredraft.train.student import Shape  # noqa: E402
+from foredraft.train.student_pass import said_by  # noqa: E402
 from foredraft.train.target import TorchTarget  # noqa: E402
 from foredraft.train.trainer import Settings as Loop  # noqa: E402
 from foredraft.train.trainer import Trainer  # noqa: E402
@@ -119,9 +121,9 @@ def test_a_student_learns_and_drafts(target: TorchTarget, texts: list[Text], tmp
 def test_batches_that_the_student_writes_itself(target: TorchTarget, texts: list[Text]) -> None:
     """Its own words after the same prompts, the same ones when a run is repeated; nothing flows through the choice."""
     made = recipe(target, on_policy=1.0)
-    own = made._said(texts[:5], 3)
+    own = said_by(made.head, target, texts[:5], 3)
     assert [text.prompt for text in own] == [text.prompt for text in texts[:5]]
-    assert own == made._said(texts[:5], 3) != made._said(texts[:5], 4)
+    assert own == said_by(made.head, target, texts[:5], 3) != said_by(made.head, target, texts[:5], 4)
     assert [text.response for text in own] != [text.response for text in texts[:5]]
     assert made.head.training
     assert loss_of(made, texts[:5]) == loss_of(made, texts[:5]) != loss_of(recipe(target), texts[:5])
@@ -232,7 +234,8 @@ def test_the_likeliest_token_is_of_all_there_are(target: TorchTarget) -> None:
     assert not torch.equal(law.argmax(-1), (law + shift).argmax(-1))  # the bad twin would differ
     with torch.no_grad():
         ours = states @ made.head.lm_head.weight[compared.tokens].T
-        found = made._loss(compared, made._likeliest(theirs, compared))(slice(0, 31), law, ours)
+        likely = likeliest(theirs, target.head, compared)
+        found = summed_loss(divergence("forward-kl"), 1.0, compared, likely)(slice(0, 31), law, ours)
         logs = (ours + shift).log_softmax(-1)
     places = [compared.tokens.tolist().index(int(token)) for token in whole[:-1]]
     assert float(found) == pytest.approx(-sum(float(logs[n, place]) for n, place in enumerate(places)), rel=1e-4)

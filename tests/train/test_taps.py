@@ -194,6 +194,21 @@ def test_other_states_than_were_asked_for(folder: Path, floats: NativeModel, tex
         Taps(tmp_path)
 
 
+def test_states_of_another_path_are_not_gone_on_with(
+    folder: Path, floats: NativeModel, texts: list[Text], tmp_path: Path
+) -> None:
+    """The engine's int8 pass leaves others than its path of floats; of how many threads is all the same."""
+    Keeping(floats, tmp_path / "taps").keep(texts[:3], lambda _: None)
+    model = NativeModel.load(folder, activations="int8", kv="f32", quantize="int8")
+    with pytest.raises(UsageError, match="has states of activations f32, not int8: ask for the same, or give"):
+        Keeping(model, tmp_path / "taps").keep(texts, lambda _: None)
+    model.close()
+    path = tmp_path / "taps" / "about.json"
+    raw = json.loads(path.read_text())
+    path.write_text(json.dumps({**raw, "engine": {"threads": "99"}}))
+    assert Keeping(floats, tmp_path / "taps").keep(texts[:5], lambda _: None) == 5
+
+
 def rewritten(folder: Path, norm: Any) -> None:
     from transformers import AutoModelForCausalLM
 

@@ -20,6 +20,7 @@ from foredraft.heads.files import replace
 
 HELD_OUT = 40  # one text in so many is never trained on
 HEAD = '{"target":'  # how a first line begins that says who spoke
+BEGINNING = '{"id":'  # how the lines of texts begin
 
 
 @dataclass(frozen=True)
@@ -84,17 +85,28 @@ def read(path: Path) -> list[Text]:
                 Text(raw["id"], raw["task"], tuple(raw["prompt"]), tuple(raw["response"]), float(raw["temperature"]))
             )
         except (ValueError, KeyError, TypeError) as error:
-            if number == len(lines) and line.startswith('{"id":'):  # as it is written here, and cut short
+            cut = number == len(lines) and isinstance(error, json.JSONDecodeError)
+            if cut and BEGINNING[: len(line)] == line[: len(BEGINNING)]:  # as lines are written here
                 break
             raise UsageError(f"line {number} of {path} is no text to train on ({error}): remove it") from error
     return texts
 
 
 def repair(path: Path) -> None:
-    """Cuts off the part of a last line that a killed run left behind."""
+    """Cuts off the part of a last line that a killed run left behind; ends one that is whole."""
     content = path.read_bytes() if path.exists() else b""
-    if not content.endswith(b"\n"):
-        replace(path, content[: content.rfind(b"\n") + 1])
+    last = content.rpartition(b"\n")[2]
+    if last:
+        replace(path, content + b"\n" if _is_whole(last) else content[: -len(last)])
+
+
+def _is_whole(line: bytes) -> bool:
+    """The object that every line is ends with its last byte."""
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
 
 
 def common(texts: Iterable[Text], count: int) -> list[int]:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import math
 import random
+import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,10 @@ from foredraft.train import corpus
 from foredraft.train.answers import Answers
 from foredraft.train.corpus import Text
 
-OVERLAP = 10  # words in a row that a prompt must not share with a benchmark's
+OVERLAP = 10  # words in a row that a prompt must not share with a benchmark's; one of fewer must not be equal
 Tell = Callable[[str], None]
 Expect = Callable[[int], None]
+Runs = frozenset[tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -69,13 +71,13 @@ def make(target: Answers, plan: Plan, tell: Tell = print, expect: Expect | None 
     told before the first answer how many tokens all texts may have, and may raise."""
     began, count = time.monotonic(), 0
     done = _done(target, plan, tell)
-    have = {(text.id, text.temperature) for text in done}
-    wanted = [one for one in _wanted(target, plan, tell) if (one.id, one.temperature) not in have]
+    groups = _groups(_wanted(target, plan, tell), {(text.prompt, text.temperature) for text in done}, plan)
+    wanted = [one for _, group in groups for one in group]
     if expect is not None:
         there = sum(len(text.prompt) + len(text.response) for text in done)
         expect(there + sum(len(one.prompt) + plan.most for one in wanted))
-    for group in _groups(wanted, plan.batch, plan.seed):
-        answers = target.answer([one.prompt for one in group], plan.most, group[0].temperature, plan.seed + count)
+    for seed, group in groups:
+        answers = target.answer([one.prompt for one in group], plan.most, group[0].temperature, seed)
         texts = [Text(one.id, one.task, one.prompt, own, one.temperature) for one, own in zip(group, answers)]
         corpus.append(plan.out, [text for text in texts if text.response])
         count += len(group)
@@ -100,7 +102,16 @@ def _done(target: Answers, plan: Plan, tell: Tell) -> list[Text]:
         raise UsageError(
             f"the texts in {plan.out} are what {said.target} said, not {target.speaker.target}: give another --out"
         )
+    if plan.against and (count := _met(target.tokenizer, done, _forbidden(plan))):
+        tell(f"{count} of the texts in {plan.out} answer prompts of --against: give another --out to be without them")
     return done
+
+
+def _met(tokenizer: Tokenizer, texts: Iterable[Text], forbidden: Runs) -> int:
+    """How many answer what must not be met, which an earlier run was not told."""
+    before, after = frame(tokenizer)
+    said = (tokenizer.decode(text.prompt[len(before) : len(text.prompt) - len(after)]) for text in texts)
+    return sum(not forbidden.isdisjoint(runs(one)) for one in said)
 
 
 def _wanted(target: Answers, plan: Plan, tell: Tell) -> list[Wanted]:
@@ -127,12 +138,13 @@ def _from_file(target: Answers, plan: Plan) -> Iterator[tuple[str, str, tuple[in
 
 
 def _invented(target: Answers, plan: Plan, tell: Tell) -> Iterator[tuple[str, str, tuple[int, ...]]]:
-    """Prompts that the target writes where a user would, kept beside plan.out as they come."""
+    """Prompts that the target writes where a user would, kept beside plan.out as they come: those too that must not be
+    met, for another run may be told of others."""
     path = plan.out.with_name(plan.out.name + ".invented")
     kept = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
     before, after = frame(target.tokenizer)
     begun = [tuple(target.tokenizer.encode(opening, add_bos=False)) for opening in plan.openings] or [()]
-    forbidden, stops = _forbidden(plan), target.tokenizer.stop_ids
+    stops = target.tokenizer.stop_ids
     asked = sum(one["asked"] for one in kept)
     while asked < plan.invented:
         count = min(plan.batch, plan.invented - asked)
@@ -140,18 +152,17 @@ def _invented(target: Answers, plan: Plan, tell: Tell) -> Iterator[tuple[str, st
         openings = [begun[number % len(begun)] for number in range(asked, asked + count)]
         said = target.answer([(*before, *one) for one in openings], plan.longest_invented, 1.0, plan.seed + asked)
         whole = [(*one, *found[:-1]) for one, found in zip(openings, said) if found[-1] in stops]  # no halves
-        texts = [(ids, target.tokenizer.decode(ids)) for ids in whole]
-        good = [ids for ids, text in texts if text.strip() and forbidden.isdisjoint(runs(text))]
-        kept.append({"asked": count, "prompts": good})
+        kept.append({"asked": count, "prompts": [ids for ids in whole if target.tokenizer.decode(ids).strip()]})
         replace(path, "".join(json.dumps(one) + "\n" for one in kept).encode())
         asked += count
-    prompts = [tuple(ids) for one in kept for ids in one["prompts"]]
-    for number, ids in enumerate(prompts):
-        yield f"invented-{number}", "invented", (*before, *ids, *after)
+    forbidden = _forbidden(plan)
+    for number, ids in enumerate(ids for one in kept for ids in one["prompts"]):
+        if forbidden.isdisjoint(runs(target.tokenizer.decode(ids))):
+            yield f"invented-{number}", "invented", (*before, *ids, *after)
 
 
-def _forbidden(plan: Plan) -> frozenset[tuple[str, ...]]:
-    """Every run of ten words of the prompts that must not be met, all turns."""
+def _forbidden(plan: Plan) -> Runs:
+    """Every run of the prompts that must not be met, all turns."""
     turns = (turn for path in plan.against for text in _prompts(path) for turn in text["turns"])
     return frozenset(run for turn in turns for run in runs(turn))
 
@@ -177,9 +188,10 @@ def frame(tokenizer: Tokenizer) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 
 def runs(text: str) -> Iterable[tuple[str, ...]]:
-    """Every run of ten words."""
-    words = text.lower().split()
-    return [tuple(words[at : at + OVERLAP]) for at in range(len(words) - OVERLAP + 1)]
+    """Every run of ten words, whatever their case and punctuation; of a shorter text the whole, if it has a word."""
+    words = re.findall(r"\w+", text.casefold())
+    last = max(len(words) - OVERLAP, 0)
+    return [tuple(words[at : at + OVERLAP]) for at in range(last + 1)] if words else []
 
 
 def _prompts(path: Path) -> list[dict[str, Any]]:
@@ -203,13 +215,23 @@ def _prompts(path: Path) -> list[dict[str, Any]]:
     return found
 
 
-def _groups(wanted: Sequence[Wanted], batch: int, seed: int) -> Iterator[list[Wanted]]:
-    """Batches of one temperature and of lengths alike, in an order by chance: a run cut short has seen all kinds."""
-    ranked = sorted(wanted, key=lambda one: (one.temperature, len(one.prompt)))
-    found: list[list[Wanted]] = []
-    for one in ranked:
-        if not found or len(found[-1]) >= batch or found[-1][0].temperature != one.temperature:
+def _groups(
+    wanted: Iterable[Wanted], have: Collection[tuple[tuple[int, ...], float]], plan: Plan
+) -> list[tuple[int, list[Wanted]]]:
+    """Batches of what is missing and their seeds. Each is of one temperature and of lengths alike; their order is by
+    chance, so that a run cut short has seen all kinds. A text's seed is its place among all that are wanted, so that a
+    run that goes on says what one that was never stopped says; nothing is drawn at temperature 0, which is last."""
+
+    def missing(one: Wanted) -> bool:
+        return (one.prompt, one.temperature) not in have
+
+    ranked = sorted(wanted, key=lambda one: (-one.temperature, len(one.prompt)))
+    ranked = [one for one in ranked if one.temperature or missing(one)]
+    found: list[list[tuple[int, Wanted]]] = []
+    for seed, one in enumerate(ranked, plan.seed):
+        if not found or len(found[-1]) >= plan.batch or found[-1][0][1].temperature != one.temperature:
             found.append([])
-        found[-1].append(one)
-    random.Random(seed).shuffle(found)
-    return iter(found)
+        found[-1].append((seed, one))
+    random.Random(plan.seed).shuffle(found)
+    left = [[(seed, one) for seed, one in group if missing(one)] for group in found]
+    return [(group[0][0], [one for _, one in group]) for group in left if group]

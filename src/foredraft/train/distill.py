@@ -9,31 +9,27 @@ may be compared over the commonest tokens, those of the batch and a sample of th
 
 from __future__ import annotations
 
-import json
-import math
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from foredraft.core.errors import UsageError
-from foredraft.heads.files import Target
+from foredraft.train.compared import Compared, likeliest, summed_loss
 from foredraft.train.corpus import Text, common
-from foredraft.train.divergences import divergence, overlap
-from foredraft.train.fused_loss import ROWS, Head, Loss, fused_loss
+from foredraft.train.divergences import divergence
+from foredraft.train.fused_loss import Head, fused_loss
 from foredraft.train.processes import Total, itself
-from foredraft.train.recipe import chains
 from foredraft.train.student import make_student
-from foredraft.train.student_file import check_written, write_student
+from foredraft.train.student_file import About, check_written, write_student
+from foredraft.train.student_pass import accepted, counted, overlap, said_by, states_of
 from foredraft.train.target import Rows, TorchTarget
 
-NOWHERE = -100  # of a token that is not compared
 RARE = 0.2  # of the commonest tokens: how many others are drawn for a batch
 
 
@@ -59,45 +55,6 @@ class Settings:
             raise UsageError(f"block must be at least 1, not {self.block}")
         if self.vocabulary < 0:
             raise UsageError(f"vocabulary must be at least 1, or 0 for all tokens, not {self.vocabulary}")
-
-
-@dataclass(frozen=True)
-class Compared:
-    """Tokens over which laws are compared, ascending, and what is added to their logits: the log of how many tokens
-    each stands for. Where a law has much on one rare token, that must be one of the certain ones, or it is missed."""
-
-    tokens: Tensor
-    stands_for: Tensor
-
-    @staticmethod
-    def some(certain: Tensor, size: int, count: int, chance: random.Random) -> Compared:
-        """The certain ones and so many of the others, if there are, of a vocabulary of `size`."""
-        rest = torch.ones(size, dtype=torch.bool)
-        rest[certain] = False
-        others = rest.nonzero()[:, 0]
-        count = min(count, len(others))
-        drawn = others[torch.tensor(chance.sample(range(len(others)), count), dtype=torch.long)]
-        stands_for = torch.zeros(size)
-        stands_for[drawn] = math.log(len(others) / count) if count else 0.0
-        tokens = torch.cat([certain, drawn]).sort().values
-        return Compared(tokens, stands_for[tokens])
-
-    def to(self, device: torch.device) -> Compared:
-        return Compared(self.tokens.to(device), self.stands_for.to(device))
-
-
-@dataclass(frozen=True)
-class About:
-    """What is kept beside a student."""
-
-    target: Target
-    settings: Settings
-    parameters: int
-    provenance: dict[str, Any] = field(default_factory=dict)
-    method: str = "distill"
-
-    def json(self) -> str:
-        return json.dumps(asdict(self), sort_keys=True)
 
 
 class DistillRecipe:
@@ -148,16 +105,17 @@ class DistillRecipe:
         chance = random.Random(repr([text.id for text in texts]) + str(self.settings))
         own_words = chance.random() < self.settings.on_policy and any(text.response for text in texts)
         if own_words:
-            texts = self._said(texts, chance.getrandbits(31))
+            texts = said_by(self.head, self.target, texts, chance.getrandbits(31))
         rows = self.target.rows(texts)
-        compared, counts = self._compared(rows, chance), _counted(rows)
+        compared, counts = self._compared(rows, chance), counted(rows)
         head, ours, bias = self.target.head, self.head.lm_head.weight, self.head.lm_head.bias
         if compared is not None:
             head, ours = head[compared.tokens], ours[compared.tokens]
             bias = None if bias is None else bias[compared.tokens]
         known = self.target.last(rows, () if own_words else texts)[counts]
-        loss = self._loss(compared, self._likeliest(known, compared) if self.settings.hard else None)
-        summed = fused_loss(Head(known, head), Head(self._states(rows)[counts], ours, bias), loss)
+        likely = likeliest(known, self.target.head, compared) if self.settings.hard else None
+        loss = summed_loss(self._divergence, self.settings.hard, compared, likely)
+        summed = fused_loss(Head(known, head), Head(states_of(self.head, rows)[counts], ours, bias), loss)
         yield summed / total(counts.sum()).clamp(min=1)
 
     def _compared(self, rows: Rows, chance: random.Random) -> Compared | None:
@@ -167,78 +125,16 @@ class DistillRecipe:
         certain = torch.cat([self._common, rows.ids[rows.real].cpu()]).unique()
         return Compared.some(certain, len(self.says), round(RARE * len(self._common)), chance).to(self.target.device)
 
-    def _loss(self, compared: Compared | None, likeliest: Tensor | None) -> Loss:
-        """likeliest: as `_likeliest` finds them, where they count."""
-
-        def summed(some: slice, theirs: Tensor, ours: Tensor) -> Tensor:
-            p, q = _law(theirs, compared), _law(ours, compared)
-            loss = (1 - self.settings.hard) * self._divergence(p, q).sum()
-            if likeliest is not None:
-                hard = F.nll_loss(q, likeliest[some], reduction="sum", ignore_index=NOWHERE)
-                loss = loss + self.settings.hard * hard
-            return loss
-
-        return summed
-
-    @torch.no_grad()  # type: ignore[untyped-decorator]
-    def _likeliest(self, known: Tensor, compared: Compared | None) -> Tensor:
-        """[positions] of the target's likeliest tokens, of all there are, in what is compared; NOWHERE for others."""
-        likeliest = torch.cat([F.linear(some, self.target.head).argmax(-1) for some in known.split(ROWS)])
-        if compared is None:
-            return likeliest
-        places = torch.full((len(self.says),), NOWHERE, device=likeliest.device)
-        places[compared.tokens] = torch.arange(len(compared.tokens), device=likeliest.device)
-        return places[likeliest]
-
-    def _states(self, rows: Rows) -> Tensor:
-        """[texts, columns, width] of the student, what `lm_head` reads."""
-        found: Tensor = self.head.model(
-            input_ids=rows.ids,
-            attention_mask=rows.real.long(),
-            position_ids=rows.positions,
-            use_cache=False,
-        ).last_hidden_state
+    def accepted(self, texts: Sequence[Text]) -> tuple[int, int, np.ndarray]:
+        """Tokens emitted, passes, and accepted drafts by position, of greedy chains on the responses as they stand."""
+        found: tuple[int, int, np.ndarray] = accepted(self.head, self.target.rows(texts), self.settings.block)
         return found
 
-    @torch.no_grad()  # type: ignore[untyped-decorator]
-    def _said(self, texts: Sequence[Text], seed: int) -> list[Text]:
-        """What the student answers to the same prompts, at temperature 1."""
-        longest = max(len(text.response) for text in texts)
-        kind = self.target.device.type
-        apart = torch.autocast(kind, enabled=False)  # which would keep weights cast here, where nothing is learnt
-        with apart, torch.random.fork_rng(devices=[self.target.device] if kind == "cuda" else []):
-            said = list(self.target.answer([text.prompt for text in texts], longest, 1.0, seed, model=self.head.eval()))
-        self.head.train()
-        return [replace(text, response=own) for text, own in zip(texts, said, strict=True)]
-
-    @torch.no_grad()  # type: ignore[untyped-decorator]
-    def accepted(self, texts: Sequence[Text]) -> tuple[int, int, np.ndarray]:
-        """Tokens emitted, passes, and accepted drafts by position, of greedy chains on the responses as they stand.
-
-        A draft reads the text and the drafts before it, which are the text as long as they are accepted.
-        """
-        rows = self.target.rows(texts)
-        start, width = rows.start, rows.ids.shape[1]
-        agree = torch.zeros(rows.ids.shape, dtype=torch.bool)
-        for row, states in enumerate(self._states(rows)):
-            guess = self.head.lm_head(states[start:-1]).argmax(-1)
-            agree[row, start:-1] = (guess == rows.ids[row, start + 1 :]).cpu()
-        steps = np.zeros((self.settings.block, *agree.shape), dtype=bool)
-        for step in range(min(self.settings.block, width)):
-            steps[step, :, : width - step] = agree[:, step:].numpy()
-        return chains(steps, rows.real.cpu().numpy(), start)
-
-    @torch.no_grad()  # type: ignore[untyped-decorator]
     def overlap(self, texts: Sequence[Text]) -> tuple[float, int]:
         """The summed probability that a sampled draft is accepted at temperature 1, and over how many positions."""
         rows = self.target.rows(texts)
-        counts, total = _counted(rows), 0.0
-        own, known = self._states(rows)[counts], self.target.last(rows, texts)[counts]
-        for states, theirs in zip(own.split(ROWS), known.split(ROWS), strict=True):
-            p = F.linear(theirs, self.target.head).float().log_softmax(-1)
-            q = self.head.lm_head(states).float().log_softmax(-1)
-            total += float(overlap(p, q).sum())
-        return total, int(counts.sum())
+        found: tuple[float, int] = overlap(self.head, rows, self.target.last(rows, texts), self.target.head)
+        return found
 
 
 def distilled(target: TorchTarget, texts: Sequence[Text], settings: Settings, seed: int = 0) -> DistillRecipe:
@@ -246,15 +142,3 @@ def distilled(target: TorchTarget, texts: Sequence[Text], settings: Settings, se
     student = make_student(target, settings.student, seed)
     check_written(student, target.source)
     return DistillRecipe(target, student, settings, common(texts, settings.vocabulary) if settings.vocabulary else ())
-
-
-def _law(logits: Tensor, compared: Compared | None) -> Tensor:
-    """[positions, tokens]: log probabilities over what is compared, whose logits these are."""
-    return (logits if compared is None else logits + compared.stands_for).log_softmax(-1)
-
-
-def _counted(rows: Rows) -> Tensor:
-    """[texts, columns]: positions whose next token is one of the response."""
-    counts = torch.zeros_like(rows.real)
-    counts[:, rows.start : -1] = rows.real[:, rows.start + 1 :]
-    return counts & rows.real

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from gguf.quants import quantize
 from numpy.typing import NDArray
 
 from foredraft.core.errors import UsageError
+from foredraft.heads.files import Target
 from foredraft.models.gguf_header import read_header
 from foredraft.models.hf_gguf import INNER, OUTER
 from foredraft.models.sources import Source
@@ -26,6 +28,20 @@ Arrays = Mapping[str, NDArray[np.float32]]
 WRITTEN = ("llama", "qwen2", "qwen3")
 FILE, FOLDER, NOTES = "model.gguf", "model", "foredraft.json"
 NAMES = {theirs: ours for ours, theirs in (OUTER | INNER).items()}
+
+
+@dataclass(frozen=True)
+class About:
+    """What is kept beside a student."""
+
+    target: Target
+    settings: Any
+    parameters: int
+    provenance: dict[str, Any] = field(default_factory=dict)
+    method: str = "distill"
+
+    def json(self) -> str:
+        return json.dumps(asdict(self), sort_keys=True)
 
 
 def check_written(model: Any, source: Source) -> None:

@@ -36,6 +36,7 @@ CHUNK = 512  # rows of a pass
 SHARD = 1 << 28  # bytes after which the next is begun
 WRITTEN = 32  # texts that are written together
 VERSION = 1
+COMPUTED = ("backend", "activations", "keys and values")  # of how an engine computes: what its states depend on
 
 
 @dataclass(frozen=True)
@@ -197,6 +198,12 @@ class Keeping:
                 f"{self.folder} has hidden states of {own.target} after {_listed(own.layers)} layers: "
                 "ask for the same, or give another --out"
             )
+        for what in COMPUTED:
+            said, now = (one.engine.get(what) for one in (own, about))
+            if said != now and None not in (said, now):  # older ones do not say
+                raise UsageError(
+                    f"{self.folder} has states of {what} {said}, not {now}: ask for the same, or give another --out"
+                )
         rows = self.folder / "rows.jsonl"
         if rows.exists() and not rows.read_bytes().endswith(b"\n"):
             replace(rows, b"".join(line for line in rows.read_bytes().splitlines(True) if line.endswith(b"\n")))
