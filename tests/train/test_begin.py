@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from pathlib import Path
 
@@ -41,7 +42,9 @@ def test_a_head_goes_on_from_one_that_is_there(
         assert loss_of(begun, seen[:8]) == pytest.approx(loss_of(made, seen[:8]), rel=near)
     assert loss_of(begun, seen[:8]) < loss_of(fresh, seen[:8])
     begun.write(tmp_path, {"step": 1})
-    assert read_head(tmp_path / "head.safetensors")[0].provenance == {"step": 1, "begun_with": {"step": 12}}
+    sha256 = hashlib.sha256((tmp_path / "packed.safetensors").read_bytes()).hexdigest()
+    expected = {"step": 1, "begun_with": {"step": 12}, "begun_with_sha256": sha256}
+    assert read_head(tmp_path / "head.safetensors")[0].provenance == expected
 
 
 @pytest.mark.parametrize("name", BEGUN)
@@ -129,6 +132,10 @@ def test_a_run_begins_with_a_head(target: TorchTarget, texts: list[Text], tmp_pa
     said = [read_head(tmp_path / out / "head.safetensors")[1]["vocabulary"].tolist() for out in ("one", "two")]
     assert said[0] == said[1]
     assert provenance["settings"]["precision"] == "bfloat16"
+    assert provenance["recipe"]["block"] == 2
+    assert provenance["states"] == {"from": "torch", "dtype": "float32"}
+    for name, path in (("texts_sha256", tmp_path / "texts.jsonl"), ("begun_with_sha256", Path(head))):
+        assert provenance[name] == hashlib.sha256(path.read_bytes()).hexdigest()
     assert run([*asked, "--out", str(tmp_path / "three"), "--begin", head, "--precision", "half"]) == 2
     assert run([*asked, "--vocabulary", "100", "--out", str(tmp_path / "four"), "--begin", head]) == 0
     assert len(read_head(tmp_path / "four" / "head.safetensors")[1]["vocabulary"]) == 100

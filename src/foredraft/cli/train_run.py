@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -88,7 +89,8 @@ class Run:
             )
         made = self.begun(recipe(target, [text for text in found if not text.held_out], settings, self.seed))
         covered = corpus.coverage((text for text in found if text.held_out), made.says)
-        trainer = Trainer(made, found, self.out, loop, partial(print, flush=True), processes)
+        told = {"texts_sha256": hashlib.sha256(self.texts.read_bytes()).hexdigest()}
+        trainer = Trainer(made, found, self.out, loop, partial(print, flush=True), processes, told)
         if said is None:
             trainer.tell(f"{self.texts} does not say which model spoke: it is taken for {target.name}")
         trainer.tell(

@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -19,7 +21,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from foredraft.core.errors import WeightsError
+from foredraft.core.errors import ForedraftError, WeightsError
 from foredraft.heads.shapes import SHAPES
 from foredraft.heads.shapes.shape import Shape
 
@@ -139,16 +141,41 @@ def write_head(
         else:
             stored[name] = np.ascontiguousarray(values)
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".part")
-    save_file(stored, beside, metadata={KEY: config.json()})
-    os.replace(beside, path)
+    with beside(path) as part:
+        save_file(stored, part, metadata={KEY: config.json()})
 
 
 def replace(path: Path, content: bytes) -> None:
     """Writes beside the file and then puts it in place."""
-    beside = path.with_name(path.name + ".part")
-    beside.write_bytes(content)
-    os.replace(beside, path)
+    with beside(path) as part:
+        part.write_bytes(content)
+
+
+@contextmanager
+def beside(path: Path) -> Iterator[Path]:
+    """A name beside a file under which it is written; then it is put in place."""
+    part = path.with_name(path.name + ".part")
+    with room(part):
+        yield part
+        os.replace(part, path)
+
+
+@contextmanager
+def room(part: Path) -> Iterator[None]:
+    """What is written in part, a file or a folder, does not stay. Raises ForedraftError where it cannot be written."""
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        torch = "inline_container" in str(error)  # where torch writes files, whose errors have no type and no reason
+        if isinstance(error, RuntimeError) and not torch:
+            raise
+        why = "not all of it was taken" if torch else error
+        raise ForedraftError(f"{part} cannot be written ({why}): make room, and run it again to go on") from error
+    finally:
+        if part.is_dir():
+            shutil.rmtree(part, ignore_errors=True)
+        else:
+            part.unlink(missing_ok=True)
 
 
 def shrink(values: NDArray[Any]) -> tuple[NDArray[np.int8], NDArray[np.float16]]:

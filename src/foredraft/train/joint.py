@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from foredraft.core.errors import UsageError
-from foredraft.heads.files import HeadConfig
+from foredraft.heads.files import HeadConfig, room
 from foredraft.heads.medusa import MedusaHead
 from foredraft.models.fingerprint import fingerprint_of
 from foredraft.train.corpus import Text
@@ -98,11 +98,12 @@ class JointRecipe(MedusaRecipe):
     def settle(self, batches: Sequence[Sequence[Text]]) -> None:
         """Writes the target too, which from now on is the one that the head belongs to."""
         super().settle(batches)
-        beside = self.out.with_name(self.out.name + ".part")
-        shutil.rmtree(beside, ignore_errors=True)
-        self.target.model.save_pretrained(beside)
-        copy_words(self.target.source.path, beside)
-        replace_folder(beside, self.out)
+        part = self.out.with_name(self.out.name + ".part")
+        shutil.rmtree(part, ignore_errors=True)
+        with room(part):
+            self.target.model.save_pretrained(part)
+            copy_words(self.target.source.path, part)
+            replace_folder(part, self.out)
         norm = fingerprint_of(self.target.norm.cpu().numpy())
         self.config = replace(self.config, target=replace(self.target.about, name=self.out.name, fingerprint=norm))
 

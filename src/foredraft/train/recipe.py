@@ -7,6 +7,7 @@ counts, and only where the next token is one that the head can say.
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -166,7 +167,9 @@ class HeadRecipe(ABC):
         else:
             self._say(found[VOCABULARY].long())
         self.head.load(found)
-        self._begun = {"begun_with": config.provenance}
+        with path.open("rb") as file:
+            begun = hashlib.file_digest(file, "sha256").hexdigest()
+        self._begun = {"begun_with": config.provenance, "begun_with_sha256": begun}
 
     def _tables(self, config: HeadConfig[Any], theirs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """What has a row a token, for the tokens of this head."""

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from gguf.quants import quantize
 from numpy.typing import NDArray
 
 from foredraft.core.errors import UsageError
-from foredraft.heads.files import Target
+from foredraft.heads.files import Target, beside, room
 from foredraft.models.gguf_header import read_header
 from foredraft.models.hf_gguf import INNER, OUTER
 from foredraft.models.sources import Source
@@ -60,27 +61,28 @@ def check_written(model: Any, source: Source) -> None:
 
 
 def write_student(model: Any, source: Source, out: Path, notes: Mapping[str, str]) -> Path:
-    """Writes beside the place and then puts it there: killed at any moment, a whole model is there. Its path.
+    """Writes beside the place and then puts it there; its path. Killed at any moment, a whole file is there; of folders
+    see `replace_folder`. Raises ForedraftError where it cannot be written.
 
     source: the target's, whose vocabulary it gets. notes: kept with it.
     """
     out.mkdir(parents=True, exist_ok=True)
     if source.kind == "hf":
         return _directory(model, source.path, out / FOLDER, notes)
-    beside = out / (FILE + ".part")
-    _gguf(model, source.path, beside, notes)
-    os.replace(beside, out / FILE)
+    with beside(out / FILE) as part:
+        _gguf(model, source.path, part, notes)
     return out / FILE
 
 
 def _directory(model: Any, target: Path, folder: Path, notes: Mapping[str, str]) -> Path:
-    beside = folder.with_name(folder.name + ".part")
-    shutil.rmtree(beside, ignore_errors=True)
-    model.save_pretrained(beside)
-    (beside / "generation_config.json").unlink(missing_ok=True)  # the target's, with its end tokens
-    (beside / NOTES).write_text(json.dumps(dict(notes)), encoding="utf-8")
-    copy_words(target, beside)
-    replace_folder(beside, folder)
+    part = folder.with_name(folder.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    with room(part):
+        model.save_pretrained(part)
+        (part / "generation_config.json").unlink(missing_ok=True)  # the target's, with its end tokens
+        (part / NOTES).write_text(json.dumps(dict(notes)), encoding="utf-8")
+        copy_words(target, part)
+        replace_folder(part, folder)
     return folder
 
 
@@ -92,7 +94,7 @@ def copy_words(target: Path, folder: Path) -> None:
             shutil.copy(path, folder / path.name)
 
 
-def replace_folder(beside: Path, folder: Path) -> None:
+def replace_folder(part: Path, folder: Path) -> None:
     """Puts a whole folder in the place of another. Folders are not exchanged at once: killed between two steps, the one
     before stands beside under `.old`, and comes back the next time."""
     old = folder.with_name(folder.name + ".old")
@@ -101,13 +103,20 @@ def replace_folder(beside: Path, folder: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
         os.replace(folder, old)
-    os.replace(beside, folder)
+    os.replace(part, folder)
     shutil.rmtree(old, ignore_errors=True)
 
 
 def _gguf(model: Any, target: Path, path: Path, notes: Mapping[str, str]) -> None:
+    with closing(GGUFWriter(path, model.config.model_type)) as writer:
+        _filled(writer, model, target, notes)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+
+
+def _filled(writer: GGUFWriter, model: Any, target: Path, notes: Mapping[str, str]) -> None:
     config = model.config
-    writer = GGUFWriter(path, config.model_type)
     for key, value in _settings(config).items():
         kind = GGUFValueType.FLOAT32 if isinstance(value, float) else GGUFValueType.UINT32
         writer.add_key_value(f"{config.model_type}.{key}", value, kind)
@@ -123,10 +132,6 @@ def _gguf(model: Any, target: Path, path: Path, notes: Mapping[str, str]) -> Non
             writer.add_tensor(name, quantize(values, kind), raw_dtype=kind)
         else:
             writer.add_tensor(name, values)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
 
 
 def _rope(config: Any) -> dict[str, Any]:

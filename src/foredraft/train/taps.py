@@ -159,13 +159,13 @@ class Keeping:
         need = tokens * self.about.row
         above = next(path for path in (self.folder, *self.folder.parents) if path.exists())
         free = shutil.disk_usage(above).free
-        said = f"hidden states of {tokens} tokens after {_listed(self.about.layers)} layers take {most}{_giga(need)}"
-        tell(f"{said}; {_giga(free)} are free")
+        said = f"hidden states of {tokens} tokens after {_listed(self.about.layers)} layers take {most}{giga(need)}"
+        tell(f"{said}; {giga(free)} are free")
         remedy = "name fewer layers by --taps, or make fewer texts"
         if need > self.most:
-            raise UsageError(f"{said}, and {_giga(self.most)} are allowed: {remedy}, or allow more by --disk")
+            raise UsageError(f"{said}, and {giga(self.most)} are allowed: {remedy}, or allow more by --disk")
         if need - have > free:
-            raise UsageError(f"{said}, and {_giga(free)} are free: {remedy}, or give an --out on another disk")
+            raise UsageError(f"{said}, and {giga(free)} are free: {remedy}, or give an --out on another disk")
 
     def keep(self, texts: Sequence[Text], tell: Tell = print, deadline: float | None = None) -> int:
         """Keeps what is not yet kept of these texts; of how many it is there. deadline: by the clock that goes on."""
@@ -288,5 +288,5 @@ def _listed(layers: Sequence[int]) -> str:
     return ", ".join(map(str, layers))
 
 
-def _giga(count: float) -> str:
+def giga(count: float) -> str:
     return f"{count / GIGA:.2f} GB" if count >= GIGA / 100 else f"{count / 1e6:.2f} MB"

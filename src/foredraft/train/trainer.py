@@ -1,19 +1,18 @@
 """One loop for every method: batches, schedule, held-out acceptance, checkpoints that resume to the same losses.
 
-A run is a directory: what drafts (`head.safetensors`, or a model), the best so far by held-out acceptance; `state.pt`,
-what a resumed run needs; `log.jsonl`, a line an evaluation, and `log.html`, its plot. Files are written beside and then
-put in place, by the first of the processes that train together.
+A run is a directory: `state.pt`, what a resumed run needs; what drafts (`head.safetensors`, or a model), the best so
+far by held-out acceptance; `log.jsonl`, a line an evaluation, and `log.html`, its plot. Files are written beside and
+then put in place, by the first of the processes that train together. The state comes first, and the others follow from
+it: a run that was killed between them writes them again.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,17 +22,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from foredraft import __version__
 from foredraft.bench.memory import memory
 from foredraft.core.errors import UnknownName, UsageError
 from foredraft.heads import files
-from foredraft.train import corpus
+from foredraft.train import corpus, limits, provenance
 from foredraft.train.corpus import Text
 from foredraft.train.giving_back import Held
 from foredraft.train.lock import alone
 from foredraft.train.page import page
 from foredraft.train.precision import PRECISIONS
 from foredraft.train.processes import Alone, Processes, Total, itself
+from foredraft.train.target import TorchTarget
 
 Tell = Callable[[str], None]
 # Not cuDNN's, which plans anew for every shape, and no two batches have one: 6 ms a layer on an H200.
@@ -48,6 +47,8 @@ class Recipe(Protocol):
     """A method: what it trains, what a batch costs, how far its drafts would be accepted."""
 
     method: str
+    target: TorchTarget
+    settings: Any
 
     @property
     def head(self) -> nn.Module: ...
@@ -112,8 +113,10 @@ class Trainer:
         settings: Settings,
         tell: Tell = print,
         processes: Processes | None = None,
+        told: Mapping[str, Any] | None = None,
     ) -> None:
-        self.recipe, self.out, self.settings, self._said = recipe, out, settings, tell
+        """told: what else is to stand in the provenance."""
+        self.recipe, self.out, self.settings, self._said, self._told = recipe, out, settings, tell, told or {}
         self.processes: Processes = processes or Alone()
         self.first = self.processes.rank == 0
         self.texts = [text for text in texts if not text.held_out]
@@ -126,12 +129,15 @@ class Trainer:
             )
         self.device = next(recipe.head.parameters()).device
         self.precision = settings.precision or ("bfloat16" if self.device.type == "cuda" else "float32")
-        self.sort = self._sort()  # of the beginning: what is trained may become another
+        self.judged = list(corpus.batches(self.held_out, settings.tokens, 0))
+        every, chosen = [*self.texts, *self.held_out], asdict(settings) | {"precision": self.precision}
+        self.same = provenance.same(recipe, every, chosen)  # of the beginning: what is trained may become another
         self.parts = self.processes.learner(recipe)
         groups = recipe.groups()
         self.trained: list[nn.Parameter] = [one for group in groups for one in group["params"]]
         self.optimizer = torch.optim.AdamW(groups, lr=settings.rate, betas=(0.9, 0.95), weight_decay=settings.decay)
-        self.step, self.epoch, self.within, self.best, self.spent = 0, 0, 0, 0.0, 0.0
+        self.step, self.epoch, self.within, self.best, self.spent, self.best_at = 0, 0, 0, 0.0, 0.0, -1
+        self.log: list[str] = []
 
     def tell(self, what: str) -> None:
         """The first says it for all."""
@@ -148,16 +154,23 @@ class Trainer:
 
     def run(self) -> float:
         """Trains to the end; the best held-out mean acceptance length. A run cut short is taken up where it stood."""
-        with self.processes.together(), alone(self.out, folder=True) if self.first else nullcontext():
+        with ExitStack() as held:
+            held.enter_context(self.processes.together())
+            held.enter_context(limits.enough_memory(self.settings.tokens))
+            if self.first:
+                held.enter_context(alone(self.out, folder=True))
+                limits.expect(self.out, self.recipe.head, self.trained, self.tell)
             self._resume()
             if self.processes.agreed(self.step) != self.step:
                 raise UsageError(f"not every process sees what is in {self.out}: give an --out that all of them share")
+            if self.log:
+                self._follow()
             self._train()
             return self.processes.agreed(self.best)
 
     def _train(self) -> None:
         began = time.monotonic() - self.spent
-        if not self.step and self.recipe.drafts:
+        if not self.log and self.recipe.drafts:
             self._evaluate([])  # what only gets worse stays as it was
         last, losses, batches, held = self.spent, list[float](), self._batches(), Held()
         while self.progress < 1:
@@ -213,22 +226,28 @@ class Trainer:
             yield
 
     def _evaluate(self, losses: Sequence[float]) -> None:
-        self.recipe.head.eval()
-        with self.processes.whole(self.recipe.head):
+        with self._still():
             if self.first:
                 self._judge(losses)
-        self.recipe.head.train()
         self._save()
+        self._follow()
+
+    @contextmanager
+    def _still(self) -> Iterator[None]:
+        """Meanwhile the head is whole, and does not learn."""
+        self.recipe.head.eval()
+        with self.processes.whole(self.recipe.head):
+            yield
+        self.recipe.head.train()
 
     def _judge(self, losses: Sequence[float]) -> None:
         tokens, passes, by_position = 0, 0, np.zeros(1, dtype=np.int64)
-        judged = list(corpus.batches(self.held_out, self.settings.tokens, 0))
         with self._autocast():
-            for batch in judged:
+            for batch in self.judged:
                 more, rounds, accepted = self.recipe.accepted(batch)
                 tokens, passes = tokens + more, passes + rounds
                 by_position = by_position + accepted
-            beside = self.recipe.noted(judged)
+            beside = self.recipe.noted(self.judged)
         length = tokens / max(passes, 1)
         found = {
             "step": self.step,
@@ -240,62 +259,46 @@ class Trainer:
             "accepted_by_position": [round(float(count) / max(passes, 1), 4) for count in by_position],
             **_peak(),
         }
-        self._log(found)
+        self.log.append(json.dumps(found))
         left = self.spent / max(self.progress, 1e-6) - self.spent
-        self.tell(f"{json.dumps(found)}, {left:.0f} s to go")
+        self.tell(f"{self.log[-1]}, {left:.0f} s to go")
         if length >= self.best:
-            self.best = length
-            with self._autocast():
-                self.recipe.settle(judged)
-            self._write(found)
+            self.best, self.best_at = length, self.step
 
-    def _log(self, found: Mapping[str, Any]) -> None:
-        """As a line, and as points of the plot."""
-        log = self.out / "log.jsonl"
-        lines = log.read_text(encoding="utf-8").split("\n")[:-1] if log.exists() else []  # a line cut short goes
-        lines.append(json.dumps(found))
-        files.replace(log, "".join(f"{line}\n" for line in lines).encode())
-        drawn = page(self.recipe.method, [json.loads(line) for line in lines])
-        files.replace(self.out / "log.html", drawn.encode())
+    def _follow(self) -> None:
+        """Writes what follows from the state: what drafts, where that is the best, and the log."""
+        with self._still():
+            if not self.first:
+                return
+            if self.best_at == self.step:
+                with self._autocast():
+                    self.recipe.settle(self.judged)
+                self.recipe.write(self.out, self._provenance())
+            files.replace(self.out / "log.jsonl", "".join(f"{line}\n" for line in self.log).encode())
+            drawn = page(self.recipe.method, [json.loads(line) for line in self.log])
+            files.replace(self.out / "log.html", drawn.encode())
 
-    def _write(self, found: Mapping[str, Any]) -> None:
-        provenance = {
-            "foredraft": __version__,
-            "texts": len(self.texts),
-            "response_tokens": sum(len(text.response) for text in self.texts),
-            "settings": asdict(self.settings),
-            "device": torch.cuda.get_device_name() if self.device.type == "cuda" else self.device.type,
-            "torch": torch.__version__,
-            "processes": self.processes.count,
-            **found,
-        }
-        self.recipe.write(self.out, provenance)
+    def _provenance(self) -> dict[str, Any]:
+        own = provenance.told(self.recipe, self.texts, asdict(self.settings), self.device)
+        return {**own, **self._told, "processes": self.processes.count, **json.loads(self.log[-1])}
 
     def _save(self) -> None:
         """Whole tensors, so that any number of processes goes on with them."""
         state = {
-            "for": self.sort,
+            "for": self.same,
             "optimizer": self.processes.gathered(self.optimizer.state_dict()),
             "chance": self.processes.each(self._chance()),
-            "counts": [self.step, self.epoch, self.within, self.best, self.spent],
+            "counts": [self.step, self.epoch, self.within, self.best, self.spent, self.best_at],
+            "log": self.log,
         }
         with self.processes.whole(self.recipe.head):
             if self.first:
-                beside = self.out / "state.pt.part"
-                torch.save({**state, "head": self.recipe.head.state_dict()}, beside)
-                os.replace(beside, self.out / "state.pt")
+                with files.beside(self.out / "state.pt") as part:
+                    torch.save({**state, "head": self.recipe.head.state_dict()}, part)
 
     def _chance(self) -> list[Tensor]:
         """Where the generators of noise stand, the GPU's last."""
         return [torch.get_rng_state(), *([torch.cuda.get_rng_state()] if self.device.type == "cuda" else [])]
-
-    def _sort(self) -> str:
-        """What a run must have in common with one that it goes on with: the head, its vocabulary, the texts."""
-        head: Any = self.recipe.head
-        says = head.state_dict().get(files.VOCABULARY)
-        texts = hashlib.sha256(repr(self.texts).encode()).hexdigest()
-        known = None if says is None else says.tolist()
-        return json.dumps([self.recipe.describe({}).json(), known, texts, self.precision])
 
     def _resume(self) -> None:
         path = self.out / "state.pt"
@@ -303,13 +306,16 @@ class Trainer:
             return
         try:
             state = torch.load(path, map_location=self.device, weights_only=True)
-            same, counts = state["for"] == self.sort, state["counts"]
+            others = ", ".join(provenance.differing(state["for"], self.same))
         except Exception as error:  # whatever a damaged file makes torch raise
             raise UsageError(f"{path} is damaged: remove it, to begin again, or give another --out") from error
-        if not same:
-            raise UsageError(f"{path} belongs to a run with other settings or texts: give another --out, or those")
+        if others:
+            raise UsageError(
+                f"{path} belongs to a run with other settings or texts ({others}): give another --out, or those"
+            )
         self._restore(state)
-        self.step, self.epoch, self.within, self.best, self.spent = counts
+        self.step, self.epoch, self.within, self.best, self.spent, self.best_at = state["counts"]
+        self.log = state["log"]
         self.tell(f"goes on at step {self.step}")
 
     def _restore(self, state: Mapping[str, Any]) -> None:
