@@ -10,13 +10,13 @@ where the page differs.
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cells import head, line, short
 from tables import filled
 
 from foredraft.bench.entrants import NONE, PLAIN
@@ -63,15 +63,12 @@ class Run:
 def tasks_table(runs: Sequence[Run]) -> str:
     """A row for each run of the suite that most are of: by task, the fastest drafter, then `auto` if it took part."""
     ((tasks, _),) = Counter(tuple(run.tasks) for run in runs).most_common(1)
-    lines = [
-        _line(["run", *(task.replace("_", " ") for task in tasks)]),
-        _line(["---"] * (1 + len(tasks))),
-    ]
+    lines = head(["run", *(task.replace("_", " ") for task in tasks)])
     for run in runs:
         if set(run.tasks) != set(tasks):
             continue
         found = {drafter: run.by_task(drafter) for drafter in run.drafters}
-        lines.append(_line([run.name, *(_cell(found, task) for task in tasks)]))
+        lines.append(line([run.name, *(_cell(found, task) for task in tasks)]))
     return "\n".join([*lines, ""])
 
 
@@ -85,14 +82,11 @@ def _cell(found: dict[str, dict[str, tuple[float, str]]], task: str) -> str:
 
 def drafters_table(runs: Sequence[Run]) -> str:
     """A row for each drafter and run, best mean first within a run."""
-    lines = [
-        _line(["run", "drafter", "mean", "without loops", "worst task", "best task", "tokens a round", "drafting"]),
-        _line(["---"] * 8),
-    ]
+    lines = head(["run", "drafter", "mean", "without loops", "worst task", "best task", "tokens a round", "drafting"])
     for run in runs:
         pairs = {drafter: Figures(run.cases, drafter).pairs for drafter in run.drafters}
         for drafter in sorted(run.drafters, key=lambda name: -speedup(pairs[name])):
-            lines.append(_line(_row(run, drafter)))
+            lines.append(line(_row(run, drafter)))
     return "\n".join([*lines, ""])
 
 
@@ -120,15 +114,6 @@ def _figure(found: float | None) -> str:
 def _both(whole: float, fresh: float | None) -> str:
     one, other = _figure(whole), _figure(fresh)
     return one if one == other else f"{one} ({other})"
-
-
-def short(drafter: str) -> str:
-    """A drafter without the file of its head, which is that of the run's model."""
-    return re.sub(r":[^+,]*\.safetensors", "", drafter)
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
 
 
 def main() -> None:

@@ -4,8 +4,9 @@
 
 Every folder under --results is one run of `foredraft bench --out FOLDER`, every folder under --peers one of
 compare_peers.py. The page holds, for the run `NAME`, a pair of lines `<!-- table NAME -->` and `<!-- end -->`, for the
-comparison `NAME` the same with `peers-NAME`; what stands between is replaced by the table of that run. A run without
-a place on the page, and a place without a run, are errors. --check changes nothing and fails where the page differs.
+comparison `NAME` the same with `peers-NAME`; what stands between is replaced by the table of that run. Tables that are
+made of several runs, or are another view of one, are those of `methods.py` and `reached.py`. A run without a place on
+the page, and a place without a run, are errors. --check changes nothing and fails where the page differs.
 """
 
 from __future__ import annotations
@@ -16,8 +17,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import methods
 import numpy as np
+import reached
 import records
+from cells import head, line
 from peers.table import table as peers
 
 from foredraft.bench.entrants import PLAIN
@@ -43,12 +47,12 @@ def table(setup: Json, cases: Sequence[Case]) -> str:
         "drafting",
         "identical",
     ]
-    lines = [_line(heads), _line(["---"] * len(heads))]
+    lines = head(heads)
     for drafter in drafters:
         run = runs[drafter]
         by_task = [run["by_task"][task] for task in tasks]
         lines.append(
-            _line(
+            line(
                 [
                     f"`{drafter}`",
                     *(f"{one['speedup']:.2f} ({one['mean_acceptance_length']:.2f})" for one in by_task),
@@ -86,10 +90,6 @@ def _caption(setup: Json, cases: Sequence[Case]) -> str:
     )
 
 
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
 def filled(page: str, tables: dict[str, str]) -> str:
     """The page with its tables replaced. Raises SystemExit where places and runs are not the same."""
     places = {match["name"] for match in PLACE.finditer(page)}
@@ -107,11 +107,11 @@ def main() -> None:
     parser.add_argument("--page", type=Path, default=HERE.parent / "docs" / "measured.md")
     parser.add_argument("--check", action="store_true", help="fail where the page differs, and change nothing")
     options = parser.parse_args()
-    runs = [read(folder) for folder in sorted(options.results.iterdir()) if folder.is_dir()]
-    tables = {run.folder.name: table(run.setup, run.cases) for run in runs}
-    tables |= {
-        f"peers-{path.parent.name}": peers(*records.read(path)) for path in options.peers.glob("*/figures.jsonl")
-    }
+    runs = {folder.name: read(folder) for folder in sorted(options.results.iterdir()) if folder.is_dir()}
+    others = {path.parent.name: records.read(path) for path in options.peers.glob("*/figures.jsonl")}
+    tables = {name: table(run.setup, run.cases) for name, run in runs.items()}
+    tables |= {f"peers-{name}": peers(*found) for name, found in others.items()}
+    tables |= methods.tables(runs) | reached.tables(runs, {name: found for name, (_, found) in others.items()})
     page = options.page.read_text(encoding="utf-8")
     made = filled(page, tables)
     if options.check and made != page:

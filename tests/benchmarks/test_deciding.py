@@ -34,3 +34,18 @@ def test_the_parts_of_a_round_add_up() -> None:
         "beside": 1000,
     }
     assert sum(found[part] for part in list(found)[4:]) == found["all"]
+
+
+def test_drafting_beside_a_plain_pass() -> None:
+    found = {"passes": 9, "sources": 200, "rest of drafting": 100, "prompt": 50, "beside": 50}
+    shares = deciding.ratios(found, {"passes": 2000})
+    assert shares == {"sources / t(1)": 0.1, "drafting / t(1)": 0.15, "all / t(1)": 0.2}
+
+
+def test_a_look_counts_where_what_it_drafted_was_scored() -> None:
+    """Two levels of `a` for 2 ms, then a round in which it was told what came and another's draft was scored."""
+    looked = Step(0, (1,), 0, DraftTree.chain([2, 3], "a+b"), rows=3, spent=(("a", 2e-3),))
+    told = Step(1, (4,), 0, DraftTree.chain([4], "b"), rows=2, spent=(("a", 1e-4),))
+    trial = Trial(seconds=1.0, opening=0.0, finish="length", prompt_faults=(), steps=(looked, told))
+    found = deciding.step([trial], "a", {"passes": 20_000})
+    assert found == {"drafted": 0.5, "look / t(1)": 0.1, "depth": 2.0, "level / t(1)": 0.05}
