@@ -41,8 +41,7 @@ def test_a_head_drafts_what_its_definition_says(llm: LLM, head: Path) -> None:
     assert found.floats is not None
     assert found.floats < 1e-4
     assert found.divergence < 0.01
-    assert found.defined >= 1.0
-    assert found.engine >= 1.0
+    assert found.passed
 
 
 @pytest.mark.parametrize(
@@ -57,7 +56,7 @@ def test_heads_of_every_method_are_compared(llm: LLM, tmp_path: Path, method: st
     assert found.floats is not None
     assert found.floats < 1e-4
     assert found.divergence < 0.01
-    assert min(found.defined, found.engine) >= 1.0
+    assert found.passed
 
 
 def test_a_head_that_the_engine_gets_wrong_fails(llm: LLM, head: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,10 +86,11 @@ def test_a_head_whose_floats_are_no_numbers_fails(llm: LLM, head: Path, monkeypa
     assert not parity(llm, head, PROMPTS, 24, raw=True).passed
 
 
-def test_a_round_or_two_of_a_few_texts_are_chance() -> None:
-    """Of 24 rounds one more or less is 4%; of 720 that is 29 rounds, and no chance."""
-    few = Parity("head", laws=144, tokens=48, divergence=3e-4, floats=2e-5, defined=2.0, engine=1.92)
+def test_a_round_of_a_few_texts_is_chance() -> None:
+    """Of 24 rounds one more or less is 4%; of 720 that is 30 rounds, and no chance."""
+    few = Parity("head", laws=144, tokens=48, divergence=3e-4, floats=2e-5, defined=2.0, engine=48 / 25)
     assert few.passed
+    assert not replace(few, engine=48 / 26).passed
     assert not replace(few, tokens=1440).passed
     assert not replace(few, engine=1.5).passed
     assert replace(few, tokens=1440, engine=1.97).passed

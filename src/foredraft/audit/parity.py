@@ -39,7 +39,7 @@ ROWS = 5  # nodes of a tree
 DIVERGENCE = 0.01  # nats
 FLOATS = 1e-4  # of a log probability
 LENGTH = 0.02  # share of the mean acceptance length
-ROUNDS = 3.0  # more or fewer: what a near tie or two in a few texts may do
+ROUND = 1.0  # more or fewer: of fewer than fifty rounds no other number is within that share
 LIKELY = np.log(1e-4)
 
 
@@ -59,8 +59,8 @@ class Parity:
 
     @property
     def passed(self) -> bool:
-        rounds = abs(self.tokens / self.engine - self.tokens / self.defined)
-        near = abs(self.engine - self.defined) <= LENGTH * self.defined or rounds <= ROUNDS
+        engine, defined = self.tokens / self.engine, self.tokens / self.defined  # rounds
+        near = abs(engine - defined) <= max(ROUND + 1e-6, LENGTH * engine)
         return near and self.divergence <= DIVERGENCE and (self.floats is None or self.floats <= FLOATS)
 
 
@@ -110,7 +110,8 @@ def _walk(
     """
     definition, taps = drafters[0], _taps(target, text, drafters[0].head.taps)
     caches = [drafter.head.open() for drafter in drafters]
-    laws, divergence, worst, rounds, root = 0, 0.0, 0.0, 0, begin - 1
+    # The first token comes of the pass that reads the prompt: before, there are no states that could be drafted from.
+    laws, divergence, worst, rounds, root = 0, 0.0, 0.0, 1, begin
     while root < len(text) - 1:
         feeds = [_feed(cache, text, taps, root, definition.depth) for cache in caches]
         found = [drafter.laws(feed, text[root + 1 :]) for drafter, feed in zip(drafters, feeds, strict=True)]
