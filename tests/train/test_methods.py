@@ -72,7 +72,9 @@ def test_what_is_trained_is_what_drafts(target: TorchTarget, texts: list[Text], 
     torch.manual_seed(1)
     for parameter in made.head.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
-    Trainer(made, texts, tmp_path, Loop(steps=1, tokens=64, evaluate=1e9), lambda _: None)._write({})
+    trainer = Trainer(made, texts, tmp_path, Loop(steps=1, tokens=64, evaluate=1e9), lambda _: None)
+    made.settle(trainer.judged)
+    made.write(tmp_path, {})
     config, tensors = read_head(tmp_path / "head.safetensors")
     text = texts[0]
     whole, root = (*text.prompt, *text.response), len(text.prompt) + 1
