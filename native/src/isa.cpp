@@ -60,6 +60,7 @@ std::vector<Isa> detect() {
   if (tiles && tiles_granted()) found.push_back(Isa::amx);
   return found;
 }
+
 bool made_by_amd() {
   const Leaf maker = cpuid(0, 0);
   return maker.b == 0x68747541 && maker.d == 0x69746e65 && maker.c == 0x444d4163;  // AuthenticAMD

@@ -1,7 +1,10 @@
 // Products of every kind of weight, for every number of rows, on every instruction set: the bits of one number at a time.
 #include <algorithm>
+#include <fstream>
+#include <iterator>
 
 #include "instruction_sets.hpp"
+#include "isa.hpp"
 #include "pool.hpp"
 #include "reference.hpp"
 #include "tiles.hpp"
@@ -119,6 +122,18 @@ void tiles_are_used(const InstructionSet& isa, const Case& c) {
   CHECK(!same(out, c.one[0].data(), PANEL), isa.name, layout_of(c.kind).name, "does without tiles");
 }
 
+// Past the caches goes what no cache holds, on AMD's processors alone, as Linux names them.
+void what_goes_past_the_caches() {
+  bool amd = false;
+#if defined(__x86_64__)
+  std::ifstream file("/proc/cpuinfo");
+  const std::string all{std::istreambuf_iterator<char>(file), {}};
+  amd = all.find("AuthenticAMD") != std::string::npos;
+#endif
+  CHECK(past_caches(size_t(1) << 40) == amd, "so much goes past the caches on other processors");
+  CHECK(!past_caches(1 << 10), "what the caches hold goes past them");
+}
+
 }  // namespace
 
 int main(int count, char**) {
@@ -128,6 +143,7 @@ int main(int count, char**) {
   if (isas.back().name == "amx emulated")
     CHECK(emulated_amx_kernels().begin != amx_kernels().begin, "the emulation of tiles is the real thing");
 #endif
+  what_goes_past_the_caches();
   Pool pool(1);
   Random random(3);
   std::vector<size_t> all;

@@ -34,8 +34,6 @@ LOOP = Loop(steps=1, tokens=512)
 @pytest.fixture(scope="module")
 def failed(target: TorchTarget, texts: list[Text], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     """A folder of runs, and what they said."""
-    if not sys.platform.startswith("linux"):
-        pytest.skip("asks for fork and for limits of the system")
     folder = tmp_path_factory.mktemp("failing")
     shutil.copytree(target.source.path, folder / "target")
     corpus.append(folder / "texts.jsonl", texts)

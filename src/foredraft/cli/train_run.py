@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -69,6 +68,7 @@ class Run:
 
     def train(self, recipe: Callable[..., Any], settings: Any) -> int:
         """recipe: of target, texts, settings and seed."""
+        from foredraft.models.fetch import file_sha256
         from foredraft.train import corpus
         from foredraft.train.processes import started
         from foredraft.train.trainer import Settings as Loop
@@ -89,7 +89,7 @@ class Run:
             )
         made = self.begun(recipe(target, [text for text in found if not text.held_out], settings, self.seed))
         covered = corpus.coverage((text for text in found if text.held_out), made.says)
-        told = {"texts_sha256": hashlib.sha256(self.texts.read_bytes()).hexdigest()}
+        told = {"texts_sha256": file_sha256(self.texts)}
         trainer = Trainer(made, found, self.out, loop, partial(print, flush=True), processes, told)
         if said is None:
             trainer.tell(f"{self.texts} does not say which model spoke: it is taken for {target.name}")

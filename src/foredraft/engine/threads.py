@@ -16,7 +16,10 @@ def available_threads(cgroup: Path = CGROUP, own: Path = OWN) -> int:
 
 
 def available_processors(cgroup: Path = CGROUP, own: Path = OWN) -> float:
-    """cgroup: where groups are mounted. own: the kernel's list of the groups that this process is in."""
+    """As many as affinity and quotas leave, which may be a fraction.
+
+    cgroup: where groups are mounted. own: the kernel's list of the groups that this process is in.
+    """
     try:
         usable = len(os.sched_getaffinity(0))
     except AttributeError:  # not on every system

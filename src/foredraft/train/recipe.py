@@ -7,7 +7,6 @@ counts, and only where the next token is one that the head can say.
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -22,6 +21,7 @@ from torch.nn import functional as F
 from foredraft.core.errors import UsageError
 from foredraft.heads.batch import Batch
 from foredraft.heads.files import VOCABULARY, HeadConfig, read_head, write_head
+from foredraft.models.fetch import file_sha256
 from foredraft.train.corpus import Text, common
 from foredraft.train.cross_entropy import cross_entropy
 from foredraft.train.processes import Total, itself
@@ -167,9 +167,7 @@ class HeadRecipe(ABC):
         else:
             self._say(found[VOCABULARY].long())
         self.head.load(found)
-        with path.open("rb") as file:
-            begun = hashlib.file_digest(file, "sha256").hexdigest()
-        self._begun = {"begun_with": config.provenance, "begun_with_sha256": begun}
+        self._begun = {"begun_with": config.provenance, "begun_with_sha256": file_sha256(path)}
 
     def _tables(self, config: HeadConfig[Any], theirs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """What has a row a token, for the tokens of this head."""
