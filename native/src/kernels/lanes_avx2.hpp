@@ -65,24 +65,31 @@ template <int N>
 inline I right(I a) { return _mm256_srli_epi16(a, N); }
 inline I bytes(uint8_t a) { return _mm256_set1_epi8((char)a); }
 
+// Four activations in every lane.
+inline I spread(const int8_t* activations) {
+  int32_t word;
+  __builtin_memcpy(&word, activations, 4);
+  return all_int(word);
+}
+
 #if defined(__AVXVNNI__) || defined(FOREDRAFT_EVEX_VNNI)
 #if defined(FOREDRAFT_EVEX_VNNI)
-inline I dot(I acc, I codes, int32_t activations) { return _mm256_dpbusd_epi32(acc, codes, _mm256_set1_epi32(activations)); }
+inline I dot(I acc, I codes, const int8_t* activations) { return _mm256_dpbusd_epi32(acc, codes, spread(activations)); }
 #else
-inline I dot(I acc, I codes, int32_t activations) { return _mm256_dpbusd_avx_epi32(acc, codes, _mm256_set1_epi32(activations)); }
+inline I dot(I acc, I codes, const int8_t* activations) { return _mm256_dpbusd_avx_epi32(acc, codes, spread(activations)); }
 #endif
-inline I dot_wide(I acc, I codes, int32_t activations) { return dot(acc, codes, activations); }
+inline I dot_wide(I acc, I codes, const int8_t* activations) { return dot(acc, codes, activations); }
 inline I start_wide(int32_t zero) { return all_int(zero); }
 #else
 // Pairs are added in 16 bits: codes are at most 63 here and activations at most 127 in size, so nothing saturates.
-inline I dot(I acc, I codes, int32_t activations) {
-  const I pairs = _mm256_maddubs_epi16(codes, _mm256_set1_epi32(activations));
+inline I dot(I acc, I codes, const int8_t* activations) {
+  const I pairs = _mm256_maddubs_epi16(codes, spread(activations));
   return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 // The sign of a code goes to the activation: 128 * 127 * 2 still fits in 16 bits, where 255 would not.
-inline I dot_wide(I acc, I codes, int32_t activations) {
+inline I dot_wide(I acc, I codes, const int8_t* activations) {
   const I weights = _mm256_xor_si256(codes, bytes(0x80));
-  const I pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(weights), _mm256_sign_epi8(_mm256_set1_epi32(activations), weights));
+  const I pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(weights), _mm256_sign_epi8(spread(activations), weights));
   return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 inline I start_wide(int32_t) { return all_int(0); }

@@ -97,11 +97,13 @@ template <int N>
 inline I right(I a) { LANES a.v[i] = (int32_t)((uint32_t)a.v[i] >> N & (0xffffu >> N) * 0x10001u); return a; }
 inline I bytes(uint8_t a) { return all_int((int32_t)(a * 0x01010101u)); }
 inline int part(int32_t word, int byte) { return (int)((uint32_t)word >> (8 * byte) & 255); }
-inline I dot(I acc, I codes, int32_t activations) {
-  LANES for (int b = 0; b < 4; ++b) acc.v[i] += part(codes.v[i], b) * (int8_t)part(activations, b);
+inline I dot(I acc, I codes, const int8_t* activations) {
+  int32_t word;
+  __builtin_memcpy(&word, activations, 4);
+  LANES for (int b = 0; b < 4; ++b) acc.v[i] += part(codes.v[i], b) * (int8_t)part(word, b);
   return acc;
 }
-inline I dot_wide(I acc, I codes, int32_t activations) { return dot(acc, codes, activations); }
+inline I dot_wide(I acc, I codes, const int8_t* activations) { return dot(acc, codes, activations); }
 inline I start_wide(int32_t zero) { return all_int(zero); }
 #undef LANES
 
