@@ -17,7 +17,7 @@ from foredraft.core.tree import DraftTree
 from foredraft.draft import specify
 from foredraft.draft.block import FAMILY, Options
 from foredraft.draft.family import Provided
-from foredraft.draft.head_drafter import WAITING
+from foredraft.draft.head_drafter import UNASKED, WAITING
 from foredraft.draft.one_pass import OnePassDrafter
 from foredraft.draft.plain_block import PlainBlock
 from foredraft.engine.sequence import open_sequence
@@ -142,16 +142,38 @@ def test_by_default_it_reads_all_and_long_stretches_by_themselves(target: ToyMod
     """So that rows which nobody drafts behind never go through the whole layer with those of a block."""
     head = noting(target, block=3)
     drafter, rng = OnePassDrafter(head, name="block", window=Options().window), np.random.default_rng(0)
-    prompt = tuple(rng.integers(5, size=40).tolist())
-    sequence = open_sequence(target, drafter, Match(), Request(prompt, 1, rules=Rules(temperature=1.0)), until(40))
+    prompt = tuple(rng.integers(5, size=80).tolist())
+    sequence = open_sequence(target, drafter, Match(), Request(prompt, 1, rules=Rules(temperature=1.0)), until(80))
     drive(target, Constant(asked), [sequence], chunk=16)
     read = sequence.state
     assert read.first == 1  # nothing was left out
     assert read.end == sequence.cache.length + 1
-    assert read.waiting <= WAITING
+    assert read.waiting <= (WAITING if asked else UNASKED)
     assert max(head.behind, default=0) <= WAITING
     assert bool(head.behind) == bool(asked)
     assert sum(head.fed) >= len(prompt) - WAITING
+
+
+def test_what_nobody_asks_for_is_read_rarely_and_before_the_next_draft(target: ToyModel) -> None:
+    """Read a few at a time it would take a pass every few rounds; read late the head knows what it would have known."""
+    head = noting(target, block=3)
+    drafter, rng = OnePassDrafter(head, name="block"), np.random.default_rng(0)
+    prompt = tuple(rng.integers(5, size=10).tolist())
+    sequence = open_sequence(target, drafter, Match(), Request(prompt, 1, rules=Rules(temperature=1.0)), until(100))
+    drive(target, Constant(0), [sequence], rounds=40)
+    state, text = sequence.state, sequence.committed
+    assert not head.passes
+    assert WAITING < state.waiting <= UNASKED
+    assert len(drafter.propose([_ask(state, text, 5)])[0])
+    assert head.fed == [len(text) - 2, 1]
+    assert head.behind == [1]
+    other = state.fork()
+    logits = head.score([other.feed(text, other.waiting, head.block)])[0]
+    known = taps_of(target, text, head.taps)
+    np.testing.assert_allclose(logits, logits_of(target, (head.config, head._layers.tensors), text, known), atol=1e-10)
+    drive(target, Constant(0), [sequence], rounds=60)
+    assert head.passes > 2  # in time all the same
+    assert sequence.state.waiting <= UNASKED
 
 
 class Failing(Noting):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -19,9 +20,11 @@ from foredraft.core.tree import EMPTY, DraftTree
 from foredraft.draft.family import Family, Provided
 from foredraft.draft.head_state import HeadState
 
-# Context rows that wait for the next draft at most where all are read: more are fed before, by themselves, for in a
-# pass that drafts they would go through the whole layer.
+# Context rows that are fed with a draft at most where all are read: more are fed before, by themselves, for in a pass
+# that drafts they would go through the whole layer.
 WAITING = 8
+# Those that wait while nobody asks: read a few at a time they would cost the head's weights every few rounds.
+UNASKED = 64
 H = TypeVar("H", bound=Head)
 
 
@@ -95,6 +98,7 @@ class HeadDrafter(ABC, Generic[H]):
         ready = [ask for ask in asks if self._ready(ask)]
         if not ready:
             return [EMPTY for _ in asks]
+        self._read([(ask.state, ask.committed) for ask in ready], WAITING)
         feeds = [ask.state.feed(ask.committed, ask.state.waiting, self._levels(ask)) for ask in ready]
         lengths = [feed.cache.length for feed in feeds]
         try:
@@ -112,19 +116,24 @@ class HeadDrafter(ABC, Generic[H]):
             told.state.take(told.start, told.taps(*self.head.taps))
             if self.window:
                 told.state.keep_last(self.window)
-        long = [told for told in news if not self.window and told.state.waiting > WAITING]
+        # What fails waits for the next draft, which fails for those alone whose rows they are.
+        with suppress(Exception):
+            self._read([(told.state, told.committed) for told in news], UNASKED)
+
+    def _read(self, texts: Sequence[tuple[HeadState, Sequence[int]]], most: int) -> None:
+        """Feeds what more than `most` rows wait for, in one pass, but for the last row; nothing where there is a window."""
+        long = [(state, text) for state, text in texts if not self.window and state.waiting > most]
         if not long:
             return
-        feeds = [told.state.feed(told.committed, told.state.waiting - 1, 0) for told in long]
+        feeds = [state.feed(text, state.waiting - 1, 0) for state, text in long]
         lengths = [feed.cache.length for feed in feeds]
         try:
             self.head.score(feeds)
-        except BaseException as error:  # they wait for the next draft, which fails for those alone whose rows they are
-            for told, feed, length in zip(long, feeds, lengths, strict=True):
+        except BaseException:
+            for (state, _), feed, length in zip(long, feeds, lengths, strict=True):
                 feed.cache.trim(length)
-                told.state.unfeed(feed)
-            if not isinstance(error, Exception):
-                raise
+                state.unfeed(feed)
+            raise
 
     def close(self, state: HeadState) -> None:
         state.cache.close()
