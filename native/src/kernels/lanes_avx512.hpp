@@ -63,8 +63,9 @@ template <int N>
 inline I right(I a) { return _mm512_srli_epi16(a, N); }
 inline I bytes(uint8_t a) { return _mm512_set1_epi8((char)a); }
 // acc + the four products of each lane with four activations; codes 0 … 127 and, for dot_wide, 0 … 255 that stand for
-// code - 128. The instruction spreads the activations itself: GCC spreads them with one more, which is a fifth of what a
-// processor of four instructions a cycle has to begin here (LOG.md, 2026-11-28).
+// code - 128. The instruction spreads the activations itself: GCC spreads them with one more, which is a quarter of what
+// a processor of four instructions a cycle has to begin here (LOG.md, 2026-11-28). Sanitizers do not see this read, but
+// that of the same template in AVX2.
 inline I dot(I acc, I codes, const int8_t* activations) {
   using Four = int8_t[4];
   __asm__("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(acc) : "v"(codes), "m"(*(const Four*)activations));

@@ -37,7 +37,7 @@ class HeadOptions:
     depth: int = field(default=0, metadata={"help": "tokens a path may have; 0 for all that the head drafts"})
     quantize: str = field(default="", metadata={"help": "int8 or int4, for the head's matrices; int8 by default"})
     window: int = field(
-        default=0, metadata={"help": "unread tokens that a draft reads first, the last; 0 for all, as they come"}
+        default=0, metadata={"help": "unread tokens that a draft reads first, the last; 0 for all"}
     )
 
     def __post_init__(self) -> None:
@@ -76,8 +76,7 @@ class HeadDrafter(ABC, Generic[H]):
     def __init__(self, head: H, depth: int = 0, *, name: str, window: int = 0) -> None:
         """depth: levels of a tree at most, 0 for as many as the head drafts. name: of the drafter, in its trees.
 
-        window: of more tokens that it has not read when it is asked, it reads the last so many; 0 for all, read as they
-        come.
+        window: of more tokens that it has not read when it is asked, it reads the last so many; 0 for all.
         """
         self.head, self.name, self.window = head, name, window
         self.depth = min(depth or head.block, head.block)
@@ -125,12 +124,14 @@ class HeadDrafter(ABC, Generic[H]):
         long = [(state, text) for state, text in texts if not self.window and state.waiting > most]
         if not long:
             return
-        feeds = [state.feed(text, state.waiting - 1, 0) for state, text in long]
-        lengths = [feed.cache.length for feed in feeds]
+        fed = list[tuple[HeadState, Feed, int]]()
         try:
-            self.head.score(feeds)
+            for state, text in long:
+                feed = state.feed(text, state.waiting - 1, 0)
+                fed.append((state, feed, feed.cache.length))
+            self.head.score([feed for _, feed, _ in fed])
         except BaseException:
-            for (state, _), feed, length in zip(long, feeds, lengths, strict=True):
+            for state, feed, length in fed:
                 feed.cache.trim(length)
                 state.unfeed(feed)
             raise
