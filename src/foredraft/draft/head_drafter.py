@@ -120,7 +120,7 @@ class HeadDrafter(ABC, Generic[H]):
             self._read([(told.state, told.committed) for told in news], UNASKED)
 
     def _read(self, texts: Sequence[tuple[HeadState, Sequence[int]]], most: int) -> None:
-        """Feeds what more than `most` rows wait for, in one pass, but for the last row; nothing where there is a window."""
+        """Feeds texts of which more than `most` rows wait, all but the last row, in one pass; none with a window."""
         long = [(state, text) for state, text in texts if not self.window and state.waiting > most]
         if not long:
             return
