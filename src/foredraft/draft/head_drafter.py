@@ -36,9 +36,7 @@ class HeadOptions:
     head: str = field(default="", metadata={"help": "the file of a trained head; by default the one for the target"})
     depth: int = field(default=0, metadata={"help": "tokens a path may have; 0 for all that the head drafts"})
     quantize: str = field(default="", metadata={"help": "int8 or int4, for the head's matrices; int8 by default"})
-    window: int = field(
-        default=0, metadata={"help": "unread tokens that a draft reads first, the last; 0 for all"}
-    )
+    window: int = field(default=0, metadata={"help": "unread tokens that a draft reads first, the last; 0 for all"})
 
     def __post_init__(self) -> None:
         if self.quantize not in ("", "int8", "int4"):
