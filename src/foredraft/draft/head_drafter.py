@@ -7,8 +7,8 @@ out of the last one is the kind's: `draft/one_pass.py` where one pass says all, 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -68,6 +68,26 @@ def head_family(options: type[HeadOptions], summary: str, build: Callable[[Any, 
     )
 
 
+@contextmanager
+def feeding() -> Iterator[Callable[[HeadState, Sequence[int], int, int], Feed]]:
+    """`HeadState.feed` of several texts and the pass that they go through: where it fails what was fed waits again, for
+    the same may be asked once more."""
+    fed = list[tuple[HeadState, Feed, int]]()
+
+    def feed(state: HeadState, text: Sequence[int], count: int, block: int) -> Feed:
+        one = state.feed(text, count, block)
+        fed.append((state, one, one.cache.length))
+        return one
+
+    try:
+        yield feed
+    except BaseException:
+        for state, one, length in fed:
+            one.cache.trim(length)
+            state.unfeed(one)
+        raise
+
+
 class HeadDrafter(ABC, Generic[H]):
     """Drafts with a head that was trained for the target; all sequences of a round share its passes."""
 
@@ -96,15 +116,9 @@ class HeadDrafter(ABC, Generic[H]):
         if not ready:
             return [EMPTY for _ in asks]
         self._read([(ask.state, ask.committed) for ask in ready], WAITING)
-        feeds = [ask.state.feed(ask.committed, ask.state.waiting, self._levels(ask)) for ask in ready]
-        lengths = [feed.cache.length for feed in feeds]
-        try:
+        with feeding() as feed:
+            feeds = [feed(ask.state, ask.committed, ask.state.waiting, self._levels(ask)) for ask in ready]
             drafted = dict(zip(map(id, ready), self.grow(ready, feeds), strict=True))
-        except BaseException:  # what was fed waits again: the same asks may come once more
-            for ask, feed, length in zip(ready, feeds, lengths, strict=True):
-                feed.cache.trim(length)
-                ask.state.unfeed(feed)
-            raise
         return [drafted.get(id(ask), EMPTY) for ask in asks]
 
     def update(self, news: Sequence[News[HeadState]]) -> None:
@@ -122,17 +136,8 @@ class HeadDrafter(ABC, Generic[H]):
         long = [(state, text) for state, text in texts if not self.window and state.waiting > most]
         if not long:
             return
-        fed = list[tuple[HeadState, Feed, int]]()
-        try:
-            for state, text in long:
-                feed = state.feed(text, state.waiting - 1, 0)
-                fed.append((state, feed, feed.cache.length))
-            self.head.score([feed for _, feed, _ in fed])
-        except BaseException:
-            for state, feed, length in fed:
-                feed.cache.trim(length)
-                state.unfeed(feed)
-            raise
+        with feeding() as feed:
+            self.head.score([feed(state, text, state.waiting - 1, 0) for state, text in long])
 
     def close(self, state: HeadState) -> None:
         state.cache.close()
