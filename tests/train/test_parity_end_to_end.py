@@ -1,8 +1,8 @@
 """From the engine's int8 pass to a head that learns what it left, and back into the engine.
 
-The target is a tiny Q8_0 file that the native engine runs in int8, answers and states alike. A block head and an EAGLE
-head learn from the states that were kept, and are judged on prompts that they have not seen: what training says of them
-is held against what the engine does, law by law and round by round.
+The target is a tiny Q8_0 file that the native engine runs in int8, answers and states alike. Heads of every kind
+learn from the states that were kept, and are judged on prompts that they have not seen: what training says of them is
+held against what the engine does, law by law and round by round.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from foredraft.engine.heads import load_head, native_head  # noqa: E402
 from foredraft.engine.llm import LLM, load  # noqa: E402
 from foredraft.heads.files import read_head  # noqa: E402
 from foredraft.models.templates import chat_ids  # noqa: E402
-from foredraft.train import block, corpus, data, eagle, eagle3, mtp_sequential, recipe  # noqa: E402
+from foredraft.train import block, corpus, data, eagle, eagle3, hydra, medusa, mtp, mtp_sequential, recipe  # noqa: E402
 from foredraft.train.answers import EngineAnswers  # noqa: E402
 from foredraft.train.corpus import Text  # noqa: E402
 from foredraft.train.recipe import HeadRecipe  # noqa: E402
@@ -62,8 +62,10 @@ Make = Callable[[TorchTarget, list[Text]], HeadRecipe]
 METHODS: dict[str, Make] = {
     "block": lambda target, texts: block.BlockRecipe(target, texts, block.Settings(rank=16, **SIZES)),
     "eagle": lambda target, texts: eagle.EagleRecipe(target, texts, eagle.Settings(noise=0.0, **SIZES)),
-}
-OTHERS: dict[str, Make] = {
+    "medusa": lambda target, texts: medusa.MedusaRecipe(target, texts, medusa.Settings(block=4, vocabulary=300)),
+    "hydra": lambda target, texts: hydra.HydraRecipe(target, texts, hydra.Settings(block=4, vocabulary=300)),
+    "hydra++": lambda target, texts: hydra.HydraRecipe(target, texts, hydra.Settings(**SIZES, **hydra.PLUS)),
+    "mtp": lambda target, texts: mtp.MTPRecipe(target, texts, mtp.Settings(**SIZES)),
     "eagle3": lambda target, texts: eagle3.Eagle3Recipe(target, texts, eagle3.Settings(**SIZES)),
     "mtp sequential": lambda target, texts: mtp_sequential.SequentialRecipe(
         target, texts, mtp_sequential.Settings(**SIZES)
@@ -324,17 +326,3 @@ def test_lengths_off_by_one_are_noticed(world: World, told: Told, monkeypatch: p
     assert sum(map(same_rounds, counted, told.rounds)) < ALIKE * len(counted)
     if name == "no bonus":
         assert counted_length(counted) != pytest.approx(length(told.rounds), rel=LENGTH)
-
-
-@pytest.mark.parametrize("name", OTHERS)
-def test_the_laws_of_other_heads_are_those_of_training(world: World, tmp_path: Path, name: str) -> None:
-    """Of weights by chance, which is enough to tell what is computed."""
-    made = OTHERS[name](world.target, world.texts)
-    torch.manual_seed(1)
-    for parameter in made.head.parameters():
-        torch.nn.init.normal_(parameter, std=0.1)
-    made.write(tmp_path, {})
-    head, texts = float_head(world, tmp_path / "head.safetensors"), world.held_out[:3]
-    trained = [laws_in_training(made, text) for text in texts]
-    engine = [laws_in_the_engine(made, head, text, kept_of(world, made, text)) for text in texts]
-    assert largest(trained, engine) < FLOATS
