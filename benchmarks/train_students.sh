@@ -7,7 +7,8 @@
 # Rates fall with the width, 0.64 of its inverse: of two or three tried for 100 batches of the two smallest the highest
 # lost least; the others follow.
 # sizes: four of them, forward KL. divergences: every one, on the second, from nothing. further: every one, on the
-# largest of the sizes, which goes on. own: three of them where half of the batches are what the student says itself.
+# largest of the sizes, which goes on. own: three of them on one like it of fewer batches, which goes on, on the target's
+# words and on its own. A rate rises for a hundred batches, so those of few batches are given higher ones.
 set -euo pipefail
 texts=$1 out=$2 what=${3:-sizes divergences further own}
 mkdir -p "$out"
@@ -40,8 +41,11 @@ for one in $what; do
       distil "45m-$divergence" --student "$out/45m/model.gguf" --steps 80 --rate 3e-4 --divergence "$divergence"
     done
   elif [ "$one" = own ]; then
+    distil begun --student 0,7,15,22,29 --steps 70 --rate 4e-3
     for divergence in forward-kl reverse-kl total-variation; do
-      distil "$divergence-own" --student 8x128 --steps 300 --rate 5e-3 --divergence "$divergence" --on-policy 0.5
+      same=(--student "$out/begun/model.gguf" --steps 24 --rate 8e-3 --divergence "$divergence")
+      distil "$divergence-theirs" "${same[@]}"
+      distil "$divergence-own" "${same[@]}" --on-policy 1
     done
   else
     echo "$one is none of sizes, divergences, further and own" >&2
