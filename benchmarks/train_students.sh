@@ -21,7 +21,7 @@ distil() { # name, options
   shift
   [ ! -e "$out/$name/done" ] || return 0
   foredraft train distill -m smollm2 --data "$texts" --out "$out/$name" --kept --vocabulary 10240 --tokens 6144 \
-    --evaluate 300 "$@"
+    --evaluate "${often:-300}" "$@"
   touch "$out/$name/done"
 }
 
@@ -41,6 +41,7 @@ for one in $what; do
       distil "45m-$divergence" --student "$out/45m/model.gguf" --steps 80 --rate 3e-4 --divergence "$divergence"
     done
   elif [ "$one" = own ]; then
+    often=99999  # what is kept is the best that was judged: at the end alone, or runs that take longer are judged more often
     distil begun --student 0,7,15,22,29 --steps 70 --rate 4e-3
     for divergence in forward-kl reverse-kl total-variation; do
       same=(--student "$out/begun/model.gguf" --steps 24 --rate 8e-3 --divergence "$divergence")

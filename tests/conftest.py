@@ -34,6 +34,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     found: dict[str, list[float]] = {}
     for report in (*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")):
         for heading, distance in report.user_properties:
-            found.setdefault(heading, []).append(float(str(distance)))
+            if isinstance(distance, float):
+                found.setdefault(heading, []).append(distance)
     for heading, distances in sorted(found.items()):
         terminalreporter.write_line(f"{heading}: {len(distances)} cases, worst total variation {max(distances):.1e}")

@@ -34,6 +34,13 @@ RECIPES: dict[str, Callable[[Path, list[Text], Path], Any]] = {
         target(name), texts, joint.Settings(block=2, vocabulary=200), out=out / "target"
     ),
 }
+# What each draws differs with their number, so it is no one's but its own.
+DRAWN: dict[str, Callable[[Path, list[Text], Path], Any]] = {
+    f"own words {share}": lambda name, texts, out, share=share: distill.distilled(
+        target(name), texts, distill.Settings("1x32", on_policy=share)
+    )
+    for share in (0.5, 1.0)
+}
 
 
 def of_some(target: TorchTarget, texts: list[Text]) -> distill.DistillRecipe:
@@ -52,7 +59,7 @@ def losses(folder: Path, name: str, out: Path, stops: Iterable[int], processes: 
     texts = corpus.read(folder / "texts.jsonl")
     found: list[float] = []
     for stop in stops:
-        recipe = RECIPES[name](folder / "target", texts, out)
+        recipe = (RECIPES | DRAWN)[name](folder / "target", texts, out)
         run = Trainer(recipe, texts, out, LOOP, lambda _: None, processes)
         found += learn_until(stop, run, out, lambda kept: kept._evaluate([]))
     return [*found, run._learn(texts[:1])]
@@ -73,6 +80,11 @@ def main(folder: Path) -> None:
                 shutil.copytree(folder / f"{name} one at 2", taken_up)
             both.each(None)  # copied by now
             found[f"{way} from one"] = losses(folder, name, taken_up, [4], processes)
+    for name in DRAWN:
+        for sharded in (False, True):
+            way = f"{name} sharded" if sharded else name
+            held: Any = dataclasses.replace(both, sharded=sharded)  # type: ignore[type-var]
+            found[way] = losses(folder, name, folder / way, [4], held)
     if both.rank == 0:
         (folder / "losses.json").write_text(json.dumps(found))
 

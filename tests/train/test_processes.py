@@ -24,7 +24,7 @@ from foredraft.train.corpus import Text  # noqa: E402
 from foredraft.train.processes import share, started  # noqa: E402
 from foredraft.train.target import TorchTarget  # noqa: E402
 from tiny import write_model  # noqa: E402
-from two_processes import RECIPES, losses  # noqa: E402
+from two_processes import DRAWN, RECIPES, losses  # noqa: E402
 
 WAYS = [f"{name}{how}" for name in RECIPES for how in ("", " sharded")]
 
@@ -77,6 +77,12 @@ def test_two_lose_what_one_does(together: dict[str, list[float]], alone: dict[st
 @pytest.mark.parametrize("way", WAYS)
 def test_two_go_on_where_one_stood(together: dict[str, list[float]], alone: dict[str, list[float]], way: str) -> None:
     np.testing.assert_allclose(together[f"{way} from one"], alone[way.removesuffix(" sharded")][2:], rtol=2e-4)
+
+
+@pytest.mark.parametrize("way", [f"{name}{how}" for name in DRAWN for how in ("", " sharded")])
+def test_each_may_draw_texts_of_its_own(together: dict[str, list[float]], way: str) -> None:
+    """Or none, while the other does: nobody waits for another's draw. At last only one of them has a text."""
+    assert np.isfinite(together[way]).all()
 
 
 @pytest.mark.parametrize("way", ["block", "block sharded", "distill sharded"])

@@ -102,7 +102,7 @@ class DistillRecipe:
 
     def losses(self, texts: Sequence[Text], total: Total = itself) -> Iterator[Tensor]:
         """The mean over the positions whose next token is a response's, a few positions at a time."""
-        chance = random.Random(repr([text.id for text in texts]) + str(self.settings))
+        chance = random.Random(repr([text.id for text in texts]))
         own_words = chance.random() < self.settings.on_policy and any(text.response for text in texts)
         if own_words:
             texts = said_by(self.head, self.target, texts, chance.getrandbits(31))

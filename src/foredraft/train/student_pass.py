@@ -72,7 +72,9 @@ def said_by(student: Any, target: TorchTarget, texts: Sequence[Text], seed: int)
     longest = max(len(text.response) for text in texts)
     kind = target.device.type
     apart = torch.autocast(kind, enabled=False)  # which would keep weights cast here, where nothing is learnt
-    with apart, torch.random.fork_rng(devices=[target.device] if kind == "cuda" else []):
-        said = list(target.answer([text.prompt for text in texts], longest, 1.0, seed, model=student.eval()))
-    student.train()
+    try:
+        with apart, torch.random.fork_rng(devices=[target.device] if kind == "cuda" else []):
+            said = list(target.answer([text.prompt for text in texts], longest, 1.0, seed, model=student.eval()))
+    finally:
+        student.train()
     return [replace(text, response=own) for text, own in zip(texts, said, strict=True)]

@@ -255,6 +255,7 @@ class TorchTarget:
             pad_token_id=stops[0],
             top_k=None,
             top_p=None,
+            synced_gpus=False,  # processes draw texts of their own, or none: what is sharded is whole by then
             **chance,
         )
         for row in found[:, before:].tolist():
