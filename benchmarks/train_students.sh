@@ -7,8 +7,8 @@
 # Rates fall with the width, 0.64 of its inverse: of two or three tried for 100 batches of the two smallest the highest
 # lost least; the others follow.
 # sizes: four of them, forward KL. divergences: every one, on the second, from nothing. further: every one, on the
-# largest of the sizes, which goes on. own: three of them on one like it of fewer batches, which goes on, on the target's
-# words and on its own. A rate rises for a hundred batches, so those of few batches are given higher ones.
+# largest of the sizes, which goes on. own: two of them on one like it of fewer batches, which goes on, on the target's
+# words, on its own, and where half of the batches are its own. A rate rises for a hundred batches, so those of few batches are given higher ones.
 set -euo pipefail
 texts=$1 out=$2 what=${3:-sizes divergences further own}
 mkdir -p "$out"
@@ -43,9 +43,10 @@ for one in $what; do
   elif [ "$one" = own ]; then
     often=99999  # what is kept is the best that was judged: at the end alone, or runs that take longer are judged more often
     distil begun --student 0,7,15,22,29 --steps 70 --rate 4e-3
-    for divergence in forward-kl reverse-kl total-variation; do
+    for divergence in forward-kl reverse-kl; do
       same=(--student "$out/begun/model.gguf" --steps 24 --rate 8e-3 --divergence "$divergence")
       distil "$divergence-theirs" "${same[@]}"
+      distil "$divergence-half" "${same[@]}" --on-policy 0.5
       distil "$divergence-own" "${same[@]}" --on-policy 1
     done
   else
