@@ -8,7 +8,8 @@
 # lost least; the others follow.
 # sizes: four of them, forward KL. divergences: every one, on the second, from nothing. further: every one, on the
 # largest of the sizes, which goes on. own: two of them on one like it of fewer batches, which goes on, on the target's
-# words, on its own, and where half of the batches are its own. A rate rises for a hundred batches, so those of few batches are given higher ones.
+# words, on its own, and where half of the batches are its own; judged at their ends alone, for what is kept is the best
+# that was judged. A rate rises for a hundred batches, so those of few batches are given higher ones.
 set -euo pipefail
 texts=$1 out=$2 what=${3:-sizes divergences further own}
 mkdir -p "$out"
@@ -21,7 +22,7 @@ distil() { # name, options
   shift
   [ ! -e "$out/$name/done" ] || return 0
   foredraft train distill -m smollm2 --data "$texts" --out "$out/$name" --kept --vocabulary 10240 --tokens 6144 \
-    --evaluate "${often:-300}" "$@"
+    --evaluate 300 "$@"
   touch "$out/$name/done"
 }
 
@@ -41,10 +42,9 @@ for one in $what; do
       distil "45m-$divergence" --student "$out/45m/model.gguf" --steps 80 --rate 3e-4 --divergence "$divergence"
     done
   elif [ "$one" = own ]; then
-    often=99999  # what is kept is the best that was judged: at the end alone, or runs that take longer are judged more often
     distil begun --student 0,7,15,22,29 --steps 70 --rate 4e-3
     for divergence in forward-kl reverse-kl; do
-      same=(--student "$out/begun/model.gguf" --steps 24 --rate 8e-3 --divergence "$divergence")
+      same=(--student "$out/begun/model.gguf" --steps 24 --rate 8e-3 --divergence "$divergence" --evaluate 99999)
       distil "$divergence-theirs" "${same[@]}"
       distil "$divergence-half" "${same[@]}" --on-policy 0.5
       distil "$divergence-own" "${same[@]}" --on-policy 1

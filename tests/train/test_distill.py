@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from foredraft.engine.llm import load  # noqa: E402
 from foredraft.models import hf_load  # noqa: E402
 from foredraft.models.sources import resolve  # noqa: E402
 from foredraft.models.tokenizer import Tokenizer, same_vocabulary  # noqa: E402
-from foredraft.train import student, student_file  # noqa: E402
+from foredraft.train import distill, student, student_file  # noqa: E402
 from foredraft.train.compared import Compared, likeliest, summed_loss  # noqa: E402
 from foredraft.train.corpus import Text  # noqa: E402
 from foredraft.train.cross_entropy import AT_ONCE  # noqa: E402
@@ -127,6 +128,42 @@ def test_batches_that_the_student_writes_itself(target: TorchTarget, texts: list
     assert [text.response for text in own] != [text.response for text in texts[:5]]
     assert made.head.training
     assert loss_of(made, texts[:5]) == loss_of(made, texts[:5]) != loss_of(recipe(target), texts[:5])
+
+
+def test_what_is_drawn_follows_from_the_batch_alone(
+    target: TorchTarget, texts: list[Text], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So divergences are compared on the same coins and noise, wherever the student's file lies."""
+    drawn: list[tuple[tuple[str, ...], int]] = []
+
+    def noted(student: Any, target: TorchTarget, texts: Sequence[Text], seed: int) -> list[Text]:
+        drawn.append((tuple(text.id for text in texts), seed))
+        return list(texts)
+
+    monkeypatch.setattr(distill, "said_by", noted)
+    batches, found = [texts[at : at + 3] for at in range(0, 36, 3)], []
+    for changes in ({"divergence": "forward-kl"}, {"divergence": "reverse-kl", "student": "elsewhere/model.gguf"}):
+        made = recipe(target, on_policy=0.5, **changes)
+        drawn.clear()
+        for batch in batches:
+            loss_of(made, batch)
+        found.append(list(drawn))
+    assert found[0] == found[1]
+    assert 0 < len(found[0]) < len(batches)
+
+
+def test_a_draw_that_failed_leaves_a_student_that_learns(
+    target: TorchTarget, texts: list[Text], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = recipe(target)
+    monkeypatch.setattr(made.head, "generate", broken)
+    with pytest.raises(MemoryError):
+        said_by(made.head, target, texts[:2], 3)
+    assert made.head.training
+
+
+def broken(*_: object, **__: object) -> None:
+    raise MemoryError
 
 
 def test_a_run_cut_short_goes_on_to_the_same_losses(target: TorchTarget, texts: list[Text], tmp_path: Path) -> None:
