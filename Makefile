@@ -14,7 +14,7 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.dev
 	$(BIN)/foredraft models pull smollm2
-	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile --ignore tests/native
+	$(BIN)/python -m pytest -q -n logical --maxprocesses 4 --dist loadfile --ignore tests/native
 	$(BIN)/python -m pytest -q tests/native
 
 test-slow: $(VENV)/.dev
